@@ -1,0 +1,1 @@
+//! Builds the program from a configuration and waits for its end.

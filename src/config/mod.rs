@@ -1,0 +1,1 @@
+//! The configuration: a typed tree with its defaults; unknown keys are refused.

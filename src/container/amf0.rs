@@ -1,0 +1,1 @@
+//! AMF0, the value format of RTMP commands and FLV script data.

@@ -1,0 +1,1 @@
+//! FLV and Enhanced RTMP message bodies, both ways.

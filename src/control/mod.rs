@@ -1,0 +1,1 @@
+//! The control thread: everything that is not media.

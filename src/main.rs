@@ -1,0 +1,2 @@
+//! Corecast, the binary.
+fn main() {}

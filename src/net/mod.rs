@@ -1,0 +1,1 @@
+//! Sockets: glommio behind the thin `rt` door, listeners, the flush loop.

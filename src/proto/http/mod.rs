@@ -1,0 +1,1 @@
+//! The little of HTTP/1.x and WebSocket that live media needs, server side.

@@ -1,0 +1,1 @@
+//! RTMP, server and client side.

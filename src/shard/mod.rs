@@ -1,0 +1,1 @@
+//! Cores: launch, mesh, directory, drain.

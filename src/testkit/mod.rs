@@ -1,0 +1,1 @@
+//! For tests only: a fake clock, machines back to back, a seeded bad link.
