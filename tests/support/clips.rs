@@ -1,0 +1,184 @@
+//! Media made once with ffmpeg and kept below the target directory.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use super::frames::Recording;
+use super::players::Ffmpeg;
+
+/// A file to publish from.
+#[derive(Debug, Clone)]
+pub(crate) struct Clip {
+    /// An FLV file.
+    pub(crate) path: PathBuf,
+    /// Pictures from key frame to key frame.
+    pub(crate) gop: usize,
+    /// The ffmpeg that can read it.
+    pub(crate) tool: Ffmpeg,
+}
+
+impl Clip {
+    /// What a publisher that copies this clip sends.
+    pub(crate) fn sent(&self) -> Recording {
+        Recording::of_file(self.tool, &self.path)
+    }
+}
+
+const PICTURES: [&str; 4] = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"];
+const SOUND: [&str; 4] = ["-f", "lavfi", "-i", "aevalsrc=exprs=0.3*sin(2*PI*(300+20*t)*t):s=44100"];
+const H264: [&str; 20] = [
+    "-c:v",
+    "libx264",
+    "-preset",
+    "fast",
+    "-pix_fmt",
+    "yuv420p",
+    "-bf",
+    "2",
+    "-g",
+    "50",
+    "-sc_threshold",
+    "0",
+    "-b:v",
+    "2M",
+    "-maxrate",
+    "2M",
+    "-bufsize",
+    "2M",
+    "-x264-params",
+    "nal-hrd=cbr:force-cfr=1",
+];
+const AAC: [&str; 4] = ["-c:a", "aac", "-b:a", "128k"];
+const GOP: usize = 50;
+
+/// 10 s of 2 Mbit/s H.264 with B-frames, a key frame every 2 s, and AAC.
+pub(crate) fn h264_aac() -> Clip {
+    make("h264_aac", Ffmpeg::Debian, GOP, &[&PICTURES, &SOUND, &H264, &AAC])
+}
+
+/// The same without audio.
+pub(crate) fn h264() -> Clip {
+    make("h264", Ffmpeg::Debian, GOP, &[&PICTURES, &H264])
+}
+
+/// AAC alone.
+pub(crate) fn aac() -> Clip {
+    make("aac", Ffmpeg::Debian, 1, &[&SOUND, &AAC])
+}
+
+/// H.264 and MP3.
+pub(crate) fn h264_mp3() -> Clip {
+    let mp3 = ["-c:a", "libmp3lame", "-b:a", "128k"];
+    make("h264_mp3", Ffmpeg::Debian, GOP, &[&PICTURES, &SOUND, &H264, &mp3])
+}
+
+/// Pictures of few bytes, with a key frame each second and AAC: about 60 kbit/s in all.
+pub(crate) fn small() -> Clip {
+    let pictures = ["-f", "lavfi", "-i", "testsrc2=size=128x72:rate=10"];
+    let h264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "1", "-g", "10", "-b:v", "40k"];
+    let aac = ["-c:a", "aac", "-b:a", "24k", "-ar", "22050", "-t", "6"];
+    make("small", Ffmpeg::Debian, 10, &[&pictures, &SOUND, &h264, &aac])
+}
+
+/// H.265 with B-frames, and AAC.
+pub(crate) fn h265_aac() -> Clip {
+    let h265 = [
+        "-c:v",
+        "libx265",
+        "-preset",
+        "superfast",
+        "-pix_fmt",
+        "yuv420p",
+        "-b:v",
+        "1M",
+        "-x265-params",
+        "log-level=error:keyint=50:min-keyint=50:scenecut=0:bframes=2:open-gop=0",
+    ];
+    make("h265_aac", Ffmpeg::Current, GOP, &[&PICTURES, &SOUND, &h265, &AAC])
+}
+
+/// AV1 and Opus.
+pub(crate) fn av1_opus() -> Clip {
+    let av1 = [
+        "-c:v",
+        "libsvtav1",
+        "-preset",
+        "10",
+        "-pix_fmt",
+        "yuv420p",
+        "-g",
+        "50",
+        "-b:v",
+        "800k",
+        "-svtav1-params",
+        "pred-struct=1:rc=1",
+    ];
+    make("av1_opus", Ffmpeg::Current, GOP, &[&PICTURES, &SOUND, &av1, &OPUS])
+}
+
+/// VP9 and Opus.
+pub(crate) fn vp9_opus() -> Clip {
+    let vp9 = [
+        "-c:v",
+        "libvpx-vp9",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-g",
+        "50",
+        "-keyint_min",
+        "50",
+        "-b:v",
+        "800k",
+    ];
+    make("vp9_opus", Ffmpeg::Current, GOP, &[&PICTURES, &SOUND, &vp9, &OPUS])
+}
+
+const OPUS: [&str; 6] = ["-c:a", "libopus", "-b:a", "96k", "-ar", "48000"];
+
+/// H.264 and FLAC.
+pub(crate) fn h264_flac() -> Clip {
+    let flac = ["-c:a", "flac", "-sample_fmt", "s16"];
+    make("h264_flac", Ffmpeg::Current, GOP, &[&PICTURES, &SOUND, &H264, &flac])
+}
+
+/// H.264 and AC-3.
+pub(crate) fn h264_ac3() -> Clip {
+    let ac3 = ["-c:a", "ac3", "-b:a", "192k"];
+    make("h264_ac3", Ffmpeg::Current, GOP, &[&PICTURES, &SOUND, &H264, &ac3])
+}
+
+/// Runs ffmpeg once for these arguments; later runs find the file.
+fn make(name: &str, tool: Ffmpeg, gop: usize, arguments: &[&[&str]]) -> Clip {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+
+    let arguments = arguments.concat();
+    let length: &[&str] = if arguments.contains(&"-t") { &[] } else { &["-t", "10"] };
+    let mut hasher = DefaultHasher::new();
+    (&arguments, length).hash(&mut hasher);
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clips");
+    fs::create_dir_all(&dir).expect("the target directory is ours");
+    let path = dir.join(format!("{name}-{:016x}.flv", hasher.finish()));
+    if !path.exists() {
+        // Written elsewhere and moved: another test program may look for it meanwhile.
+        let unfinished = dir.join(format!("{name}-{}.part", std::process::id()));
+        let output = Command::new(tool.path())
+            .args(["-nostdin", "-v", "error", "-y"])
+            .args(&arguments)
+            .args(length)
+            .args(["-f", "flv"])
+            .arg(&unfinished)
+            .stdin(Stdio::null())
+            .output()
+            .expect("ffmpeg starts");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ffmpeg cannot make the clip {name}: {complaint}");
+        fs::rename(&unfinished, &path).expect("the target directory is ours");
+    }
+    Clip { path, gop, tool }
+}
