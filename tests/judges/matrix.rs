@@ -4,7 +4,7 @@ use std::thread::sleep;
 
 use crate::support::clips::{self, Clip};
 use crate::support::frames::{Expect, Recording};
-use crate::support::machine::{beside_others, secs};
+use crate::support::machine::{RunDir, beside_others, secs};
 use crate::support::nginx::Nginx;
 use crate::support::players::{self, Ffmpeg, GstSink, Player};
 use crate::support::server::Server;
@@ -205,22 +205,22 @@ fn the_judges_find_no_fault_with_nginx() {
     let nginx = Nginx::start(4096, "");
     let clip = clips::h264_aac();
     let url = nginx.rtmp("a");
-    let dir = &nginx.dir;
-    let early = [
+    let dir = &RunDir::new("reference");
+    let players = [
         players::play(clip.tool, &url, dir),
         players::play_rtmpdump(clip.tool, &url, dir),
         players::play_gst(clip.tool, &url, dir),
     ];
-    let vlc = players::play_vlc(&url, dir);
+    let mut vlc = players::play_vlc(&url, dir);
     sleep(secs(2));
     players::publish(&clip, &url, dir).succeed(secs(40));
+    players[0].falls_quiet(secs(2), secs(20));
+    drop(nginx);
     let sent = clip.sent();
-    for (player, tail) in early.into_iter().zip([0, 0, 4]) {
-        let got = player.finish_when_quiet(secs(2), secs(20));
-        sent.assert_came_out(&got, Expect::WHOLE.but_tail(tail));
+    for (player, tail) in players.into_iter().zip([0, 0, 4]) {
+        sent.assert_came_out(&player.finish(secs(10)), Expect::WHOLE.but_tail(tail));
     }
-    let mut vlc = vlc;
-    vlc.child.wait(secs(5));
+    vlc.child.succeed(secs(10));
     let shown = players::pictures(clip.tool, vlc.output());
     assert_pictures(&players::pictures(clip.tool, &clip.path), &shown);
 }

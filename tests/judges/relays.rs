@@ -19,8 +19,9 @@ fn nginx_pulls_from_us_bit_exact() {
     let player = players::play(clip.tool, &nginx.rtmp("a"), &server.dir);
     sleep(secs(1));
     players::publish(&clip, &server.rtmp("live/a"), &server.dir).succeed(secs(40));
-    let got = player.finish_when_quiet(secs(3), secs(20));
-    clip.sent().assert_came_out(&got, Expect::WHOLE);
+    player.falls_quiet(secs(2), secs(20));
+    drop(nginx);
+    clip.sent().assert_came_out(&player.finish(secs(10)), Expect::WHOLE);
     server.stop();
 }
 

@@ -1,10 +1,12 @@
 //! Media made once with ffmpeg and kept below the target directory.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::frames::Recording;
 use super::players::Ffmpeg;
@@ -21,9 +23,15 @@ pub(crate) struct Clip {
 }
 
 impl Clip {
-    /// What a publisher that copies this clip sends.
+    /// What a publisher that copies this clip sends. Copying may rewrite a configuration record,
+    /// so the file is copied the same way first.
     pub(crate) fn sent(&self) -> Recording {
-        Recording::of_file(self.tool, &self.path)
+        let copy = self.path.with_extension("sent.flv");
+        if !copy.exists() {
+            let input = ["-i".as_ref(), self.path.as_os_str()];
+            write_once(self.tool, &input, &["-c", "copy"], &copy);
+        }
+        Recording::of_file(self.tool, &copy)
     }
 }
 
@@ -102,6 +110,7 @@ pub(crate) fn h265_aac() -> Clip {
 
 /// AV1 and Opus.
 pub(crate) fn av1_opus() -> Clip {
+    // irefresh-type 2: closed GOPs, each with a key frame.
     let av1 = [
         "-c:v",
         "libsvtav1",
@@ -111,10 +120,10 @@ pub(crate) fn av1_opus() -> Clip {
         "yuv420p",
         "-g",
         "50",
-        "-b:v",
-        "800k",
+        "-crf",
+        "40",
         "-svtav1-params",
-        "pred-struct=1:rc=1",
+        "irefresh-type=2",
     ];
     make("av1_opus", Ffmpeg::Current, GOP, &[&PICTURES, &SOUND, &av1, &OPUS])
 }
@@ -165,20 +174,46 @@ fn make(name: &str, tool: Ffmpeg, gop: usize, arguments: &[&[&str]]) -> Clip {
     fs::create_dir_all(&dir).expect("the target directory is ours");
     let path = dir.join(format!("{name}-{:016x}.flv", hasher.finish()));
     if !path.exists() {
-        // Written elsewhere and moved: another test program may look for it meanwhile.
-        let unfinished = dir.join(format!("{name}-{}.part", std::process::id()));
-        let output = Command::new(tool.path())
-            .args(["-nostdin", "-v", "error", "-y"])
-            .args(&arguments)
-            .args(length)
-            .args(["-f", "flv"])
-            .arg(&unfinished)
-            .stdin(Stdio::null())
-            .output()
-            .expect("ffmpeg starts");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "ffmpeg cannot make the clip {name}: {complaint}");
-        fs::rename(&unfinished, &path).expect("the target directory is ours");
+        let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+        write_once(tool, &arguments, length, &path);
     }
     Clip { path, gop, tool }
+}
+
+/// Runs ffmpeg into a file elsewhere and moves it: others may look for `path` meanwhile.
+fn write_once(tool: Ffmpeg, input: &[&OsStr], output: &[&str], path: &Path) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let unfinished = path.with_extension(format!("{}-{number}.part", std::process::id()));
+    let said = Command::new(tool.path())
+        .args(["-nostdin", "-v", "error", "-y"])
+        .args(input)
+        .args(output)
+        .args(["-f", "flv"])
+        .arg(&unfinished)
+        .stdin(Stdio::null())
+        .output()
+        .expect("ffmpeg starts");
+    let complaint = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "ffmpeg cannot make {}: {complaint}", path.display());
+    fs::rename(&unfinished, path).expect("the target directory is ours");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_clip_holds_what_its_name_says() {
+        let both =
+            [h264_aac(), h264_mp3(), h265_aac(), av1_opus(), vp9_opus(), h264_flac(), h264_ac3()];
+        for clip in both {
+            let sent = clip.sent();
+            assert_eq!(sent.video.len(), 250, "{clip:?}");
+            assert!(sent.audio.len() > 90, "{clip:?}: {}", sent.audio.len());
+        }
+        assert_eq!((h264().sent().video.len(), h264().sent().audio.len()), (250, 0));
+        assert!(aac().sent().video.is_empty() && aac().sent().audio.len() > 400);
+        assert!(small().path.metadata().expect("it is there").len() < 100_000);
+    }
 }

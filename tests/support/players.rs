@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::child::Child;
 use super::clips::Clip;
@@ -62,7 +62,11 @@ pub(crate) fn publish_with(
 ) -> Child {
     let mut command = clip.tool.command();
     command.arg("-re").args(input).arg("-i").arg(&clip.path);
-    command.args(["-c", "copy"]).args(output).args(["-f", "flv", url]);
+    command.args(["-c", "copy"]).args(output);
+    if clip.tool == Ffmpeg::Current {
+        command.args(["-rtmp_enhanced_codecs", "hvc1,av01,vp09,Opus,fLaC,ac-3,mp4a"]);
+    }
+    command.args(["-f", "flv", url]);
     Child::start(&mut command, &dir.file("publish.log"))
 }
 
@@ -127,39 +131,28 @@ impl Player {
         let code = status.code();
         let fine = code.is_some_and(|code| self.ends_with.contains(&code));
         assert!(fine, "the player ended with {status}:\n{}", self.child.log_tail());
-        self.recorded()
+        match self.form {
+            Form::Frames => Recording::parse(&fs::read_to_string(&self.output).unwrap_or_default()),
+            Form::File(tool) => Recording::of_file(tool, &self.output),
+        }
     }
 
-    /// Ends it once it has got nothing for `quiet`, and reads what it wrote. For servers that do
-    /// not tell players of the end.
-    pub(crate) fn finish_when_quiet(self, quiet: Duration, within: Duration) -> Recording {
-        let mut last = (self.bytes(), std::time::Instant::now());
+    /// Waits until it has got nothing for `quiet`, at most `within`. For servers that do not tell
+    /// players of the end: they are to be stopped then, for a player that is stopped itself loses
+    /// what it still holds.
+    pub(crate) fn falls_quiet(&self, quiet: Duration, within: Duration) {
+        let mut last = (self.bytes(), Instant::now());
         eventually(within, || {
             if self.bytes() != last.0 {
-                last = (self.bytes(), std::time::Instant::now());
+                last = (self.bytes(), Instant::now());
             }
             last.1.elapsed() > quiet
         });
-        let Self { child, output, form, .. } = self;
-        drop(child);
-        recording_of(&output, &form)
-    }
-
-    /// What it wrote so far.
-    pub(crate) fn recorded(&self) -> Recording {
-        recording_of(&self.output, &self.form)
     }
 
     /// The file it writes.
     pub(crate) fn output(&self) -> &Path {
         &self.output
-    }
-}
-
-fn recording_of(output: &Path, form: &Form) -> Recording {
-    match form {
-        Form::Frames => Recording::parse(&fs::read_to_string(output).unwrap_or_default()),
-        Form::File(tool) => Recording::of_file(*tool, output),
     }
 }
 
