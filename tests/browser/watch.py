@@ -5,7 +5,8 @@
 
 PAGE is the server's own player page. Without --media its own <video id="video"> is watched. With
 --media a second player is made in the same page from the server's copy of mpegts.js, fed with that
-URL (http… or ws…). Says {"supported": false} when the browser has no decoder for the stream.
+URL (http… or ws…). With --mime a browser that cannot decode that type need not show anything: then
+mpegts.js must have found the codec in the stream, and the JSON says {"supported": false}.
 
 Exit code 0: it was decoded (or is not supported); 1: it was not, and the JSON says what was seen.
 """
@@ -101,12 +102,12 @@ SUPPORTED = """
 
 def watch(page, options, console):
     page.goto(options.page, wait_until="domcontentloaded")
-    if options.mime and not page.evaluate(SUPPORTED, options.mime):
-        return True, {"supported": False, "mime": options.mime}
     element = "video"
     if options.media:
         page.evaluate(MAKE_PLAYER, options.media)
         element = "watched"
+    if options.mime and not page.evaluate(SUPPORTED, options.mime):
+        return demultiplexed(page, options, console)
 
     looks = []
     end = time.monotonic() + options.within
@@ -138,6 +139,17 @@ def watch(page, options, console):
         ):
             return True, {"supported": True, **seen, **facts(page, console)}
     return False, {"supported": True, **seen, "last": looks[-1:], **facts(page, console)}
+
+
+def demultiplexed(page, options, console):
+    family = options.mime.split('codecs="')[1].split(".")[0]
+    end = time.monotonic() + options.within
+    while time.monotonic() < end:
+        time.sleep(0.2)
+        found = page.evaluate("() => window.watch.info")
+        if found and (found["video"] or "").startswith(family):
+            return True, {"supported": False, "mime": options.mime, "codecs": found}
+    return False, {"supported": False, "mime": options.mime, **facts(page, console)}
 
 
 def facts(page, console):

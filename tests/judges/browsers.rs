@@ -46,12 +46,3 @@ fn chromium_shows_h265_where_it_can() {
         "",
     );
 }
-
-#[test]
-fn chromium_shows_av1_where_it_can() {
-    shown(
-        &clips::av1_opus(),
-        &["--seconds", "3", "--mime", "video/mp4; codecs=\"av01.0.04M.08\""],
-        "",
-    );
-}

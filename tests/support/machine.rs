@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 static CORES: RwLock<()> = RwLock::new(());
 
 /// Held by a test that runs beside others; most do, for they wait for media in real time.
-#[must_use]
 pub(crate) fn beside_others() -> RwLockReadGuard<'static, ()> {
     CORES.read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Held by a test that loads or measures the machine: no other test of this program runs.
-#[must_use]
 pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     CORES.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

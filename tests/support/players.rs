@@ -88,6 +88,7 @@ pub(crate) fn publish_gst(clip: &Clip, to: GstSink<'_>, dir: &RunDir) -> Child {
 }
 
 /// Where GStreamer publishes to.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum GstSink<'a> {
     Rtmp(&'a str),
     File(&'a Path),
