@@ -37,3 +37,7 @@ pub fn describe(_codec: Codec, _config: &[u8]) -> Result<Description, Error> {
 pub fn describe_frame(_codec: Codec, _frame: &[u8]) -> Description {
     Description::default()
 }
+/// x
+pub fn is_recovery_point(_t: &crate::media::Track, _d: &[u8]) -> bool {
+    false
+}

@@ -1,1 +1,5 @@
 //! RTMP, server and client side.
+mod chunk_write;
+mod message;
+pub use chunk_write::ChunkWriter;
+pub use message::*;
