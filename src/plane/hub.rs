@@ -387,6 +387,14 @@ impl Hub {
         self.end_source(id, SinkEnd::SourceFailed, now);
     }
 
+    /// As [`Self::abort`], for the source of a sink.
+    pub fn abort_source_of(&mut self, id: SinkId, now: Instant) {
+        if let Some(sink) = self.sinks.get(id) {
+            let key = self.sources[sink.source].key.clone();
+            self.abort(&key, now);
+        }
+    }
+
     fn went_live(&mut self, id: SourceId, now: Instant) {
         for sink in std::mem::take(&mut self.sources[id].waiting) {
             self.node.waiting_sinks.fetch_sub(1, Ordering::Relaxed);
