@@ -5,8 +5,14 @@
 //! own few numbers by value. `config/corecast.toml` documents every key.
 
 mod app;
+mod check;
+mod env;
+mod error;
+mod load;
+mod schema;
 mod tree;
 mod units;
 
 pub use app::{App, OnConflict};
+pub use error::{ConfigError, Origin, Problem};
 pub use tree::{Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};

@@ -10,7 +10,12 @@ use serde::{Deserializer, Serializer};
 pub(super) mod duration {
     use std::time::Duration;
 
+    use serde::de::Error as _;
+
     use super::*;
+
+    /// So that a deadline never leaves the range of the clock.
+    pub(in super::super) const MAX: Duration = Duration::from_secs(24 * 3600);
 
     pub(in super::super) fn serialize<S: Serializer>(
         value: &Duration,
@@ -23,7 +28,12 @@ pub(super) mod duration {
         deserializer: D,
     ) -> Result<Duration, D::Error> {
         let nanos = deserializer.deserialize_any(Quantity(&DURATION))?;
-        Ok(Duration::from_nanos(nanos))
+        let value = Duration::from_nanos(nanos);
+        if value > MAX {
+            let found = show(value);
+            return Err(D::Error::custom(format_args!("expected at most 24h, found {found}")));
+        }
+        Ok(value)
     }
 
     pub(in super::super) fn show(value: Duration) -> String {
