@@ -158,9 +158,10 @@ fn a_bad_address_is_named() {
 
 #[test]
 fn one_port_for_two_protocols_is_refused() {
-    let expected =
-        "c.toml:1:15: http.listen: [::]:1935 is in rtmp.listen already; choose another port";
-    refused("http.listen = ['[::]:1935']", expected);
+    let expected = "c.toml:1:15: http.listen: 127.0.0.1:1935 meets [::]:1935 of rtmp.listen; choose another port";
+    refused("http.listen = ['127.0.0.1:1935']", expected);
+    load("http.listen = ['0.0.0.0:80', '[::]:80']").expect("each has a family of its own");
+    load("http.listen = ['[::1]:0']\nrtmp.listen = ['[::]:0']").expect("the kernel chooses");
 }
 
 #[test]

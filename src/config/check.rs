@@ -57,15 +57,24 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
             format!("expected at least one address; to switch it off, set {name}.enabled = false")
         });
         for address in listen {
-            let twice = seen.iter().find(|(other, _)| other == address && address.port() != 0);
-            if let Some((_, other)) = twice {
+            let clash = seen.iter().find(|(other, section)| match *section == name {
+                true => address == other && address.port() != 0,
+                false => overlap(*address, *other),
+            });
+            if let Some((other, section)) = clash {
                 at.require(false, "listen", || {
-                    format!("{address} is in {other}.listen already; choose another port")
+                    format!("{address} meets {other} of {section}.listen; choose another port")
                 });
             }
             seen.push((*address, name));
         }
     }
+}
+
+/// Whether a connection could be meant for either.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let ips = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    ips && one.port() == other.port() && one.port() != 0
 }
 
 fn http(http: &Http, at: &mut Section<'_>) {
