@@ -268,3 +268,35 @@ fn an_error_can_be_taken_apart() {
     assert_eq!(error.problems[0].origin, Some(origin));
     assert_eq!(error.problems[0].key, "a");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "[a-z_.\\[\\]='\" \n0-9é]{0,80}") {
+        let _ = load(&text);
+    }
+
+    #[test]
+    fn any_value_of_any_key_is_read_or_refused(
+        at in 0usize..1000,
+        value in proptest::sample::select(vec![
+            "0", "-1", "9223372036854775807", "1.5", "nan", "true", "''", "'18446744073709551615h'",
+            "'99999999999GiB'", "[]", "[[]]", "{}", "1979-05-27", "'[::]:99999'", "[1, 1]",
+        ]),
+    ) {
+        let lines: Vec<&str> = REFERENCE.lines().collect();
+        let keys: Vec<usize> = (0..lines.len()).filter(|&line| is_key(lines[line])).collect();
+        let line = keys[at % keys.len()];
+        let name = lines[line].split_once(' ').expect("a key").0;
+        let changed = format!("{name} = {value}");
+        let mut text = lines.clone();
+        text[line] = &changed;
+        if let Err(error) = load(&text.join("\n")) {
+            // It may disagree with another key, but must be named.
+            proptest::prop_assert!(error.contains(name), "{}: {}", changed, error);
+        }
+    }
+}
+
+fn is_key(line: &str) -> bool {
+    line.starts_with(|c: char| c.is_ascii_lowercase())
+}

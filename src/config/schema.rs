@@ -8,7 +8,9 @@ pub(super) struct Schema(Table);
 
 impl Default for Schema {
     fn default() -> Self {
-        Self(Table::try_from(Config::default()).expect("a tree of plain values"))
+        let mut table = Table::try_from(Config::default()).expect("a tree of plain values");
+        table.insert("app".to_owned(), Value::Table(Table::new()));
+        Self(table)
     }
 }
 

@@ -30,6 +30,7 @@ pub struct Config {
     /// What holds for every app that does not say otherwise.
     pub app_defaults: Arc<App>,
     /// Apps by name, each with all its keys: its own, then those of `app_defaults`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub app: BTreeMap<String, Arc<App>>,
 }
 

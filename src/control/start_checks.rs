@@ -166,17 +166,18 @@ fn open_to_publishers(config: &Config, host: &Host) -> Option<String> {
     };
     Some(format!(
         "publish: anyone who reaches {address} may publish to {where_to}; to change it, listen on \
-         127.0.0.1 (rtmp.listen), name your apps (strict_apps), or set app_defaults.publish = false"
+         127.0.0.1 (rtmp.listen), or set app_defaults.publish = false and app.NAME.publish = true"
     ))
 }
 
-/// Tries it, as it will be used, on this thread.
+/// Tries its three system calls. (The executor's own attempt would panic without naming the cause.)
 fn io_uring() -> Result<(), Failure> {
-    let probe = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
-        .io_memory(64 << 10)
-        .blocking_thread_pool_placement(glommio::PoolPlacement::Unbound(1))
-        .make();
-    let Err(error) = probe else { return Ok(()) };
+    let attempt = || {
+        let ring = io_uring::IoUring::new(2)?;
+        ring.submitter().register_probe(&mut io_uring::Probe::new())?;
+        ring.submit()
+    };
+    let Err(error) = attempt() else { return Ok(()) };
     let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
     let cure = io_uring_cure(setting.as_deref().map(str::trim));
     Err(Failure::IoUring { cause: error.to_string(), cure })
