@@ -1,1 +1,5 @@
 //! The control thread: everything that is not media.
+
+/// The log: a bounded queue, a writer thread, and a count of dropped lines.
+pub mod log;
+pub mod start_checks;
