@@ -31,6 +31,11 @@ impl Chain {
         self.len == 0
     }
 
+    /// The slice to be written next.
+    pub fn first(&self) -> Option<&[u8]> {
+        self.slices.front().map(|slice| &slice[..])
+    }
+
     /// The waiting slices, first to last.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         self.slices.iter().map(|slice| &slice[..])

@@ -57,7 +57,7 @@ impl TcpStream {
         cx: &mut Context<'_>,
         chain: &mut Chain,
     ) -> Poll<io::Result<()>> {
-        while let Some(slice) = chain.slices().next() {
+        while let Some(slice) = chain.first() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, slice))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 taken => chain.advance(taken),
