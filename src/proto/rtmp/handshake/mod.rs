@@ -1,4 +1,4 @@
-//! The RTMP handshake (RTMP 1.0, 5.2), plain and with Adobe's digests ([`digest`]).
+//! The RTMP handshake (RTMP 1.0, 5.2), plain and with Adobe's digests.
 //!
 //! ```text
 //! client                         server
