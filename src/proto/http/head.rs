@@ -52,11 +52,10 @@ pub enum Version {
 
 /// A whole, valid head.
 #[derive(Debug)]
-pub(super) enum Head {
-    /// OPTIONS, of whatever path.
-    Preflight { keep_alive: bool },
-    /// Everything else.
-    Request { request: Request, keep_alive: bool, upgrade: Option<Upgrade> },
+pub(super) struct Head {
+    pub(super) keep_alive: bool,
+    /// None for OPTIONS, of whatever path.
+    pub(super) request: Option<(Request, Option<Upgrade>)>,
 }
 
 /// What the 101 answer needs.
@@ -151,7 +150,7 @@ pub(super) fn parse(bytes: &[u8], at: u64, ask: AskId) -> Result<Head, Error> {
     }
 
     let target = head.path.unwrap_or_default();
-    let Some(method) = method else { return Ok(Head::Preflight { keep_alive }) };
+    let Some(method) = method else { return Ok(Head { keep_alive, request: None }) };
     let (authority, path, query) = match split_target(target) {
         Ok(parts) => parts,
         Err(expected) => return malformed(expected, target),
@@ -173,7 +172,7 @@ pub(super) fn parse(bytes: &[u8], at: u64, ask: AskId) -> Result<Head, Error> {
         referer: fields.first("referer"),
         user_agent: fields.first("user-agent"),
     };
-    Ok(Head::Request { request, keep_alive, upgrade })
+    Ok(Head { keep_alive, request: Some((request, upgrade)) })
 }
 
 /// Authority (of the absolute form), path and query, RFC 9112 3.2.
@@ -294,16 +293,12 @@ mod tests {
     use super::*;
 
     fn request(head: &str) -> Result<Request, Error> {
-        match parse(head.as_bytes(), 0, AskId(1))? {
-            Head::Request { request, .. } => Ok(request),
-            Head::Preflight { .. } => panic!("a preflight"),
-        }
+        let head = parse(head.as_bytes(), 0, AskId(1))?;
+        Ok(head.request.expect("not OPTIONS").0)
     }
 
     fn keeps_alive(head: &str) -> bool {
-        match parse(head.as_bytes(), 0, AskId(1)).expect("valid") {
-            Head::Request { keep_alive, .. } | Head::Preflight { keep_alive } => keep_alive,
-        }
+        parse(head.as_bytes(), 0, AskId(1)).expect("valid").keep_alive
     }
 
     fn get(target: &str) -> Result<Request, Error> {
@@ -430,14 +425,12 @@ mod tests {
             parse(head.as_bytes(), 0, AskId(1))
         };
         let offer = ["Sec-WebSocket-Protocol: flv, other"];
-        match with(&[&fields[..], &offer].concat()).expect("valid") {
-            Head::Request { request, upgrade: Some(upgrade), .. } => {
-                assert!(request.websocket);
-                assert_eq!(upgrade.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-                assert_eq!(upgrade.protocol.as_deref(), Some("flv"));
-            }
-            other => panic!("{other:?}"),
-        }
+        let head = with(&[&fields[..], &offer].concat()).expect("valid");
+        let (request, upgrade) = head.request.expect("not OPTIONS");
+        let upgrade = upgrade.expect("asked for");
+        assert!(request.websocket);
+        assert_eq!(upgrade.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(upgrade.protocol.as_deref(), Some("flv"));
         let status = |fields: &[&str]| with(fields).expect_err("incomplete").status();
         assert_eq!(status(&fields[1..]), 400);
         assert_eq!(status(&[fields[0], fields[2]]), 426);

@@ -222,18 +222,16 @@ impl Server {
 
     fn on_head(&mut self, now: Instant, bytes: &[u8], at: u64) -> Result<(), Error> {
         let ask = AskId(self.last_ask + 1);
-        match head::parse(bytes, at, ask)? {
-            Head::Preflight { keep_alive } => {
-                self.write(now, &Response::preflight(), Method::Get, keep_alive);
-            }
-            Head::Request { request, keep_alive, upgrade } => {
-                self.last_ask = ask.0;
-                let (method, version) = (request.method, request.version);
-                let upgrade = upgrade.map(Box::new);
-                self.state = State::Asking(Asking { ask, method, version, keep_alive, upgrade });
-                self.event = Some(Box::new(Event::Request(request)));
-            }
-        }
+        let Head { keep_alive, request } = head::parse(bytes, at, ask)?;
+        let Some((request, upgrade)) = request else {
+            self.write(now, &Response::preflight(), Method::Get, keep_alive);
+            return Ok(());
+        };
+        self.last_ask = ask.0;
+        let (method, version) = (request.method, request.version);
+        let upgrade = upgrade.map(Box::new);
+        self.state = State::Asking(Asking { ask, method, version, keep_alive, upgrade });
+        self.event = Some(Box::new(Event::Request(request)));
         Ok(())
     }
 
