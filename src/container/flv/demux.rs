@@ -319,9 +319,13 @@ impl Demux {
                 self.note(Notice::FrameBeforeConfig(codec));
                 return;
             }
-            let audio = codec::describe_frame(codec, &data).audio.or(format);
+            let told = codec::describe_frame(codec, &data);
+            let (video, audio) = (told.video, told.audio.or(format));
             let hdr = self.hdr_of(codec);
-            self.set_track(Track { codec, config: Bytes::new(), hdr, video: None, audio }, items);
+            self.set_track(Track { codec, config: Bytes::new(), hdr, video, audio }, items);
+        }
+        if head.key {
+            self.complete(codec, &data, items);
         }
         let kind = codec.kind();
         let (dts, pts) = match kind {
@@ -331,6 +335,17 @@ impl Demux {
         };
         let data = without_temporal_delimiter(codec, data);
         items.push(Item::Frame(Frame { kind, dts, pts, key: head.key, data }));
+    }
+
+    /// VP9's record has no size; its key frames have.
+    fn complete(&mut self, codec: Codec, data: &[u8], items: &mut Vec<Item>) {
+        let sizeless = |track: &&Track| track.video.is_none();
+        if codec == Codec::Video(VideoCodec::Vp9)
+            && let Some(track) = self.video.as_ref().filter(sizeless).cloned()
+        {
+            let video = codec::describe_frame(codec, data).video;
+            self.set_track(Track { video, ..track }, items);
+        }
     }
 
     fn on_script(
