@@ -17,7 +17,7 @@ mod vp9;
 
 pub use aac::AudioSpecificConfig;
 
-use crate::media::{AudioCodec, AudioFormat, Codec, VideoCodec, VideoFormat};
+use crate::media::{AudioCodec, AudioFormat, Codec, Track, VideoCodec, VideoFormat};
 
 /// What a configuration record or a frame says of its track, as far as it could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -104,6 +104,16 @@ pub fn describe_frame(codec: Codec, frame: &[u8]) -> Description {
 }
 
 /// Shared by the tests of each codec.
+/// True if a decoder can start at `frame` although it is no key frame: an H.264 recovery point
+/// (intra refresh). Of other codecs none is known.
+pub fn is_recovery_point(track: &Track, frame: &[u8]) -> bool {
+    if track.codec != Codec::Video(VideoCodec::H264) {
+        return false;
+    }
+    let described = describe(track.codec, &track.config).unwrap_or_default();
+    described.nal_length_bytes.is_some_and(|length| h264::is_recovery_point(frame, length))
+}
+
 #[cfg(test)]
 mod testing {
     use proptest::test_runner::TestRunner;
@@ -172,8 +182,4 @@ mod tests {
             h264::is_recovery_point(&bytes, 4);
         }
     }
-}
-/// x
-pub fn is_recovery_point(_t: &crate::media::Track, _d: &[u8]) -> bool {
-    false
 }
