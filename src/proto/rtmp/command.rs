@@ -92,15 +92,29 @@ pub(super) enum Command {
     ReleaseStream,
     FcPublish,
     FcUnpublish,
-    FcSubscribe { name: String },
-    Publish { name: String, kind: PublishKind },
-    Play { name: String, start: f64, duration: f64, reset: bool },
-    Pause { pause: bool },
+    FcSubscribe {
+        name: String,
+    },
+    Publish {
+        name: String,
+        kind: PublishKind,
+    },
+    Play {
+        name: String,
+        start: f64,
+        duration: f64,
+        reset: bool,
+    },
+    Pause {
+        pause: bool,
+    },
     Seek,
     ReceiveAudio(bool),
     ReceiveVideo(bool),
     CloseStream,
-    DeleteStream { stream_id: u32 },
+    DeleteStream {
+        stream_id: u32,
+    },
     GetStreamLength,
     CheckBandwidth,
     /// An answer to something; nothing we ask needs one.
@@ -282,12 +296,46 @@ pub(super) fn status(level: Level, code: &str, description: &str) -> Value {
         Level::Status => "status",
         Level::Error => "error",
     };
-    object([
-        ("level", text(level)),
-        ("code", text(code)),
-        ("description", text(description)),
-    ])
+    object([("level", text(level)), ("code", text(code)), ("description", text(description))])
 }
+
+/// What this program handles of Enhanced RTMP, for both ends' side of connect.
+pub(super) fn enhanced_offer() -> [(String, Value); 2] {
+    let names = VIDEO_FOUR_CCS.iter().chain(&AUDIO_FOUR_CCS).map(|&name| text(name));
+    [
+        ("fourCcList".to_owned(), Value::StrictArray(names.collect())),
+        ("capsEx".to_owned(), Value::Number(f64::from(CAPS_EX))),
+    ]
+}
+
+/// The same as a server's answer to `client`: nothing to a client that knows nothing of it, and
+/// maps to one that sent maps.
+pub(super) fn enhanced_answer(client: &Connect) -> Vec<(String, Value)> {
+    let mut fields = Vec::new();
+    if client.is_enhanced() {
+        fields.extend(enhanced_offer());
+    }
+    if client.has_info_maps() {
+        for (name, codecs) in [
+            ("videoFourCcInfoMap", &VIDEO_FOUR_CCS[..]),
+            ("audioFourCcInfoMap", &AUDIO_FOUR_CCS[..]),
+        ] {
+            let masks = codecs.iter().map(|&codec| (codec.to_owned(), Value::Number(CAN_FORWARD)));
+            fields.push((name.to_owned(), Value::Object(masks.collect())));
+        }
+    }
+    fields
+}
+
+const VIDEO_FOUR_CCS: [&str; 4] = ["hvc1", "av01", "vp09", "avc1"];
+const AUDIO_FOUR_CCS: [&str; 5] = ["mp4a", "Opus", "ac-3", ".mp3", "fLaC"];
+
+/// ModEx and its nanosecond offset. Not multitrack, of which only track 0 is routed, and not
+/// reconnect.
+const CAPS_EX: u32 = 0x04 | 0x08;
+
+/// The mask of a codec that is neither decoded nor encoded here.
+const CAN_FORWARD: f64 = 4.0;
 
 /// How bad a status is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -311,7 +359,10 @@ mod tests {
     fn a_call_comes_back_as_it_went() {
         let arguments = [Value::Null, text("x"), Value::Number(-2.0)];
         let call = round_trip("play", 4.0, &arguments);
-        assert_eq!(call, Call { name: "play".into(), transaction: 4.0, arguments: arguments.into() });
+        assert_eq!(
+            call,
+            Call { name: "play".into(), transaction: 4.0, arguments: arguments.into() }
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Timer, chunk_read, command, handshake, message};
+use super::{ChunkError, ControlError, NotACall, Timer, handshake};
 use crate::container::flv;
 
 /// Why a connection cannot go on. It is closed after this, without a farewell.
@@ -11,13 +11,13 @@ pub enum Error {
     Handshake(#[from] handshake::Error),
     /// The chunk stream is broken or beyond its limits.
     #[error(transparent)]
-    Chunk(#[from] chunk_read::ChunkError),
+    Chunk(#[from] ChunkError),
     /// A control message is broken.
     #[error(transparent)]
-    Control(#[from] message::ControlError),
+    Control(#[from] ControlError),
     /// A command cannot be read.
     #[error(transparent)]
-    Command(#[from] command::NotACall),
+    Command(#[from] NotACall),
     /// The media inside a message is broken or not supported.
     #[error(transparent)]
     Media(#[from] flv::Error),

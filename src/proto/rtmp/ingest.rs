@@ -3,8 +3,7 @@
 use bytes::Bytes;
 
 use super::command::amf0_of;
-use super::message::Message;
-use super::{Error, kind};
+use super::{Error, Message, kind};
 use crate::bytes::{Reader, Short};
 use crate::container::flv::{Demux, Item, Limits, Notice, TagKind};
 use crate::time::{Timestamp, Unwrap};
@@ -24,10 +23,7 @@ impl Ingest {
 
     /// True for the kinds [`Self::push`] takes.
     pub(super) fn takes(kind: u8) -> bool {
-        matches!(
-            kind,
-            kind::AUDIO | kind::VIDEO | kind::DATA | kind::DATA_AMF3 | kind::AGGREGATE
-        )
+        matches!(kind, kind::AUDIO | kind::VIDEO | kind::DATA | kind::DATA_AMF3 | kind::AGGREGATE)
     }
 
     /// Appends what `message` held to `items`. Nothing but kinds that [`Self::takes`] comes here.

@@ -3,16 +3,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::chunk_read::{ChunkLimits, ChunkReader};
-use super::chunk_write::ChunkWriter;
 use super::command::{self, Level};
-use super::message::{Message, UserControl};
-use super::{Error, kind};
-use crate::bytes::{Chain, Reader};
+use super::{ChunkLimits, ChunkReader, ChunkWriter, Control, Error, Message, UserControl, kind};
+use crate::bytes::Chain;
 use crate::container::amf0::Value;
 
-/// Chunk streams of what is not media; media has its own (see [`super::csid`]).
-const CONTROL: u32 = 2;
+/// The chunk stream of commands. Control messages have 2, media see [`super::csid`].
 const COMMAND: u32 = 3;
 
 /// The two directions of a connection after its handshake.
@@ -33,7 +29,7 @@ impl Line {
     pub(super) fn new(limits: ChunkLimits, window_bytes: u32) -> Self {
         Self {
             reader: ChunkReader::new(limits),
-            writer: ChunkWriter::default(),
+            writer: ChunkWriter::new(ChunkWriter::INITIAL_CHUNK_SIZE),
             out: BytesMut::new(),
             received: 0,
             acknowledged: 0,
@@ -58,68 +54,63 @@ impl Line {
         if acknowledge && self.received - self.acknowledged >= u64::from(self.window_bytes) {
             self.acknowledged = self.received;
             // The sequence number wraps (RTMP 5.4.3).
-            self.control_u32(kind::ACK, self.received as u32);
+            self.control(Control::Ack(self.received as u32));
         }
     }
 
-    /// The next message that is not about the line itself.
+    /// The next message that is not about the line itself. The reader obeys Set Chunk Size and
+    /// Abort without telling.
     pub(super) fn read(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
         while let Some(message) = self.reader.read(input)? {
-            match message.kind {
-                // The reader has obeyed these.
-                kind::SET_CHUNK_SIZE | kind::ABORT => {}
-                // We never wait for the peer's acknowledgement: TCP paces the writes.
-                kind::ACK => {}
-                kind::WINDOW_ACK_SIZE => {
-                    let window_bytes = control_value(&message, "window acknowledgement size")?;
-                    self.window_bytes = window_bytes.max(1);
-                }
-                kind::SET_PEER_BANDWIDTH => {
-                    let window_bytes = control_value(&message, "peer bandwidth")?;
-                    if window_bytes != self.announced_bytes {
-                        self.announce_window(window_bytes);
-                    }
-                }
-                kind::USER_CONTROL => {
-                    if let UserControl::Ping(time) = UserControl::decode(&message.payload)? {
-                        self.user_control(UserControl::Pong(time));
-                    }
-                }
-                _ => return Ok(Some(message)),
+            match Control::decode(message.kind, &message.payload)? {
+                None => return Ok(Some(message)),
+                Some(control) => self.on_control(control),
             }
         }
         Ok(None)
     }
 
+    fn on_control(&mut self, control: Control) {
+        match control {
+            Control::WindowAckSize(window_bytes) => self.window_bytes = window_bytes.max(1),
+            // The spec's answer to a window that is not the one we announced (RTMP 5.4.5).
+            Control::SetPeerBandwidth { window_bytes, .. }
+                if window_bytes != self.announced_bytes =>
+            {
+                self.announce_window(window_bytes);
+            }
+            Control::User(UserControl::Ping(time_ms)) => {
+                self.user_control(UserControl::Pong(time_ms));
+            }
+            // We never wait for acknowledgements (TCP paces the writes), and a player's buffer is
+            // its own affair.
+            _ => {}
+        }
+    }
+
     /// Window Acknowledgement Size: the peer is asked to acknowledge after so many bytes.
     pub(super) fn announce_window(&mut self, window_bytes: u32) {
         self.announced_bytes = window_bytes;
-        self.control_u32(kind::WINDOW_ACK_SIZE, window_bytes);
-    }
-
-    /// Set Peer Bandwidth, limit type "dynamic".
-    pub(super) fn limit_peer(&mut self, window_bytes: u32) {
-        let [a, b, c, d] = window_bytes.to_be_bytes();
-        self.control(kind::SET_PEER_BANDWIDTH, &[a, b, c, d, 2]);
+        self.control(Control::WindowAckSize(window_bytes));
     }
 
     /// Set Chunk Size, in force for everything written after it.
     pub(super) fn set_chunk_size(&mut self, chunk_size_bytes: u32) {
-        self.control_u32(kind::SET_CHUNK_SIZE, chunk_size_bytes);
-        self.writer.set_chunk_size(chunk_size_bytes);
+        self.control(Control::SetChunkSize(chunk_size_bytes));
+        self.writer = ChunkWriter::new(chunk_size_bytes);
     }
 
     pub(super) fn user_control(&mut self, event: UserControl) {
-        let body = event.encode();
-        self.control(kind::USER_CONTROL, &body);
+        self.control(Control::User(event));
     }
 
-    fn control_u32(&mut self, kind: u8, value: u32) {
-        self.control(kind, &value.to_be_bytes());
+    pub(super) fn control(&mut self, control: Control) {
+        self.writer.write_control(&mut self.out, control);
     }
 
-    fn control(&mut self, kind: u8, body: &[u8]) {
-        self.write(CONTROL, kind, 0, 0, &[], body);
+    /// Bytes that are not messages: the end of a handshake.
+    pub(super) fn write_raw(&mut self, bytes: Chain) {
+        self.out.extend_from_slice(&bytes.into_bytes());
     }
 
     /// A command message: a call or a reply.
@@ -149,7 +140,7 @@ impl Line {
         self.call(stream_id, "onStatus", 0.0, &[Value::Null, status]);
     }
 
-    /// One message whose body is `head` and `payload` in a row.
+    /// One message whose body is `head` and `payload` in a row; false if no message can hold them.
     pub(super) fn write(
         &mut self,
         csid: u32,
@@ -158,13 +149,17 @@ impl Line {
         stream_id: u32,
         head: &[u8],
         payload: &[u8],
-    ) {
-        self.writer.write(&mut self.out, csid, kind, timestamp_ms, stream_id, head, payload);
+    ) -> bool {
+        self.writer.write(&mut self.out, csid, kind, timestamp_ms, stream_id, head, payload)
     }
 
     /// Everything written so far; the line keeps no memory for it.
     pub(super) fn take_out(&mut self) -> Bytes {
         std::mem::take(&mut self.out).freeze()
+    }
+
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.out.len()
     }
 
     pub(super) fn poll_transmit(&mut self, out: &mut Chain) -> bool {
@@ -174,10 +169,4 @@ impl Line {
         }
         any
     }
-}
-
-fn control_value(message: &Message, what: &'static str) -> Result<u32, Error> {
-    Reader::new(&message.payload)
-        .u32(what)
-        .map_err(|short| Error::unexpected("control", "a control message's value", short.to_string()))
 }

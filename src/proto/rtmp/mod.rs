@@ -1,22 +1,32 @@
 //! RTMP, server and client side (Adobe's RTMP 1.0, sections 5 to 7, and Enhanced RTMP v2).
 //!
 //! [`Server`] and [`Client`] are whole ends of a connection: bytes in; bytes, events and a
-//! deadline out. Below them: [`handshake`], chunks, [`message`]s, commands. What stands inside a
+//! deadline out. Below them: [`handshake`], chunks, messages, commands. What stands inside a
 //! media message is [`crate::container::flv`]'s. The shared stream that players get is muxed
 //! elsewhere, by the numbers fixed here: [`PLAY_STREAM_ID`] and [`csid`].
 
+mod chunk_read;
+mod chunk_write;
 pub mod client;
 mod command;
 mod error;
+pub mod handshake;
 mod ingest;
 mod line;
+mod message;
 pub mod server;
 mod session;
 mod url;
 
+pub use chunk_read::{ChunkError, ChunkLimits, ChunkReader};
+pub use chunk_write::ChunkWriter;
 pub use client::{Client, ClientConfig, Goal};
 pub use command::{Connect, NotACall, PublishKind};
 pub use error::Error;
+pub use message::{
+    BandwidthLimit, Control, ControlError, MAX_BODY_BYTES, MAX_CHUNK_SIZE, Message, UserControl,
+    kind,
+};
 pub use server::{AskId, Event, Limits, Refusal, Server, ServerConfig, Timer};
 pub use url::{InvalidUrl, Url};
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::chunk_read::ChunkLimits;
 use super::command::{self, Call, Command, Connect, Level, PublishKind, object, status, text};
 use super::ingest::Ingest;
 use super::line::Line;
-use super::message::{Message, UserControl};
 use super::session::Session;
-use super::{Error, code, handshake, kind};
+use super::{
+    BandwidthLimit, ChunkLimits, Control, Error, Message, UserControl, code, handshake, kind,
+};
 use crate::bytes::Chain;
 use crate::container::amf0::{self, Value};
 use crate::container::flv::{self, HevcForm};
@@ -258,7 +258,7 @@ impl Server {
                     if !handshake.handle_input(0, input)? {
                         return Ok(());
                     }
-                    self.end_handshake(now, input);
+                    self.end_handshake(now);
                 }
                 State::Asking { .. } => return Ok(()),
                 State::Connected(session) if session.is_asking() => return Ok(()),
@@ -296,7 +296,8 @@ impl Server {
     /// What happened, first to last.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.core.events.pop_front();
-        if event.is_none() && !matches!(&self.state, State::Connected(session) if session.is_publishing())
+        if event.is_none()
+            && !matches!(&self.state, State::Connected(session) if session.is_publishing())
         {
             // Only publishers have events all the time; the others should weigh nothing.
             self.core.events = VecDeque::new();
@@ -350,8 +351,7 @@ impl Server {
     pub fn refuse(&mut self, now: Instant, ask: AskId, refusal: &Refusal) {
         match &mut self.state {
             State::Asking { ask: open, info } if *open == ask => {
-                let status =
-                    status(Level::Error, code::CONNECT_REJECTED, refusal.description());
+                let status = status(Level::Error, code::CONNECT_REJECTED, refusal.description());
                 self.core.line.call(0, "_error", info.transaction, &[Value::Null, status]);
                 self.close();
             }
@@ -402,7 +402,7 @@ impl Server {
         self.core.deadline = None;
     }
 
-    fn end_handshake(&mut self, now: Instant, _rest: &[u8]) {
+    fn end_handshake(&mut self, now: Instant) {
         if let State::Handshake(handshake) = &mut self.state {
             let mut last = Chain::default();
             while handshake.poll_transmit(&mut last) {}
@@ -471,7 +471,8 @@ impl Core {
     fn greet(&mut self, info: &Connect) {
         let config = Arc::clone(&self.config);
         self.line.announce_window(config.window_bytes);
-        self.line.limit_peer(config.window_bytes);
+        let (window_bytes, limit) = (config.window_bytes, BandwidthLimit::Dynamic);
+        self.line.control(Control::SetPeerBandwidth { window_bytes, limit });
         self.line.set_chunk_size(config.chunk_size_bytes);
         self.line.user_control(UserControl::StreamBegin(0));
         let server = object([
@@ -484,7 +485,7 @@ impl Core {
         if let Value::Object(fields) = &mut status {
             // AMF0, whatever was offered: the client must then not send AMF3.
             fields.push(("objectEncoding".to_owned(), Value::Number(0.0)));
-            fields.extend(command::enhanced_fields(info));
+            fields.extend(command::enhanced_answer(info));
         }
         self.line.call(0, "_result", info.transaction, &[server, status]);
         // Encoders of the Flash family wait for it; others ignore it.

@@ -8,9 +8,8 @@ use bytes::Bytes;
 
 use super::command::{Call, Command, Connect, Level, PublishKind, status};
 use super::ingest::Ingest;
-use super::message::{Message, UserControl};
 use super::server::{AskId, Core, Event, Flow, Refusal, Timer};
-use super::{Error, PLAY_STREAM_ID, code, csid, kind, quote, url};
+use super::{Error, Message, PLAY_STREAM_ID, UserControl, code, csid, kind, quote, url};
 use crate::container::amf0::{self, Value};
 use crate::container::flv::{HevcForm, Item};
 use crate::media::{InvalidKey, StreamKey};
@@ -198,8 +197,7 @@ impl Session {
         duration: f64,
         reset: bool,
     ) {
-        let mut fail =
-            |code, why: &str| core.line.status(stream_id, Level::Error, code, why);
+        let mut fail = |code, why: &str| core.line.status(stream_id, Level::Error, code, why);
         if let Some(busy) = self.busy() {
             return fail(code::PLAY_FAILED, busy);
         }

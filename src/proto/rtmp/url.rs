@@ -53,8 +53,7 @@ impl FromStr for Url {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        let invalid =
-            |expected, found: &str| InvalidUrl { expected, found: found.to_owned() };
+        let invalid = |expected, found: &str| InvalidUrl { expected, found: found.to_owned() };
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| invalid("rtmp://HOST/APP/NAME", text))?;
         if !scheme.eq_ignore_ascii_case("rtmp") {
