@@ -7,19 +7,19 @@ use crate::container::amf0::{self, Value};
 
 /// One command message: a name, a transaction id and what follows them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Call {
+pub(super) struct Call {
     /// The command's name; `_result`, `_error` and `onStatus` are replies.
-    pub name: String,
+    pub(super) name: String,
     /// What the reply must carry; 0 asks for none.
-    pub transaction: f64,
+    pub(super) transaction: f64,
     /// The command object (often null), then the arguments.
-    pub arguments: Vec<Value>,
+    pub(super) arguments: Vec<Value>,
 }
 
 impl Call {
     /// Reads the body of a message of kind 20, or of kind 17 with AMF0 inside. A missing
     /// transaction id counts as 0.
-    pub fn decode(kind: u8, body: &[u8], limits: amf0::Limits) -> Result<Self, NotACall> {
+    pub(super) fn decode(kind: u8, body: &[u8], limits: amf0::Limits) -> Result<Self, NotACall> {
         let mut values = amf0::decode(amf0_of(kind, body), limits)?.into_iter();
         let name = match values.next() {
             Some(Value::String(name)) => name,
@@ -31,7 +31,7 @@ impl Call {
     }
 
     /// Argument number `index`, the command object being 0.
-    pub fn argument(&self, index: usize) -> Option<&Value> {
+    pub(super) fn argument(&self, index: usize) -> Option<&Value> {
         self.arguments.get(index)
     }
 

@@ -35,6 +35,9 @@ impl Ingest {
             kind::AGGREGATE => self.push_aggregate(timestamp_ms, &payload, items),
             _ => {
                 let body = payload.slice_ref(amf0_of(kind, &payload));
+                if is_of_the_session(&body) {
+                    return Ok(());
+                }
                 self.push_one(TagKind::Script, timestamp_ms, body, items)
             }
         }
@@ -90,6 +93,15 @@ impl Ingest {
         self.demux.poll_notice()
     }
 }
+
+/// Data messages by which a server speaks to its player of this one session; they are no part of
+/// the stream, and must not go round in a relay.
+fn is_of_the_session(body: &[u8]) -> bool {
+    let name = |name: &[u8]| body.get(3..).is_some_and(|text| text.starts_with(name));
+    body.first() == Some(&AMF0_STRING) && (name(b"|RtmpSampleAccess") || name(b"onStatus"))
+}
+
+const AMF0_STRING: u8 = 2;
 
 struct SubMessage {
     kind: u8,
