@@ -495,3 +495,6 @@ impl Default for ClientConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

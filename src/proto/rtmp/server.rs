@@ -263,14 +263,13 @@ impl Server {
                 State::Asking { .. } => return Ok(()),
                 State::Connected(session) if session.is_asking() => return Ok(()),
                 State::Connecting => match self.core.line.read(input)? {
-                    Some(message) => self.expect_connect(message)?,
+                    Some(message) => self.expect_connect(&message)?,
                     None => return Ok(()),
                 },
                 State::Connected(session) => match self.core.line.read(input)? {
                     Some(message) => {
-                        if session.on_message(&mut self.core, now, message)?.is_break() {
-                            self.close();
-                        }
+                        let flow = session.on_message(&mut self.core, now, message)?;
+                        self.obey(flow);
                     }
                     None => return Ok(()),
                 },
@@ -356,9 +355,8 @@ impl Server {
                 self.close();
             }
             State::Connected(session) => {
-                if session.refuse(&mut self.core, now, ask, refusal).is_break() {
-                    self.close();
-                }
+                let flow = session.refuse(&mut self.core, now, ask, refusal);
+                self.obey(flow);
             }
             _ => {}
         }
@@ -397,6 +395,12 @@ impl Server {
         self.core.line.received()
     }
 
+    fn obey(&mut self, flow: Flow) {
+        if flow.is_break() {
+            self.close();
+        }
+    }
+
     fn close(&mut self) {
         self.state = State::Closed;
         self.core.deadline = None;
@@ -412,7 +416,7 @@ impl Server {
         }
     }
 
-    fn expect_connect(&mut self, message: Message) -> Result<(), Error> {
+    fn expect_connect(&mut self, message: &Message) -> Result<(), Error> {
         match message.kind {
             kind::COMMAND | kind::COMMAND_AMF3 => {
                 let amf = self.core.config.limits.amf;
@@ -426,7 +430,7 @@ impl Server {
                 self.state = State::Asking { ask, info };
                 Ok(())
             }
-            _ => self.core.stray(&message),
+            _ => self.core.stray(message),
         }
     }
 }
