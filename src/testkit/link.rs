@@ -54,9 +54,9 @@ impl Link {
         left: &mut impl Machine,
         right: &mut R,
     ) -> Result<(), R::Error> {
+        collect(left, &mut self.to_right);
+        collect(right, &mut self.to_left);
         loop {
-            collect(left, &mut self.to_right);
-            collect(right, &mut self.to_left);
             let (to_left, to_right) = (self.piece(), self.piece());
             let right_taken = give(right, self.now, &mut self.to_right, to_right)?;
             let left_taken = give(left, self.now, &mut self.to_left, to_left)

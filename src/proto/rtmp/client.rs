@@ -93,6 +93,8 @@ pub struct ClientConfig {
     pub amf: amf0::Limits,
     /// Bounds of media.
     pub flv: flv::Limits,
+    /// Tags in one aggregate message: 4096.
+    pub aggregate_tags: usize,
     /// For the handshake: 5 s.
     pub handshake: Duration,
     /// For each reply after it: 20 s.
@@ -433,7 +435,7 @@ impl Client {
     }
 
     fn start_playing(&mut self, stream_id: u32) {
-        let ingest = Ingest::new(self.config.flv);
+        let ingest = Ingest::new(self.config.flv, self.config.aggregate_tags);
         let playing = Box::new(Playing { ingest, items: Vec::new() });
         self.started(State::Playing { stream_id, playing });
     }
@@ -490,6 +492,7 @@ impl Default for ClientConfig {
             chunks: ChunkLimits::default(),
             amf: amf0::Limits::default(),
             flv: flv::Limits::default(),
+            aggregate_tags: 4096,
             handshake: Duration::from_secs(5),
             reply: Duration::from_secs(20),
         }

@@ -113,7 +113,8 @@ pub(super) enum Command {
     ReceiveVideo(bool),
     CloseStream,
     DeleteStream {
-        stream_id: u32,
+        /// `None` if it was not said.
+        stream_id: Option<u32>,
     },
     GetStreamLength,
     CheckBandwidth,
@@ -147,7 +148,7 @@ impl Command {
             "closeStream" => Self::CloseStream,
             "deleteStream" => {
                 // A number out of range saturates, and names no stream of ours.
-                Self::DeleteStream { stream_id: call.number(1).unwrap_or(0.0) as u32 }
+                Self::DeleteStream { stream_id: call.number(1).map(|id| id as u32) }
             }
             "getStreamLength" => Self::GetStreamLength,
             "_checkbw" => Self::CheckBandwidth,

@@ -14,11 +14,13 @@ pub(super) struct Ingest {
     /// Audio and video share one unfolder, because both count on one clock: with one each, the
     /// kind that joins after a wrap would land 2^32 ms away from the other.
     clock_ms: Unwrap,
+    /// Tags in one aggregate, at most: each becomes an event, which is larger than the tag may be.
+    aggregate_tags: usize,
 }
 
 impl Ingest {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { demux: Demux::new(limits), clock_ms: Unwrap::new(32) }
+    pub(super) fn new(limits: Limits, aggregate_tags: usize) -> Self {
+        Self { demux: Demux::new(limits), clock_ms: Unwrap::new(32), aggregate_tags }
     }
 
     /// True for the kinds [`Self::push`] takes.
@@ -69,7 +71,12 @@ impl Ingest {
     ) -> Result<(), Error> {
         let mut reader = Reader::new(body);
         let mut first_ms = None;
+        let mut left = self.aggregate_tags;
         while !reader.is_empty() {
+            left = left.checked_sub(1).ok_or_else(|| {
+                let found = format!("more than {}", self.aggregate_tags);
+                Error::unexpected("aggregate", "a bounded number of tags", found)
+            })?;
             let tag = sub_message(&mut reader, body)
                 .map_err(|short| Error::unexpected("aggregate", "whole tags", short.to_string()))?;
             let offset_ms = tag.time_ms.wrapping_sub(*first_ms.get_or_insert(tag.time_ms));

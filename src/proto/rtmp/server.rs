@@ -79,6 +79,8 @@ pub struct Limits {
     pub amf: amf0::Limits,
     /// What the demultiplexer accepts.
     pub flv: flv::Limits,
+    /// Tags in one aggregate message: 4096.
+    pub aggregate_tags: usize,
     /// Media outside a publish (what is under way when it ends, or sent to the wrong stream) is
     /// dropped; more than this between two publishes closes the connection: 4 MiB.
     pub stray_media_bytes: usize,
@@ -512,6 +514,7 @@ impl Default for Limits {
             csids: 64,
             amf: amf0::Limits::default(),
             flv: flv::Limits::default(),
+            aggregate_tags: 4096,
             stray_media_bytes: 4 << 20,
             handshake: Duration::from_secs(5),
             request: Duration::from_secs(20),

@@ -129,7 +129,8 @@ impl Session {
             Command::ReceiveAudio(audio) => self.select(core, audio, self.video),
             Command::ReceiveVideo(video) => self.select(core, self.audio, video),
             Command::CloseStream => self.end(core, now, Some(stream_id), "closeStream"),
-            Command::DeleteStream { stream_id } => {
+            Command::DeleteStream { stream_id: named } => {
+                let stream_id = named.unwrap_or(stream_id);
                 self.end(core, now, Some(stream_id), "deleteStream");
                 if (1..=STREAMS_MAX).contains(&stream_id) {
                     self.streams &= !(1 << stream_id);
@@ -267,10 +268,13 @@ impl Session {
         }
     }
 
-    /// The client ends what it does on `stream_id`, or (`None`) its publish on whichever.
+    /// The client ends what it does on `stream_id`, or (`None`) its publish on whichever. Stream 0
+    /// is the connection, which does one thing at a time.
     fn end(&mut self, core: &mut Core, now: Instant, stream_id: Option<u32>, reason: &'static str) {
         match &self.doing {
-            Doing::Publishing(publishing) if stream_id.is_none_or(|id| publishing.owns(id)) => {
+            Doing::Publishing(publishing)
+                if stream_id.is_none_or(|id| id == 0 || publishing.owns(id)) =>
+            {
                 let stream_id = publishing.stream_id;
                 let description = "Stopped publishing.";
                 core.line.status(stream_id, Level::Status, code::UNPUBLISH_SUCCESS, description);
@@ -296,7 +300,7 @@ impl Session {
             Doing::AskingPublish { ask: open, stream_id } if open == ask => stream_id,
             _ => return,
         };
-        let ingest = Ingest::new(core.config.limits.flv);
+        let ingest = Ingest::new(core.config.limits.flv, core.config.limits.aggregate_tags);
         self.doing = Doing::Publishing(Box::new(Publishing { stream_id, ingest, items: vec![] }));
         core.trust();
         core.expect_media(now, Timer::FirstFrame);

@@ -355,6 +355,7 @@ fn haivision_creates_its_stream_before_fc_publish_and_publishes_on_the_second() 
     assert_eq!(talk.heard(), ["_result 2 on 0: 1", "_result 3 on 0: 2", "_result 4 on 0: "]);
     let ask = talk.publish(2, "x");
     talk.server.accept_publish(talk.link.now(), ask);
+    talk.call(0, "deleteStream", 0.0, &[Value::Null, Value::Number(1.0)]);
     talk.peer.send(kind::AUDIO, 0, 1, &SOUND);
     talk.peer.send(kind::AUDIO, 20, 2, &ASC);
     talk.peer.send(kind::AUDIO, 20, 2, &SOUND);
@@ -634,9 +635,10 @@ fn an_aggregate_is_its_parts_at_offsets_from_the_first() {
 }
 
 #[test]
-fn aggregates_that_nest_or_end_early_are_refused() {
+fn aggregates_that_nest_or_end_early_or_hold_too_much_are_refused() {
     for (parts, found) in [
         (tag(kind::AGGREGATE, 0, &SOUND), "message type 22"),
+        (tag(8, 0, &SOUND).repeat(4097), "more than 4096"),
         (tag(8, 0, &SOUND)[..12].to_vec(), "sub-message at byte 11: expected 4 bytes, found 1"),
         (tag(8, 0, &SOUND)[..17].to_vec(), "sub-message back pointer at byte 15"),
     ] {
