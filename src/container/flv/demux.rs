@@ -311,6 +311,7 @@ impl Demux {
         data: Bytes,
         items: &mut Vec<Item>,
     ) {
+        let data = without_temporal_delimiter(codec, data);
         if data.is_empty() {
             return;
         }
@@ -333,7 +334,6 @@ impl Demux {
             TrackKind::Video => (head.time, head.time + i64::from(cts_ms) * 1_000_000 + head.nanos),
             _ => (head.time + head.nanos, head.time + head.nanos),
         };
-        let data = without_temporal_delimiter(codec, data);
         items.push(Item::Frame(Frame { kind, dts, pts, key: head.key, data }));
     }
 
@@ -482,3 +482,393 @@ const MULTITRACK_INSIDE: u8 = 6;
 const MOD_EX_INSIDE: u8 = 7;
 /// Magic, and the header of the last metadata block: STREAMINFO of 34 bytes (RFC 9639 8.1).
 const FLAC_HEAD: [u8; 8] = *b"fLaC\x80\0\0\x22";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::media::VideoFormat;
+
+    const H264: Codec = Codec::Video(VideoCodec::H264);
+    const H265: Codec = Codec::Video(VideoCodec::H265);
+    /// Profile, level and length size only: there is no SPS in it.
+    const AVCC: &[u8] = &[1, 100, 0, 12, 0xff, 0xe0, 0];
+    const ASC: &[u8] = &[0x12, 0x10];
+
+    fn demux() -> Demux {
+        Demux::new(Limits::default())
+    }
+
+    fn push(demux: &mut Demux, kind: TagKind, parts: &[&[u8]]) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::new();
+        let time = Timestamp::from_millis(1000);
+        demux.push(kind, time, Bytes::from(parts.concat()), &mut items)?;
+        Ok(items)
+    }
+
+    fn video(demux: &mut Demux, parts: &[&[u8]]) -> Vec<Item> {
+        push(demux, TagKind::Video, parts).unwrap()
+    }
+
+    fn audio(demux: &mut Demux, parts: &[&[u8]]) -> Vec<Item> {
+        push(demux, TagKind::Audio, parts).unwrap()
+    }
+
+    fn only_track(items: &[Item]) -> &Track {
+        match items {
+            [Item::Track(track)] => track,
+            other => panic!("expected one track, found {other:?}"),
+        }
+    }
+
+    fn only_frame(items: &[Item]) -> &Frame {
+        match items {
+            [Item::Frame(frame)] => frame,
+            other => panic!("expected one frame, found {other:?}"),
+        }
+    }
+
+    /// A demultiplexer that knows an H.264 and an AAC track.
+    fn begun() -> Demux {
+        let mut demux = demux();
+        video(&mut demux, &[&[0x17, 0, 0, 0, 0], AVCC]);
+        audio(&mut demux, &[&[0xaf, 0], ASC]);
+        demux
+    }
+
+    #[test]
+    fn avc_configuration_makes_a_track_and_a_repeat_does_not() {
+        let mut demux = demux();
+        let items = video(&mut demux, &[&[0x17, 0, 0, 0, 0], AVCC]);
+        let track = only_track(&items);
+        assert_eq!((track.codec, &track.config[..], track.video), (H264, AVCC, None));
+        assert_eq!(video(&mut demux, &[&[0x17, 0, 0, 0, 0], AVCC]), []);
+        // In the other form it is the same track, too.
+        assert_eq!(video(&mut demux, &[b"\x90avc1", AVCC]), []);
+        let other = [1, 77, 0, 12, 0xff, 0xe0, 0];
+        let items = video(&mut demux, &[&[0x17, 0, 0, 0, 0], &other]);
+        assert_eq!(only_track(&items).config, other[..]);
+    }
+
+    #[test]
+    fn composition_time_is_signed() {
+        let mut demux = begun();
+        for (cts, pts_ms) in [([0, 0, 80], 1080), ([0xff, 0xff, 0xd8], 960)] {
+            let items = video(&mut demux, &[&[0x27, 1], &cts, b"nal"]);
+            let frame = only_frame(&items);
+            assert_eq!((frame.dts, frame.key), (Timestamp::from_millis(1000), false));
+            assert_eq!(frame.pts, Timestamp::from_millis(pts_ms));
+            assert_eq!(frame.data, "nal");
+        }
+    }
+
+    #[test]
+    fn frame_types_1_and_4_are_key_and_5_is_ignored() {
+        let mut demux = begun();
+        for (first, key) in [(0x17, true), (0x27, false), (0x37, false), (0x47, true)] {
+            let items = video(&mut demux, &[&[first, 1, 0, 0, 0, 9]]);
+            assert_eq!(only_frame(&items).key, key);
+        }
+        assert_eq!(video(&mut demux, &[&[0x57, 0]]), []);
+        assert_eq!(video(&mut demux, &[b"\xd1avc1\0"]), []);
+    }
+
+    #[test]
+    fn media_is_shared_not_copied() {
+        let mut demux = begun();
+        let body = Bytes::from_static(b"\x17\x01\0\0\0payload");
+        let mut items = Vec::new();
+        demux.push(TagKind::Video, Timestamp::ZERO, body.clone(), &mut items).unwrap();
+        assert_eq!(only_frame(&items).data.as_ptr(), body[5..].as_ptr());
+    }
+
+    #[test]
+    fn an_empty_avcc_is_an_error() {
+        let error = push(&mut demux(), TagKind::Video, &[&[0x17, 0, 0, 0, 0]]).unwrap_err();
+        assert!(matches!(error, Error::Config(_)), "{error}");
+    }
+
+    #[test]
+    fn empty_bodies_and_empty_frames_hold_nothing() {
+        let mut demux = begun();
+        for kind in [TagKind::Audio, TagKind::Video, TagKind::Script] {
+            assert_eq!(push(&mut demux, kind, &[]), Ok(vec![]));
+        }
+        assert_eq!(audio(&mut demux, &[&[0xaf, 1]]), []);
+        assert_eq!(video(&mut demux, &[&[0x27, 1, 0, 0, 0]]), []);
+        assert_eq!(demux.poll_notice(), None);
+    }
+
+    #[test]
+    fn ends_of_sequence_are_told() {
+        let mut demux = begun();
+        let end = [Item::EndOfSequence(TrackKind::Video)];
+        assert_eq!(video(&mut demux, &[&[0x17, 2, 0, 0, 0]]), end);
+        assert_eq!(video(&mut demux, &[b"\x92avc1"]), end);
+        assert_eq!(audio(&mut demux, &[b"\x92mp4a"]), [Item::EndOfSequence(TrackKind::Audio)]);
+    }
+
+    #[test]
+    fn frames_before_their_configuration_are_dropped_and_told_once() {
+        let mut demux = demux();
+        for _ in 0..3 {
+            assert_eq!(video(&mut demux, &[&[0x17, 1, 0, 0, 0, 9]]), []);
+        }
+        assert_eq!(demux.poll_notice(), Some(Notice::FrameBeforeConfig(H264)));
+        assert_eq!(demux.poll_notice(), None);
+    }
+
+    #[test]
+    fn sound_without_configuration_begins_with_its_first_frame() {
+        for (body, codec, rate, channels) in [
+            (&[0x2f, 0xff, 0xfb, 0x94, 0x64][..], AudioCodec::Mp3, 48_000, 2),
+            (&[0x2e, 0, 0], AudioCodec::Mp3, 44_100, 1),
+            (&[0xe2, 0, 0], AudioCodec::Mp3, 8_000, 1),
+            (&[0x72, 0xd5], AudioCodec::G711A, 8_000, 1),
+            (&[0x83, 0xd5], AudioCodec::G711U, 8_000, 2),
+            (b"\x91ac-3\x0b\x77\x0d\xce\x5e\x40\xeb", AudioCodec::Ac3, 44_100, 6),
+        ] {
+            let mut demux = demux();
+            let items = audio(&mut demux, &[body]);
+            let [Item::Track(track), Item::Frame(_)] = &items[..] else {
+                panic!("{codec:?}: {items:?}");
+            };
+            let format = AudioFormat { sample_rate_hz: rate, channels };
+            assert_eq!((track.codec, track.audio), (Codec::Audio(codec), Some(format)));
+            only_frame(&audio(&mut demux, &[body]));
+        }
+    }
+
+    #[test]
+    fn unsupported_codecs_are_named_once() {
+        let mut demux = demux();
+        for _ in 0..2 {
+            assert_eq!(video(&mut demux, &[&[0x14, 1]]), []);
+            assert_eq!(audio(&mut demux, &[&[0xb2, 1]]), []);
+            assert_eq!(video(&mut demux, &[b"\x91vvc1\0\0\0x"]), []);
+        }
+        let names = std::iter::from_fn(|| demux.poll_notice()).map(|notice| notice.to_string());
+        let names: String = names.collect();
+        assert!(names.contains("VP6") && names.contains("Speex") && names.contains("vvc1"));
+        assert_eq!(names.matches("dropped").count(), 3);
+    }
+
+    #[test]
+    fn notices_are_bounded() {
+        let mut demux = demux();
+        for n in 0..100 {
+            video(&mut demux, &[&[0x91], &[n; 4]]);
+        }
+        assert_eq!(std::iter::from_fn(|| demux.poll_notice()).count(), 16);
+    }
+
+    #[test]
+    fn coded_frames_have_a_composition_time_only_where_pictures_are_reordered() {
+        let mut demux = demux();
+        let av1c = [0x81, 0, 0x0c, 0];
+        video(&mut demux, &[b"\x90hvc1", &[1; 23]]);
+        let items = video(&mut demux, &[b"\x91hvc1\0\0\x28data"]);
+        assert_eq!(only_frame(&items).pts, Timestamp::from_millis(1040));
+        assert!(only_frame(&items).key);
+        let items = video(&mut demux, &[b"\xa3hvc1data"]);
+        assert_eq!(only_frame(&items).pts, Timestamp::from_millis(1000));
+        assert_eq!(only_frame(&items).data, "data");
+        video(&mut demux, &[b"\x90av01", &av1c]);
+        let items = video(&mut demux, &[b"\xa1av01data"]);
+        assert_eq!(only_frame(&items).data, "data");
+    }
+
+    #[test]
+    fn av1_temporal_delimiters_are_left_out() {
+        let mut demux = demux();
+        video(&mut demux, &[b"\x90av01", &[0x81, 0, 0x0c, 0]]);
+        let items = video(&mut demux, &[b"\x91av01\x12\0data"]);
+        assert_eq!(only_frame(&items).data, "data");
+        assert_eq!(video(&mut demux, &[b"\x91av01\x12\0"]), []);
+    }
+
+    #[test]
+    fn vp9_gets_its_size_from_a_key_frame() {
+        let mut demux = demux();
+        video(&mut demux, &[b"\x90vp09", &[1, 0, 0, 0, 0, 11, 0x82, 2, 2, 2, 0, 0]]);
+        let frame = [0x82, 0x49, 0x83, 0x42, 0x00, 0x13, 0xf0, 0x0b, 0x36];
+        let items = video(&mut demux, &[b"\x91vp09", &frame]);
+        let [Item::Track(track), Item::Frame(_)] = &items[..] else { panic!("{items:?}") };
+        let size = VideoFormat { width: 320, height: 180, profile: 0, level: 0 };
+        assert_eq!(track.video, Some(size));
+        only_frame(&video(&mut demux, &[b"\x91vp09", &frame]));
+    }
+
+    #[test]
+    fn opus_configuration_may_come_late() {
+        let mut demux = demux();
+        assert!(matches!(audio(&mut demux, &[b"\x91Opusx"])[..], [Item::Track(_), Item::Frame(_)]));
+        let head = b"OpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0";
+        let items = audio(&mut demux, &[b"\x90Opus", head]);
+        let format = AudioFormat { sample_rate_hz: 48_000, channels: 2 };
+        assert_eq!(only_track(&items).audio, Some(format));
+        // ffmpeg sends this for every codec.
+        assert_eq!(audio(&mut demux, &[b"\x94Opus\x01\x02\0\0\0\x03"]), []);
+        assert_eq!(demux.poll_notice(), None);
+    }
+
+    #[test]
+    fn flac_configuration_is_brought_to_one_form() {
+        let mut demux = demux();
+        let items = audio(&mut demux, &[b"\x90fLaC", &[1; 34]]);
+        assert_eq!(only_track(&items).config, [&FLAC_HEAD[..], &[1; 34]].concat());
+        assert_eq!(audio(&mut demux, &[b"\x90fLaC", &FLAC_HEAD, &[1; 34]]), []);
+    }
+
+    #[test]
+    fn mod_ex_moves_the_presentation_time() {
+        let mut demux = begun();
+        // 0x000102 ns, then an unknown modifier of 300 bytes, then 5 ns; then CodedFramesX.
+        let long = [&[0x07, 0xff, 0x01, 0x2b][..], &[0; 300], &[0x17]].concat();
+        let parts: [&[u8]; 4] =
+            [&[0x97, 2, 0, 1, 2], &long, &[3, 0, 0, 5, 0xff, 0x03], b"avc1data"];
+        let items = video(&mut demux, &parts);
+        let frame = only_frame(&items);
+        assert_eq!(frame.dts, Timestamp::from_millis(1000));
+        assert_eq!(frame.pts.since(frame.dts), 0x102 + 5);
+        let items = audio(&mut demux, &[&[0x97, 2, 0, 0, 7, 0x01], b"mp4adata"]);
+        let frame = only_frame(&items);
+        assert_eq!(frame.pts.as_nanos(), 1_000_000_007);
+        assert_eq!(frame.dts, frame.pts);
+    }
+
+    #[test]
+    fn mpeg_ts_sequence_start_is_refused_by_name() {
+        let error = push(&mut demux(), TagKind::Video, &[b"\x95av01\0"]).unwrap_err();
+        assert_eq!(error, Error::MpegTs);
+        assert!(error.to_string().contains("MPEG2TSSequenceStart"));
+    }
+
+    #[test]
+    fn of_a_multitrack_track_0_is_routed_and_the_others_are_told_once() {
+        let mut demux = begun();
+        // OneTrack.
+        let items = video(&mut demux, &[b"\x96\x01avc1\0\0\0\x05one"]);
+        assert_eq!(only_frame(&items).data, "one");
+        assert_eq!(only_frame(&items).pts, Timestamp::from_millis(1005));
+        assert_eq!(video(&mut demux, &[b"\x96\x01avc1\x03\0\0\0x"]), []);
+        // ManyTracks.
+        let items = video(&mut demux, &[b"\x96\x13avc1\x02\0\0\x01x\0\0\0\x04many"]);
+        assert_eq!(only_frame(&items).data, "many");
+        // ManyTracksManyCodecs.
+        let items = audio(&mut demux, &[b"\x95\x21", b"Opus\x01\0\0\x01x", b"mp4a\0\0\0\x03aac"]);
+        assert_eq!(only_frame(&items).data, "aac");
+        let notices: Vec<_> = std::iter::from_fn(|| demux.poll_notice()).collect();
+        let (video, audio) = (TrackKind::Video, TrackKind::Audio);
+        let told = |kind, id| Notice::OtherTrack { kind, id };
+        assert_eq!(notices, [told(video, 3), told(audio, 1)]);
+        assert_eq!(demux.other_track_packets(), 3);
+    }
+
+    #[test]
+    fn a_multitrack_that_cannot_be_right_is_refused() {
+        let refused = |body: &[u8]| push(&mut begun(), TagKind::Video, &[body]).unwrap_err();
+        assert_eq!(refused(b"\x96\x31avc1"), Error::MultitrackType { found: 3 });
+        assert!(matches!(refused(b"\x96\x11avc1\0\0\0\x09x"), Error::Short(_)));
+        let bomb = [b"\x96\x11avc1", &[1_u8, 0, 0, 0].repeat(300)[..]].concat();
+        assert_eq!(refused(&bomb), Error::TooManyTracks { max: 256 });
+    }
+
+    #[test]
+    fn packets_of_unknown_type_are_dropped_and_told() {
+        let mut demux = begun();
+        assert_eq!(video(&mut demux, &[&[0x98]]), []);
+        assert_eq!(audio(&mut demux, &[&[0xaf, 7, 1]]), []);
+        let kinds = [(TrackKind::Video, 8), (TrackKind::Audio, 7)];
+        for (kind, packet) in kinds {
+            assert_eq!(demux.poll_notice(), Some(Notice::UnknownPacket { kind, packet }));
+        }
+    }
+
+    #[test]
+    fn hdr_metadata_changes_the_track_and_outlives_a_new_configuration() {
+        let mut demux = begun();
+        let hdr = b"\x02\0\x09colorInfo\x03\0\0\x09";
+        assert_eq!(video(&mut demux, &[b"\xd4hvc1", hdr]), [], "no H.265 track yet");
+        let items = video(&mut demux, &[b"\x90hvc1", &[1; 23]]);
+        assert_eq!(only_track(&items).hdr.as_deref(), Some(&hdr[..]));
+        assert_eq!(video(&mut demux, &[b"\x94hvc1", hdr]), [], "no change");
+        let items = video(&mut demux, &[b"\xd4hvc1", b"\x02\0\x09colorInfo\x06"]);
+        assert_eq!(only_track(&items).codec, H265);
+        let items = video(&mut demux, &[&[0x17, 0, 0, 0, 0], AVCC]);
+        assert_eq!(only_track(&items).hdr, None);
+    }
+
+    #[test]
+    fn metadata_loses_its_set_data_frame() {
+        let on_metadata = b"\x02\0\x0aonMetaData\x08\0\0\0\0\0\0\x09";
+        let want = [Item::Metadata(Bytes::from_static(on_metadata))];
+        let mut demux = demux();
+        assert_eq!(push(&mut demux, TagKind::Script, &[on_metadata]).unwrap(), want);
+        let parts: [&[u8]; 2] = [b"\x02\0\x0d@setDataFrame", on_metadata];
+        assert_eq!(push(&mut demux, TagKind::Script, &parts).unwrap(), want);
+    }
+
+    #[test]
+    fn other_script_data_is_a_frame_as_it_came() {
+        let mut demux = demux();
+        let cue = b"\x02\0\x0aonCuePoint\x05";
+        let items = push(&mut demux, TagKind::Script, &[cue]).unwrap();
+        let frame = only_frame(&items);
+        assert_eq!((frame.kind, &frame.data[..]), (TrackKind::Data, &cue[..]));
+        let clear = b"\x02\0\x0f@clearDataFrame\x05";
+        assert_eq!(push(&mut demux, TagKind::Script, &[clear]).unwrap(), []);
+        assert_eq!(push(&mut demux, TagKind::Script, &[&[5, 5]]).unwrap(), []);
+        assert_eq!(demux.poll_notice(), Some(Notice::UnnamedScript));
+    }
+
+    #[test]
+    fn what_lives_as_long_as_the_stream_is_bounded() {
+        let limits = Limits { config_bytes: 8, tag_bytes: 32, ..Limits::default() };
+        let mut demux = Demux::new(limits);
+        let long = push(&mut demux, TagKind::Video, &[&[0x17, 0, 0, 0, 0], &[1; 9]]);
+        let what = "sequence start";
+        assert_eq!(long, Err(Error::TooLong { what, max: 8, found: 9 }));
+        let long = push(&mut demux, TagKind::Audio, &[&[0; 33]]);
+        assert_eq!(long, Err(Error::TooLong { what: "tag body", max: 32, found: 33 }));
+    }
+
+    #[test]
+    fn cut_at_every_byte_never_panics() {
+        let bodies: [(TagKind, &[u8]); 7] = [
+            (TagKind::Video, b"\x17\x01\0\0\x05data"),
+            (TagKind::Video, b"\x97\x02\0\x01\x02\x01avc1\0\0\x05data"),
+            (TagKind::Video, b"\x96\x11avc1\x02\0\0\x01x\0\0\0\x07\0\0\0many"),
+            (TagKind::Audio, b"\x95\x21Opus\x01\0\0\x01xmp4a\0\0\0\x03aac"),
+            (TagKind::Audio, b"\xaf\0\x12\x10"),
+            (TagKind::Audio, b"\x90Opus"),
+            (TagKind::Script, b"\x02\0\x0d@setDataFrame\x02\0\x0aonMetaData\x03\0\0\x09"),
+        ];
+        for (kind, body) in bodies {
+            for end in 0..=body.len() {
+                let _ = push(&mut begun(), kind, &[&body[..end]]);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_bodies_never_panic(
+            bodies in vec((0_usize..3, any::<u8>(), 0_usize..12, vec(any::<u8>(), 0..80)), 1..20),
+        ) {
+            let mut demux = begun();
+            let mut items = Vec::new();
+            for (kind, first, name, rest) in bodies {
+                let kind = [TagKind::Audio, TagKind::Video, TagKind::Script][kind];
+                let names = ["avc1", "hvc1", "av01", "vp09", "mp4a", "Opus", "ac-3", ".mp3", "fLaC"];
+                let name = names.get(name).map_or(&b""[..], |name| name.as_bytes());
+                let body = [&[first], name, &rest].concat();
+                let _ = demux.push(kind, Timestamp::ZERO, body.into(), &mut items);
+                while demux.poll_notice().is_some() {}
+            }
+        }
+    }
+}

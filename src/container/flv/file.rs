@@ -130,3 +130,99 @@ const FILE_HEADER_BYTES: usize = 9;
 const TAG_HEADER_BYTES: usize = 15;
 /// The bit of TagType that says the body is filtered.
 const FILTER: u8 = 0x20;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{file_header, previous_tag_size, tag_header};
+    use super::*;
+
+    const TAGS: [(TagKind, u32, &[u8]); 4] = [
+        (TagKind::Script, 0, b"meta"),
+        (TagKind::Video, 0x0102_0304, b"picture"),
+        (TagKind::Audio, u32::MAX, b""),
+        (TagKind::Audio, 5, b"x"),
+    ];
+
+    fn file() -> Vec<u8> {
+        let mut file = file_header(true, true).to_vec();
+        for (kind, time_ms, body) in TAGS {
+            file.extend(tag_header(kind, body.len(), time_ms.into()));
+            file.extend(body);
+            file.extend(previous_tag_size(body.len()));
+        }
+        file
+    }
+
+    fn read_all(reader: &mut FileReader, mut input: &[u8]) -> Vec<(TagKind, u32, Bytes)> {
+        std::iter::from_fn(|| reader.read(&mut input).unwrap()).collect()
+    }
+
+    fn error_of(file: &[u8]) -> Error {
+        FileReader::new(Limits::default()).read(&mut &file[..]).unwrap_err()
+    }
+
+    #[test]
+    fn file_split_at_every_byte_gives_the_same_tags() {
+        let file = file();
+        let want = TAGS.map(|(kind, time_ms, body)| (kind, time_ms, Bytes::from_static(body)));
+        for at in 0..=file.len() {
+            let mut reader = FileReader::new(Limits::default());
+            let mut tags = read_all(&mut reader, &file[..at]);
+            tags.extend(read_all(&mut reader, &file[at..]));
+            assert_eq!(tags, want, "split at {at}");
+        }
+    }
+
+    #[test]
+    fn longer_file_headers_and_unknown_tags_are_skipped() {
+        let mut file = file();
+        file.splice(13.., [15, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 13]);
+        file.extend(&self::file()[13..]);
+        file[8] += 1;
+        file.insert(9, 0);
+        for chunk in 1..20 {
+            let mut reader = FileReader::new(Limits::default());
+            let tags = file.chunks(chunk).flat_map(|part| read_all(&mut reader, part));
+            assert_eq!(tags.count(), TAGS.len(), "in pieces of {chunk}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_flv_is_refused_by_name() {
+        assert_eq!(error_of(b"GIF89a..."), Error::NotFlv { found: *b"GIF8" });
+        assert_eq!(error_of(b"FLV\x01\0\0\0\0\x08"), Error::DataOffset { found: 8 });
+        let mut file = file();
+        file[13] |= 0x20;
+        assert_eq!(error_of(&file), Error::Encrypted);
+    }
+
+    #[test]
+    fn a_tag_over_the_limit_is_refused_before_it_is_kept() {
+        let mut file = file();
+        file[14..17].copy_from_slice(&[0xff; 3]);
+        assert!(matches!(error_of(&file), Error::TooLong { found: 0xff_ffff, .. }));
+    }
+
+    #[test]
+    fn an_announced_length_allocates_nothing() {
+        let mut reader = FileReader::new(Limits::default());
+        let mut head = file_header(true, true).to_vec();
+        head.extend(tag_header(TagKind::Video, 15 << 20, 0));
+        assert_eq!(read_all(&mut reader, &head), []);
+        assert!(reader.part.capacity() < 1024);
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(bytes: Vec<u8>, keep_header: bool) {
+            let mut file = if keep_header { file_header(true, true).to_vec() } else { Vec::new() };
+            file.extend(bytes);
+            let mut reader = FileReader::new(Limits::default());
+            let mut input = &file[..];
+            while let Ok(Some(_)) = reader.read(&mut input) {}
+        }
+    }
+}

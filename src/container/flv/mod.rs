@@ -2,7 +2,7 @@
 //!
 //! Adobe Flash Video File Format 10.1, annex E; Enhanced RTMP v1 and v2 (FourCC codecs, HDR
 //! metadata, nanosecond offsets, multitrack). One track of each kind is routed: of a multitrack,
-//! the one numbered 0. RTMP's chunks are left to [`proto::rtmp`](crate::proto::rtmp).
+//! the one numbered 0. RTMP's chunks are left to `proto::rtmp`.
 
 mod demux;
 mod file;
