@@ -1,4 +1,4 @@
-//! The server's end of a connection: handshake and connect here, what follows in [`super::session`].
+//! The server's end of a connection: handshake and connect, and the door to what follows.
 
 use std::collections::VecDeque;
 use std::fmt;
