@@ -219,6 +219,11 @@ impl Hub {
         self.by_key.contains_key(key)
     }
 
+    /// True if somebody publishes `key` here now.
+    pub fn is_published(&self, key: &StreamKey) -> bool {
+        self.by_key.get(key).is_some_and(|id| self.sources[*id].publisher.is_some())
+    }
+
     /// Steps by which pressure has widened the merge windows, 0 to 8.
     pub fn pressure_level(&self) -> u32 {
         self.pressure.level()
@@ -227,6 +232,11 @@ impl Hub {
     /// Tells the time. Whoever wakes up does so before it does anything else here.
     pub fn set_now(&mut self, now: Instant) {
         self.now = self.now.max(now);
+    }
+
+    /// The latest time told.
+    pub fn now(&self) -> Instant {
+        self.now
     }
 
     /// True while anything moves: without it, nobody need measure how busy the core is.
@@ -332,7 +342,16 @@ impl Hub {
     }
 
     pub(super) fn set_metadata(&mut self, id: SourceId, serial: u64, data: Bytes, now: Instant) {
-        if self.published(id, serial).is_some_and(|source| source.set_metadata(data)) {
+        let Some(source) = self.published(id, serial) else { return };
+        let changed = source.tracks.metadata.as_ref() != Some(&data);
+        let went_live = source.set_metadata(data);
+        if let Some(placed) = source.announcement().filter(|_| changed) {
+            for at in 0..self.sources[id].transes.len() {
+                let trans = self.sources[id].transes[at];
+                self.push_to(id, trans, &placed, now);
+            }
+        }
+        if went_live {
             self.went_live(id, now);
         }
     }
@@ -346,7 +365,7 @@ impl Hub {
     ) -> Result<(), PushError> {
         let Some(source) = self.sources.get_mut(id).filter(|source| source.is_held_by(serial))
         else {
-            return Ok(());
+            return Err(PushError::NotHeld);
         };
         self.totals.ingest_bytes += frame.data.len() as u64;
         let starving = |trans: &TransId| !self.transes[*trans].awaiting_key.is_empty();

@@ -311,7 +311,6 @@ impl Demux {
         data: Bytes,
         items: &mut Vec<Item>,
     ) {
-        let data = without_temporal_delimiter(codec, data);
         if data.is_empty() {
             return;
         }
@@ -454,14 +453,6 @@ fn own_config(codec: Codec, config: &[u8]) -> Bytes {
     whole.extend_from_slice(&FLAC_HEAD);
     whole.extend_from_slice(config);
     whole.freeze()
-}
-
-/// AV1 temporal units are routed without their delimiter, as in MP4 (AV1-ISOBMFF 2.4).
-fn without_temporal_delimiter(codec: Codec, data: Bytes) -> Bytes {
-    match codec {
-        Codec::Video(VideoCodec::Av1) if data.starts_with(&[0x12, 0x00]) => data.slice(2..),
-        _ => data,
-    }
 }
 
 /// The string script data begins with.

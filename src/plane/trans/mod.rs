@@ -131,7 +131,7 @@ impl Trans {
         }
         let head = self.log.head();
         let full = |open: &Open| open.bytes.len() + frame.data.len() > self.block_bytes;
-        if starts || !Rc::ptr_eq(tracks, &self.tracks) || self.open.as_ref().is_some_and(full) {
+        if starts || tracks.version != self.tracks.version || self.open.as_ref().is_some_and(full) {
             self.seal();
         }
         if self.open.is_none() {
@@ -198,7 +198,7 @@ impl Trans {
     }
 
     fn open_block(&mut self, tracks: &Rc<Tracks>, key: Start, start: Timestamp) {
-        if key != Start::No || !Rc::ptr_eq(tracks, &self.tracks) || self.init.bytes.is_empty() {
+        if key != Start::No || tracks.version != self.tracks.version || self.init.bytes.is_empty() {
             // Made anew at each key block so that headers carry its time, not an old one.
             self.tracks = Rc::clone(tracks);
             let bytes = match self.format {
@@ -222,3 +222,14 @@ fn body_head(tracks: &Tracks, frame: &Frame, hevc: HevcForm) -> Option<ArrayVec<
         kind => tracks.track(kind).map(|track| frame_head(frame, track, hevc)),
     }
 }
+
+/// `onMetaData` is always sent with time zero: ffmpeg takes one with another time for subtitles.
+const METADATA_TIME: Timestamp = Timestamp::ZERO;
+
+fn wire_time(frame: &Frame) -> Timestamp {
+    let is_metadata = frame.kind == TrackKind::Data && frame.data.starts_with(ON_META_DATA);
+    if is_metadata { METADATA_TIME } else { frame.dts }
+}
+
+/// The AMF0 string `onMetaData`.
+const ON_META_DATA: &[u8] = b"\x02\x00\x0aonMetaData";
