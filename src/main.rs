@@ -1,2 +1,114 @@
-//! Corecast, the binary.
-fn main() {}
+//! Corecast, the binary: reads the command line and the configuration, and runs the library.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use corecast::app::{self, Options};
+use corecast::config::Config;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A live media router: publishers push a stream in by one protocol, any number of viewers pull
+/// it out by any other.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Source,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the router (what `corecast` alone does).
+    Run(Source),
+    /// Say what is wrong with the configuration, or print the effective one.
+    Check(Source),
+    /// Run the router, and publish a built-in clip in a loop to try players with.
+    Demo(Source),
+}
+
+/// Where the configuration comes from.
+#[derive(Args)]
+struct Source {
+    /// The configuration, a TOML file. Without one, the defaults run.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  corecast demo                       watch at once: ffplay http://127.0.0.1:8080/live/demo.flv
+  corecast                            run with the defaults: RTMP on 1935, HTTP on 8080
+  corecast --config corecast.toml     run with a configuration
+  corecast check                      print every key with its default
+  CORECAST_RTMP__CHUNK_SIZE=4096 CORECAST_APP_DEFAULTS__MERGE_WINDOW=100ms corecast
+                                      override keys by the environment; __ stands for a dot
+
+Publish:  ffmpeg -re -i clip.mp4 -c copy -f flv rtmp://127.0.0.1/live/NAME
+Watch:    rtmp://127.0.0.1/live/NAME, http://127.0.0.1:8080/live/NAME.flv, ws:// likewise
+
+Exit codes: 0 stopped as told, 1 failed while running, 2 not started (configuration or host).";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        None => run(&cli.run, Options::default()),
+        Some(Command::Run(source)) => run(&source, Options::default()),
+        Some(Command::Demo(source)) => run(&source, Options { demo: true, ..Options::default() }),
+        Some(Command::Check(source)) => check(&source),
+    }
+}
+
+fn run(source: &Source, options: Options) -> ExitCode {
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    match app::run(&config, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ app::Error::Start(_)) => {
+            eprintln!("corecast: cannot start:\n{error}");
+            NOT_STARTED.into()
+        }
+        Err(error) => {
+            eprintln!("corecast: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(source: &Source) -> ExitCode {
+    match source.load() {
+        Ok(config) => {
+            print!("{}", config.to_toml());
+            ExitCode::SUCCESS
+        }
+        Err(exit) => exit,
+    }
+}
+
+const NOT_STARTED: u8 = 2;
+
+impl Source {
+    fn load(&self) -> Result<Config, ExitCode> {
+        let path = self.config.as_deref().unwrap_or(Path::new(""));
+        let text = match &self.config {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                eprintln!("corecast: cannot read the configuration {}: {error}", path.display());
+                NOT_STARTED
+            })?,
+        };
+        let env = std::env::vars_os().map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        });
+        Config::load(&text, &path.to_string_lossy(), env).map_err(|error| {
+            eprintln!("corecast: the configuration is wrong:\n{error}");
+            NOT_STARTED.into()
+        })
+    }
+}

@@ -1,5 +1,4 @@
 use std::collections::VecDeque;
-use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
@@ -32,13 +31,14 @@ impl Chain {
         self.len == 0
     }
 
-    /// Calls `add` with each waiting slice until it answers false.
-    pub fn io_slices<'a>(&'a self, mut add: impl FnMut(IoSlice<'a>) -> bool) {
-        for slice in &self.slices {
-            if !add(IoSlice::new(slice)) {
-                break;
-            }
-        }
+    /// The slice to be written next.
+    pub fn first(&self) -> Option<&[u8]> {
+        self.slices.front().map(|slice| &slice[..])
+    }
+
+    /// The waiting slices, first to last.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        self.slices.iter().map(|slice| &slice[..])
     }
 
     /// Forgets the first `count` bytes: they were written. `count` must not exceed [`Self::len`].

@@ -1,1 +1,18 @@
-//! The configuration: a typed tree with its defaults; unknown keys are refused.
+//! The configuration: a typed tree with its defaults, read once.
+//!
+//! One TOML file and the environment make it ([`Config::load`]); unknown keys are refused, and
+//! an error names the key, the place, what was found and what would be right. Each room gets its
+//! own few numbers by value. `config/corecast.toml` documents every key.
+
+mod app;
+mod check;
+mod env;
+mod error;
+mod load;
+mod schema;
+mod tree;
+mod units;
+
+pub use app::{App, OnConflict};
+pub use error::{ConfigError, Origin, Problem};
+pub use tree::{Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};

@@ -5,9 +5,11 @@
 mod codec_id;
 mod frame;
 mod key;
+mod redact;
 mod track;
 
 pub use codec_id::{AudioCodec, Codec, VideoCodec};
 pub use frame::{Frame, TrackKind};
 pub use key::{InvalidKey, StreamKey};
+pub use redact::Redacted;
 pub use track::{AudioFormat, Track, VideoFormat};

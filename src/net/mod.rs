@@ -1,1 +1,15 @@
-//! Sockets: glommio behind the thin `rt` door, listeners, the flush loop.
+//! Sockets: glommio behind the thin [`rt`] door, listeners, and the flush loop that writes to
+//! every viewer.
+//!
+//! Nothing above this room names glommio. The choice of system call for a viewer's write is one
+//! function, [`fd::send`].
+
+pub mod fd;
+pub mod flush;
+mod listener;
+pub mod rt;
+mod stream;
+mod timers;
+
+pub use listener::{AcceptError, Listener, bind};
+pub use stream::TcpStream;

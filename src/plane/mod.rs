@@ -1,1 +1,39 @@
-//! One core's streams.
+//! One core's streams: sources, trans streams, block logs and sinks.
+//!
+//! Everything here runs to completion on its core: no await, no lock, no socket. Drivers hold a
+//! [`Publisher`] or a [`Viewer`]; the flush loop asks the [`Hub`] which sink to visit, which
+//! slices lie between its cursor and the head, and tells it how much the socket took. The socket
+//! is a number to the plane.
+
+mod block;
+mod gop;
+mod handles;
+mod hub;
+mod pressure;
+mod settings;
+mod sink;
+mod source;
+mod timeline;
+mod tracks;
+mod trans;
+mod visit;
+
+#[cfg(test)]
+mod model;
+
+pub use block::{Block, Init, Start};
+pub use handles::{Publisher, Viewer};
+pub use hub::{
+    Hub, HubEvent, NodeCounters, PlayRefused, PlayRequest, PublishRefused, PublishRequest, Totals,
+};
+pub use settings::{OnConflict, Settings};
+pub use sink::{Framing, SinkEnd, SinkEvent, SinkStats};
+pub use source::{PublisherEnd, PushError};
+pub use tracks::Tracks;
+pub use trans::{Format, Selection};
+pub use visit::{Outcome, Slices};
+
+/// A sink's place in its core's slab.
+pub type SinkId = usize;
+type SourceId = usize;
+type TransId = usize;

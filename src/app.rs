@@ -1,1 +1,0 @@
-//! Builds the program from a configuration and waits for its end.

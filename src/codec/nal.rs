@@ -1,0 +1,61 @@
+//! NAL units in frames: each preceded by its length (ISO/IEC 14496-15 5.3.2).
+
+/// The NAL units of `frame`, whose lengths have `length_bytes` (1 to 4). Empty ones are left out.
+/// Ends at the first length that goes beyond the frame.
+pub fn length_prefixed(frame: &[u8], length_bytes: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = frame;
+    std::iter::from_fn(move || {
+        loop {
+            let (length, after) = rest.split_at_checked(length_bytes.clamp(1, 4).into())?;
+            let length = length.iter().fold(0_usize, |value, &byte| value << 8 | usize::from(byte));
+            let (nal, after) = after.split_at_checked(length)?;
+            rest = after;
+            if !nal.is_empty() {
+                return Some(nal);
+            }
+        }
+    })
+}
+
+/// The bytes of `nal` without emulation prevention (H.264 7.4.1.1), one by one.
+pub(super) fn rbsp(nal: &[u8]) -> impl Iterator<Item = u8> {
+    let mut zeros = 0;
+    nal.iter().copied().filter(move |&byte| {
+        if zeros >= 2 && byte == 3 {
+            zeros = 0;
+            return false;
+        }
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+        true
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn nal_units_end_where_the_frame_does() {
+        let nals = |frame, length_bytes| length_prefixed(frame, length_bytes).collect::<Vec<_>>();
+        let frame = &[0, 0, 0, 2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 3];
+        assert_eq!(nals(frame, 4), [&[1, 2][..], &[3]]);
+        assert_eq!(nals(&frame[..14], 4), [&[1, 2][..]]);
+        assert_eq!(nals(&[1, 9, 2, 8, 7], 1), [&[9][..], &[8, 7]]);
+        assert_eq!(nals(&[0, 0, 0, 255, 1], 4), [[0; 0]; 0]);
+        assert_eq!(nals(&[], 4), [[0; 0]; 0]);
+    }
+
+    #[test]
+    fn emulation_prevention_is_left_out() {
+        assert!(rbsp(&[0, 0, 3, 0, 0, 3, 1, 3]).eq([0, 0, 0, 0, 1, 3]));
+    }
+
+    proptest! {
+        #[test]
+        fn random_frames_never_panic(frame: Vec<u8>, length_bytes: u8) {
+            prop_assert!(length_prefixed(&frame, length_bytes).count() <= frame.len());
+        }
+    }
+}

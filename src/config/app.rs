@@ -1,0 +1,117 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::units::{bitrate, duration, size};
+
+/// What holds for the streams of one app: `[app_defaults]`, overridden key by key by `[app.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct App {
+    /// Whether streams may be published to this app at all.
+    pub publish: bool,
+    /// Whether streams of this app may be played at all.
+    pub play: bool,
+    /// What becomes of a second publisher of one stream key.
+    pub on_conflict: OnConflict,
+    /// Wall-clock time from the first unflushed frame to the flush; zero flushes after each read.
+    #[serde(with = "duration")]
+    pub merge_window: Duration,
+    /// How wide the window may grow under pressure.
+    #[serde(with = "duration")]
+    pub merge_window_max: Duration,
+    /// Whether viewers start at the last key frame at once, or wait for the next one.
+    pub gop_cache: bool,
+    /// The longest group of pictures kept for a fast start, in media time.
+    #[serde(with = "duration")]
+    pub gop_cache_max: Duration,
+    /// The largest group of pictures kept for a fast start, in bytes.
+    #[serde(with = "size")]
+    pub gop_cache_bytes: usize,
+    /// How long a viewer without a cached key frame waits for the next one before it starts at
+    /// the head anyway.
+    #[serde(with = "duration")]
+    pub key_wait: Duration,
+    /// How far back viewers start where there is no video to start at.
+    #[serde(with = "duration")]
+    pub audio_start_back: Duration,
+    /// Silence of the video after which the stream is treated as audio only.
+    #[serde(with = "duration")]
+    pub video_stall: Duration,
+    /// How far a viewer may lag behind the head, in media time, before it skips.
+    #[serde(with = "duration")]
+    pub max_lag: Duration,
+    /// The most bytes a block log keeps for viewers that lag; per trans stream.
+    #[serde(with = "size")]
+    pub log_max_bytes: usize,
+    /// An open block is sealed at this size, or at one message if that is larger.
+    #[serde(with = "size")]
+    pub block_bytes: usize,
+    /// The least time between two seals made only for newcomers.
+    #[serde(with = "duration")]
+    pub newcomer_seal: Duration,
+    /// The most bytes of blocks that slow viewers may hold beyond the log; per source.
+    #[serde(with = "size")]
+    pub pinned_max_bytes: usize,
+    /// A viewer that takes no byte for this long while bytes wait is closed.
+    #[serde(with = "duration")]
+    pub stall_timeout: Duration,
+    /// How long a viewer of a key nobody publishes waits before it is told "not found".
+    #[serde(with = "duration")]
+    pub wait_for_publisher: Duration,
+    /// How long viewers are kept when the publisher leaves.
+    #[serde(with = "duration")]
+    pub publisher_grace: Duration,
+    /// The longest wait for all announced tracks before the stream starts with those seen.
+    #[serde(with = "duration")]
+    pub probe_timeout: Duration,
+    /// Timestamps that go back further than this are a jump, and are bridged.
+    #[serde(with = "duration")]
+    pub jump_back: Duration,
+    /// Timestamps that go forward further than this are a jump, and are bridged.
+    #[serde(with = "duration")]
+    pub jump_forward: Duration,
+    /// The most a publisher may send, in bits per second; zero for any. More closes it.
+    #[serde(with = "bitrate")]
+    pub publisher_bitrate_max: u64,
+}
+
+/// What becomes of a second publisher of one stream key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// It is refused, and told that the name is in use.
+    Refuse,
+    /// It takes the stream over; the first is closed, its viewers stay.
+    TakeOver,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self {
+            publish: true,
+            play: true,
+            on_conflict: OnConflict::Refuse,
+            merge_window: Duration::from_millis(350),
+            merge_window_max: Duration::from_secs(1),
+            gop_cache: true,
+            gop_cache_max: Duration::from_secs(15),
+            gop_cache_bytes: 32 << 20,
+            key_wait: Duration::from_secs(10),
+            audio_start_back: Duration::from_secs(1),
+            video_stall: Duration::from_secs(1),
+            max_lag: Duration::from_secs(8),
+            log_max_bytes: 48 << 20,
+            block_bytes: 1 << 20,
+            newcomer_seal: Duration::from_millis(50),
+            pinned_max_bytes: 64 << 20,
+            stall_timeout: Duration::from_secs(10),
+            wait_for_publisher: Duration::from_secs(15),
+            publisher_grace: Duration::from_secs(15),
+            probe_timeout: Duration::from_secs(2),
+            jump_back: Duration::from_secs(1),
+            jump_forward: Duration::from_secs(10),
+            publisher_bitrate_max: 0,
+        }
+    }
+}

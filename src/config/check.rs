@@ -1,0 +1,220 @@
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::app::App;
+use super::load::KeyPath;
+use super::tree::{Config, Cores, Http, Limits, Log, Tcp};
+use super::units::{duration, size};
+
+/// Tells `complain` what is wrong with values that are well formed each: ranges, and values that
+/// must agree. It is given the key, then the key that it disagrees with.
+pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String)) {
+    let mut at = Section { path: vec![], complain: &mut complain };
+    cores(&config.cores, &mut at);
+    listeners(config, &mut at);
+    let range = 128..=16_777_215;
+    at.section("rtmp").require(range.contains(&config.rtmp.chunk_size), "chunk_size", || {
+        format!("expected 128 to 16777215, found {}", config.rtmp.chunk_size)
+    });
+    http(&config.http, &mut at.section("http"));
+    log(&config.log, &mut at.section("log"));
+    tcp(&config.tcp, &mut at.section("tcp"));
+    limits(&config.limits, &mut at.section("limits"));
+    app(&config.app_defaults, &mut at.section("app_defaults"));
+    for (name, settings) in &config.app {
+        app(settings, &mut at.section("app").section(name));
+    }
+}
+
+fn cores(cores: &Cores, at: &mut Section<'_>) {
+    let distinct = |list: &[usize]| list.iter().collect::<HashSet<_>>().len() == list.len();
+    let found = match cores {
+        Cores::Count(0) => "0",
+        Cores::List(list) if list.is_empty() => "an empty list",
+        Cores::List(list) if !distinct(list) => "a core twice",
+        _ => return,
+    };
+    at.require(false, "cores", || {
+        format!("expected \"all\", a count from 1 on, or a list of different cores, found {found}")
+    });
+}
+
+fn listeners(config: &Config, at: &mut Section<'_>) {
+    let mut seen: Vec<(SocketAddr, &str)> = Vec::new();
+    let sections = [
+        ("rtmp", config.rtmp.enabled, &config.rtmp.listen),
+        ("http", config.http.enabled, &config.http.listen),
+    ];
+    for (name, enabled, listen) in sections {
+        if !enabled {
+            continue;
+        }
+        let mut at = at.section(name);
+        at.require(!listen.is_empty(), "listen", || {
+            format!("expected at least one address; to switch it off, set {name}.enabled = false")
+        });
+        for address in listen {
+            let clash = seen.iter().find(|(other, section)| match *section == name {
+                true => address == other && address.port() != 0,
+                false => overlap(*address, *other),
+            });
+            if let Some((other, section)) = clash {
+                at.require(false, "listen", || {
+                    format!("{address} meets {other} of {section}.listen; choose another port")
+                });
+            }
+            seen.push((*address, name));
+        }
+    }
+}
+
+/// Whether a connection could be meant for either.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let ips = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    ips && one.port() == other.port() && one.port() != 0
+}
+
+fn http(http: &Http, at: &mut Section<'_>) {
+    at.bytes("head_bytes", http.head_bytes, 512, 1 << 20);
+    at.time("head_timeout", http.head_timeout, MOMENT, DAY);
+    at.time("keep_alive", http.keep_alive, MOMENT, DAY);
+}
+
+fn log(log: &Log, at: &mut Section<'_>) {
+    if let Err(error) = EnvFilter::builder().parse(&log.level) {
+        at.require(false, "level", || {
+            format!(
+                "expected a level (error, warn, info, debug, trace) or directives such as \
+                 \"info,corecast::proto=trace\", found {:?}: {error}",
+                log.level
+            )
+        });
+    }
+    at.count("queue_lines", log.queue_lines, 1, 1 << 24);
+}
+
+fn tcp(tcp: &Tcp, at: &mut Section<'_>) {
+    // The kernel takes whole seconds, at most 32767.
+    at.time("keepalive", tcp.keepalive, SECOND, Duration::from_secs(9 * 3600));
+    at.time("user_timeout", tcp.user_timeout, SECOND, DAY);
+    at.count("backlog", tcp.backlog as usize, 1, 1 << 20);
+    at.count("accept_per_turn", tcp.accept_per_turn, 1, 1 << 20);
+}
+
+fn limits(limits: &Limits, at: &mut Section<'_>) {
+    at.count("reserved_fds", limits.reserved_fds, 16, 1 << 20);
+    // A message's length has 24 bits.
+    at.bytes("message_bytes", limits.message_bytes, 64 << 10, 16 << 20);
+    at.agree(
+        limits.reassembly_bytes >= limits.message_bytes,
+        &["reassembly_bytes", "message_bytes"],
+        || {
+            let (found, least) = (limits.reassembly_bytes, limits.message_bytes);
+            format!(
+                "expected at least message_bytes ({}), found {}",
+                size::show(least),
+                size::show(found)
+            )
+        },
+    );
+    let before = "reassembly_bytes_before_publish";
+    at.bytes(before, limits.reassembly_bytes_before_publish, 4 << 10, 16 << 20);
+    at.bytes("held_input_bytes", limits.held_input_bytes, 4 << 10, 16 << 20);
+    // The protocol numbers them 2 to 65599; players and encoders use a handful.
+    at.count("chunk_streams", limits.chunk_streams, 8, 65_600);
+    // Values are read by recursion.
+    at.count("amf_depth", limits.amf_depth, 4, 64);
+    at.count("amf_values", limits.amf_values, 64, 1 << 20);
+    at.count("mesh_queue", limits.mesh_queue, 16, 1 << 20);
+    at.time("handshake_timeout", limits.handshake_timeout, MOMENT, DAY);
+    at.time("request_timeout", limits.request_timeout, MOMENT, DAY);
+    at.time("first_frame_timeout", limits.first_frame_timeout, MOMENT, DAY);
+    at.time("publisher_silence", limits.publisher_silence, MOMENT, DAY);
+    at.time("verdict_timeout", limits.verdict_timeout, MOMENT, DAY);
+}
+
+fn app(app: &App, at: &mut Section<'_>) {
+    at.time("merge_window_max", app.merge_window_max, Duration::ZERO, Duration::from_secs(10));
+    at.agree(
+        app.merge_window <= app.merge_window_max,
+        &["merge_window", "merge_window_max"],
+        || {
+            format!(
+                "expected at most merge_window_max ({}), found {}",
+                duration::show(app.merge_window_max),
+                duration::show(app.merge_window)
+            )
+        },
+    );
+    at.time("max_lag", app.max_lag, SECOND, DAY);
+    at.agree(app.merge_window_max < app.max_lag, &["max_lag", "merge_window_max"], || {
+        format!(
+            "expected more than merge_window_max ({}), found {}",
+            duration::show(app.merge_window_max),
+            duration::show(app.max_lag)
+        )
+    });
+    at.time("gop_cache_max", app.gop_cache_max, Duration::ZERO, Duration::from_secs(3600));
+    at.bytes("block_bytes", app.block_bytes, 16 << 10, 64 << 20);
+    at.agree(app.log_max_bytes >= app.block_bytes, &["log_max_bytes", "block_bytes"], || {
+        format!(
+            "expected at least block_bytes ({}), found {}",
+            size::show(app.block_bytes),
+            size::show(app.log_max_bytes)
+        )
+    });
+    at.time("stall_timeout", app.stall_timeout, SECOND, DAY);
+    at.time("video_stall", app.video_stall, MOMENT, DAY);
+    at.time("jump_back", app.jump_back, MOMENT, DAY);
+    at.time("jump_forward", app.jump_forward, MOMENT, DAY);
+}
+
+const MOMENT: Duration = Duration::from_millis(10);
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = duration::MAX;
+
+struct Section<'a> {
+    path: KeyPath,
+    complain: &'a mut dyn FnMut(&[KeyPath], String),
+}
+
+impl Section<'_> {
+    fn section(&mut self, name: &str) -> Section<'_> {
+        let path = [&self.path[..], &[name.to_owned()]].concat();
+        Section { path, complain: self.complain }
+    }
+
+    fn require(&mut self, holds: bool, key: &str, message: impl FnOnce() -> String) {
+        self.agree(holds, &[key], message);
+    }
+
+    fn agree(&mut self, holds: bool, keys: &[&str], message: impl FnOnce() -> String) {
+        if !holds {
+            let path = |key: &&str| [&self.path[..], &[(*key).to_owned()]].concat();
+            let paths: Vec<KeyPath> = keys.iter().map(path).collect();
+            (self.complain)(&paths, message());
+        }
+    }
+
+    fn count(&mut self, key: &str, found: usize, least: usize, most: usize) {
+        let holds = (least..=most).contains(&found);
+        self.require(holds, key, || format!("expected {least} to {most}, found {found}"));
+    }
+
+    fn bytes(&mut self, key: &str, found: usize, least: usize, most: usize) {
+        let [least_text, most_text, text] = [least, most, found].map(size::show);
+        self.require((least..=most).contains(&found), key, || {
+            format!("expected {least_text} to {most_text}, found {text}")
+        });
+    }
+
+    fn time(&mut self, key: &str, found: Duration, least: Duration, most: Duration) {
+        let [least_text, most_text, text] = [least, most, found].map(duration::show);
+        self.require((least..=most).contains(&found), key, || {
+            format!("expected {least_text} to {most_text}, found {text}")
+        });
+    }
+}

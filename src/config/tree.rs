@@ -1,0 +1,319 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::app::App;
+use super::units::{addresses, duration, size};
+
+/// The whole configuration. The default is what runs without a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The cores that carry streams, one pinned thread each.
+    pub cores: Cores,
+    /// Whether apps without an `[app.NAME]` are refused.
+    pub strict_apps: bool,
+    /// RTMP.
+    pub rtmp: Rtmp,
+    /// Media over HTTP and WebSocket.
+    pub http: Http,
+    /// The log.
+    pub log: Log,
+    /// Every TCP socket.
+    pub tcp: Tcp,
+    /// Bounds of what the outside world can make us hold.
+    pub limits: Limits,
+    /// What holds for every app that does not say otherwise.
+    pub app_defaults: Arc<App>,
+    /// Apps by name, each with all its keys: its own, then those of `app_defaults`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub app: BTreeMap<String, Arc<App>>,
+}
+
+/// The cores that carry streams.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Cores {
+    /// Each that the process may run on.
+    #[default]
+    All,
+    /// The first so many of those.
+    Count(usize),
+    /// Just these, by the kernel's number.
+    List(Vec<usize>),
+}
+
+/// `[rtmp]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rtmp {
+    /// Whether RTMP is served.
+    pub enabled: bool,
+    /// Where; `[::]` means IPv6 and IPv4.
+    #[serde(with = "addresses")]
+    pub listen: Vec<SocketAddr>,
+    /// Bytes per chunk we send; 128 to 16777215.
+    pub chunk_size: u32,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Whether media is served over HTTP.
+    pub enabled: bool,
+    /// Where; `[::]` means IPv6 and IPv4.
+    #[serde(with = "addresses")]
+    pub listen: Vec<SocketAddr>,
+    /// How an endless body ends.
+    pub body: Body,
+    /// The longest time from a connection's first byte, or the answer before, to the end of a
+    /// request head.
+    #[serde(with = "duration")]
+    pub head_timeout: Duration,
+    /// The largest request head, in bytes.
+    #[serde(with = "size")]
+    pub head_bytes: usize,
+    /// How long a connection may idle between two requests.
+    #[serde(with = "duration")]
+    pub keep_alive: Duration,
+}
+
+/// How an endless body of HTTP/1.1 is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// Until the connection closes.
+    Close,
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// What is logged: a level, or directives such as `info,corecast::proto=trace`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Lines that may wait for the output; more are dropped and counted.
+    pub queue_lines: usize,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object per line.
+    Json,
+}
+
+/// `[tcp]`: every TCP socket. TCP_NODELAY is always set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tcp {
+    /// Idle time before the kernel probes whether the peer is there, whole seconds.
+    #[serde(with = "duration")]
+    pub keepalive: Duration,
+    /// The longest time that sent bytes may stay unacknowledged (TCP_USER_TIMEOUT).
+    #[serde(with = "duration")]
+    pub user_timeout: Duration,
+    /// Connections that the kernel holds for each core's listener until they are accepted.
+    pub backlog: u32,
+    /// Connections accepted before running streams get their turn again.
+    pub accept_per_turn: usize,
+}
+
+/// `[limits]`: bounds of what the outside world can make us hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections of the node; zero for as many as file descriptors allow.
+    pub connections: usize,
+    /// Connections of one address; zero for any number.
+    pub connections_per_address: usize,
+    /// File descriptors that connections never get.
+    pub reserved_fds: usize,
+    /// Viewers of one key that wait for its publisher.
+    pub waiting_sinks_per_key: usize,
+    /// Viewers of the node that wait for a publisher.
+    pub waiting_sinks: usize,
+    /// One message of a publisher, in bytes.
+    #[serde(with = "size")]
+    pub message_bytes: usize,
+    /// Unfinished messages of one connection in all, in bytes.
+    #[serde(with = "size")]
+    pub reassembly_bytes: usize,
+    /// The same until publish is granted, in bytes.
+    #[serde(with = "size")]
+    pub reassembly_bytes_before_publish: usize,
+    /// Chunk streams of one RTMP connection.
+    pub chunk_streams: usize,
+    /// Depth of nested AMF values.
+    pub amf_depth: usize,
+    /// AMF values of one message.
+    pub amf_values: usize,
+    /// Input of a connection that is kept unparsed while its question is open, in bytes.
+    #[serde(with = "size")]
+    pub held_input_bytes: usize,
+    /// The longest RTMP handshake.
+    #[serde(with = "duration")]
+    pub handshake_timeout: Duration,
+    /// The longest time from the handshake to publish or play.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
+    /// The longest time from Publish.Start to the first frame.
+    #[serde(with = "duration")]
+    pub first_frame_timeout: Duration,
+    /// The longest silence of a publisher.
+    #[serde(with = "duration")]
+    pub publisher_silence: Duration,
+    /// The longest wait for a verdict on a publish or play.
+    #[serde(with = "duration")]
+    pub verdict_timeout: Duration,
+    /// Messages that may wait on the way from one core to another.
+    pub mesh_queue: usize,
+    /// Log lines per second and core about connections that broke the rules.
+    pub log_violations_per_second: u32,
+}
+
+impl Config {
+    /// What holds for the streams of an app: its `[app.NAME]`, or `[app_defaults]` if there is
+    /// none. `None` if the app is unknown and `strict_apps` is set.
+    pub fn app(&self, name: &str) -> Option<&Arc<App>> {
+        let unknown = || (!self.strict_apps).then_some(&self.app_defaults);
+        self.app.get(name).or_else(unknown)
+    }
+
+    /// The effective configuration: every key with its value. Reads back as the same.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("strings, numbers and tables with string keys only")
+    }
+}
+
+/// Whether the listener on `address` must leave IPv4 alone: it does if it names one IPv6 address,
+/// or if another of `all` serves IPv4 on its port.
+pub fn v6_only(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    let SocketAddr::V6(v6) = address else { return false };
+    *v6.ip() != Ipv6Addr::UNSPECIFIED
+        || all.iter().any(|other| other.is_ipv4() && other.port() == v6.port())
+}
+
+impl Default for Rtmp {
+    fn default() -> Self {
+        Self { enabled: true, listen: everywhere(1935), chunk_size: 60_000 }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: everywhere(8080),
+            body: Body::Close,
+            head_timeout: Duration::from_secs(10),
+            head_bytes: 8 << 10,
+            keep_alive: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Pretty, queue_lines: 8192 }
+    }
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            keepalive: Duration::from_secs(30),
+            user_timeout: Duration::from_secs(15),
+            backlog: 1024,
+            accept_per_turn: 64,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 0,
+            connections_per_address: 0,
+            reserved_fds: 64,
+            waiting_sinks_per_key: 1000,
+            waiting_sinks: 10_000,
+            message_bytes: 16 << 20,
+            reassembly_bytes: 32 << 20,
+            reassembly_bytes_before_publish: 64 << 10,
+            chunk_streams: 64,
+            amf_depth: 16,
+            amf_values: 4096,
+            held_input_bytes: 64 << 10,
+            handshake_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(20),
+            first_frame_timeout: Duration::from_secs(20),
+            publisher_silence: Duration::from_secs(10),
+            verdict_timeout: Duration::from_secs(5),
+            mesh_queue: 1024,
+            log_violations_per_second: 10,
+        }
+    }
+}
+
+fn everywhere(port: u16) -> Vec<SocketAddr> {
+    vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))]
+}
+
+impl Serialize for Cores {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => serializer.serialize_str("all"),
+            Self::Count(count) => count.serialize(serializer),
+            Self::List(list) => list.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cores {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CoresVisitor)
+    }
+}
+
+struct CoresVisitor;
+
+impl<'de> serde::de::Visitor<'de> for CoresVisitor {
+    type Value = Cores;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"all\", a count such as 2, or a list of cores such as [0, 1]")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Cores, E> {
+        match text {
+            "all" => Ok(Cores::All),
+            _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, count: i64) -> Result<Cores, E> {
+        usize::try_from(count)
+            .map(Cores::Count)
+            .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(count), &self))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Cores, A::Error> {
+        let mut list = Vec::new();
+        while let Some(core) = seq.next_element()? {
+            list.push(core);
+        }
+        Ok(Cores::List(list))
+    }
+}

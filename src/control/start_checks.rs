@@ -1,0 +1,419 @@
+//! What must hold on this host before anything starts: io_uring, locked memory, cores, file
+//! descriptors, free ports. All failures are told at once, each with its cause and its cure.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::{Config, Cores, v6_only};
+
+/// What the checks found: the configuration in terms of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The cores to pin threads to, by the kernel's numbers; at least one.
+    pub cores: Vec<usize>,
+    /// Where RTMP listens; empty if it is off. `[::]` has become `0.0.0.0` if there is no IPv6.
+    pub rtmp: Vec<SocketAddr>,
+    /// Where HTTP listens, likewise.
+    pub http: Vec<SocketAddr>,
+    /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
+    pub connections: usize,
+}
+
+/// Why the program cannot start; all reasons.
+#[derive(Debug)]
+pub struct StartError {
+    /// At least one.
+    pub failures: Vec<Failure>,
+}
+
+/// One reason why the program cannot start, with its cure.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The kernel, or a sandbox, has no io_uring for us.
+    #[error("io_uring: expected the kernel to grant it, found: {cause}\n  cure: {cure}")]
+    IoUring {
+        /// The system's words.
+        cause: String,
+        /// What to change, by what `cause` and the kernel's settings say.
+        cure: &'static str,
+    },
+    /// Too little memory may be locked.
+    #[error(
+        "locked memory: expected a limit of at least 512 KiB, found {found} KiB\n  cure: `ulimit -l \
+         8192`, or LimitMEMLOCK=8M in the service file, or --ulimit memlock=8388608 for a container"
+    )]
+    LockedMemory {
+        /// The hard limit in KiB.
+        found: u64,
+    },
+    /// Too few file descriptors to serve anyone.
+    #[error(
+        "file descriptors: expected a limit above {used} (limits.reserved_fds and our own), found \
+         {limit}\n  cure: `ulimit -n 1000000`, or LimitNOFILE=1000000 in the service file, or \
+         --ulimit nofile=1000000 for a container"
+    )]
+    FileDescriptors {
+        /// The hard limit.
+        limit: u64,
+        /// Those not for connections.
+        used: u64,
+    },
+    /// `cores` asks for what is not there.
+    #[error(
+        "cores: expected cores that this process may run on ({allowed:?}), found {found}\n  cure: \
+         cores = \"all\", or give the process more (taskset, cpuset)"
+    )]
+    Cores {
+        /// The cores it may run on.
+        allowed: Vec<usize>,
+        /// What the configuration asks for.
+        found: String,
+    },
+    /// An address cannot be listened on.
+    #[error("{key}: {address} {what}\n  cure: {cure}")]
+    Address {
+        /// The configuration's key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong with it.
+        what: String,
+        /// What to change.
+        cure: &'static str,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, failure) in self.failures.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            failure.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Checks the host, raises the soft limits to the hard ones, and says in the log what a user
+/// should know: how many viewers fit, and who may publish. Nothing stays bound.
+///
+/// # Errors
+/// Every reason why the program could not run.
+pub fn run(config: &Config) -> Result<Host, StartError> {
+    let mut failures = Vec::new();
+    let mut note = |failure| failures.push(failure);
+    // First, as io_uring counts against it.
+    locked_memory(raise(Resource::Memlock)).unwrap_or_else(&mut note);
+    io_uring().unwrap_or_else(&mut note);
+    let allowed = allowed_cores();
+    let cores = cores(&config.cores, &allowed).unwrap_or_else(|failure| {
+        note(failure);
+        allowed
+    });
+    let mut listen = |key, enabled: bool, addresses: &[SocketAddr]| -> Vec<SocketAddr> {
+        if !enabled {
+            return Vec::new();
+        }
+        let bound = addresses.iter().map(|&address| free(key, address, addresses));
+        bound.filter_map(|result| result.map_err(&mut note).ok()).collect()
+    };
+    let rtmp = listen("rtmp.listen", config.rtmp.enabled, &config.rtmp.listen);
+    let http = listen("http.listen", config.http.enabled, &config.http.listen);
+    let own = own_fds(cores.len(), rtmp.len() + http.len()) + config.limits.reserved_fds as u64;
+    let connections = connections(raise(Resource::Nofile), own, config.limits.connections)
+        .unwrap_or_else(|failure| {
+            note(failure);
+            0
+        });
+    if !failures.is_empty() {
+        return Err(StartError { failures });
+    }
+    let host = Host { cores, rtmp, http, connections };
+    tell(config, &host);
+    Ok(host)
+}
+
+fn tell(config: &Config, host: &Host) {
+    let limit = match config.limits.connections {
+        0 => "the limit of file descriptors (`ulimit -n`)",
+        asked if asked == host.connections => "limits.connections",
+        _ => "the limit of file descriptors, which is below limits.connections",
+    };
+    tracing::info!(viewers = host.connections, limit, cores = ?host.cores, "host: checked");
+    if let Some(warning) = open_to_publishers(config, host) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// What to say if anyone may publish: publishing is on, and reachable from other hosts.
+fn open_to_publishers(config: &Config, host: &Host) -> Option<String> {
+    let address = host.rtmp.iter().find(|address| !address.ip().is_loopback())?;
+    let named: Vec<&str> =
+        config.app.iter().filter(|(_, app)| app.publish).map(|(name, _)| name.as_str()).collect();
+    let where_to = match (!config.strict_apps && config.app_defaults.publish, &named[..]) {
+        (true, _) => "any app".to_owned(),
+        (false, []) => return None,
+        (false, named) => format!("the apps {}", named.join(", ")),
+    };
+    Some(format!(
+        "publish: anyone who reaches {address} may publish to {where_to}; to change it, listen on \
+         127.0.0.1 (rtmp.listen), or set app_defaults.publish = false and app.NAME.publish = true"
+    ))
+}
+
+/// Tries its three system calls. (The executor's own attempt would panic without naming the cause.)
+fn io_uring() -> Result<(), Failure> {
+    let attempt = || {
+        let ring = io_uring::IoUring::new(2)?;
+        ring.submitter().register_probe(&mut io_uring::Probe::new())?;
+        ring.submit()
+    };
+    let Err(error) = attempt() else { return Ok(()) };
+    let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
+    let cure = io_uring_cure(setting.as_deref().map(str::trim));
+    Err(Failure::IoUring { cause: error.to_string(), cure })
+}
+
+fn io_uring_cure(setting: Option<&str>) -> &'static str {
+    match setting {
+        Some("2") => "the kernel has it switched off: sysctl kernel.io_uring_disabled=0",
+        Some("1") => {
+            "the kernel keeps it for root and one group: sysctl kernel.io_uring_disabled=0, or join \
+             the group in kernel.io_uring_group"
+        }
+        _ => {
+            "a sandbox most likely forbids it, as the default seccomp profiles of Docker 25 and \
+             containerd 2 do: run the container with a profile that allows io_uring_setup, \
+             io_uring_enter and io_uring_register, or with --security-opt seccomp=unconfined; \
+             outside of a container, use Linux 5.8 or later"
+        }
+    }
+}
+
+fn locked_memory(limit: u64) -> Result<(), Failure> {
+    match limit >= 512 << 10 {
+        true => Ok(()),
+        false => Err(Failure::LockedMemory { found: limit >> 10 }),
+    }
+}
+
+/// Raises a soft limit to the hard one, and returns what holds then.
+fn raise(resource: Resource) -> u64 {
+    let Rlimit { current, maximum } = getrlimit(resource);
+    if current != maximum && setrlimit(resource, Rlimit { current: maximum, maximum }).is_ok() {
+        return maximum.unwrap_or(u64::MAX);
+    }
+    current.unwrap_or(u64::MAX)
+}
+
+/// File descriptors that are no connections: those open now, the executors', the listeners'.
+fn own_fds(cores: usize, addresses: usize) -> u64 {
+    let open = std::fs::read_dir("/proc/self/fd").map_or(8, Iterator::count);
+    (open + 16 + cores * (FDS_PER_CORE + addresses)) as u64
+}
+
+/// Three rings, their event fds, and what one core holds besides; generous.
+const FDS_PER_CORE: usize = 16;
+
+/// Connections that a limit of `fds` leaves, at most `asked` (0: any number).
+fn connections(fds: u64, own: u64, asked: usize) -> Result<usize, Failure> {
+    let free = fds.checked_sub(own).filter(|free| *free > 0);
+    let free = free.ok_or(Failure::FileDescriptors { limit: fds, used: own })?;
+    let free = usize::try_from(free).unwrap_or(usize::MAX);
+    Ok(if asked == 0 { free } else { free.min(asked) })
+}
+
+fn allowed_cores() -> Vec<usize> {
+    // It fails only on machines with more cores than a CpuSet has; there, std counts them.
+    sched_getaffinity(None).map_or_else(
+        |_| (0..std::thread::available_parallelism().map_or(1, usize::from)).collect(),
+        |set| (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect(),
+    )
+}
+
+fn cores(wanted: &Cores, allowed: &[usize]) -> Result<Vec<usize>, Failure> {
+    let refuse = |found: String| Failure::Cores { allowed: allowed.to_vec(), found };
+    match wanted {
+        Cores::All => Ok(allowed.to_vec()),
+        Cores::Count(count) if *count <= allowed.len() => Ok(allowed[..*count].to_vec()),
+        Cores::Count(count) => Err(refuse(format!("{count} of them"))),
+        Cores::List(list) => match list.iter().find(|core| !allowed.contains(core)) {
+            None => Ok(list.clone()),
+            Some(core) => Err(refuse(format!("core {core}"))),
+        },
+    }
+}
+
+/// The address to listen on for `address`, which must be free. `all` are those of its protocol.
+fn free(key: &'static str, address: SocketAddr, all: &[SocketAddr]) -> Result<SocketAddr, Failure> {
+    let only = v6_only(address, all);
+    let Err(error) = bind(address, only) else { return Ok(address) };
+    let errno = Errno::from_io_error(&error);
+    let no_ipv6 = matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL));
+    if address.is_ipv6() && address.ip().is_unspecified() && !only && no_ipv6 {
+        tracing::info!(%address, "{key}: this host has no IPv6, listening on IPv4 alone");
+        return free(key, SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), all);
+    }
+    let (what, cure) = match errno {
+        Some(Errno::ADDRINUSE) => (
+            "is in use by another program".to_owned(),
+            "stop that program (`ss -ltnp` names it), or choose another port",
+        ),
+        Some(Errno::ADDRNOTAVAIL) => (
+            "is no address of this host".to_owned(),
+            "name one that `ip address` shows, or \"[::]\" with the port for all",
+        ),
+        Some(Errno::ACCESS) => (
+            "may not be bound by this user".to_owned(),
+            "choose a port from 1024 on, or grant CAP_NET_BIND_SERVICE",
+        ),
+        Some(Errno::AFNOSUPPORT) => (
+            "is IPv6, which this host does not have".to_owned(),
+            "use an IPv4 address, or enable IPv6",
+        ),
+        _ => (format!("cannot be bound: {error}"), "choose another address"),
+    };
+    Err(Failure::Address { key, address, what, cure })
+}
+
+/// Binds once, alone: without SO_REUSEPORT a port that another program listens on is in use, even
+/// if that program would share it.
+fn bind(address: SocketAddr, v6_only: bool) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(v6_only)?;
+    }
+    // Connections of an earlier run that wait for their end are no hindrance.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn loopback(listener: &TcpListener) -> SocketAddr {
+        listener.local_addr().expect("bound")
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_its_key() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = loopback(&taken);
+        let error = free("rtmp.listen", address, &[address]).expect_err("in use").to_string();
+        assert!(error.starts_with(&format!("rtmp.listen: {address} is in use")), "{error}");
+        drop(taken);
+        assert_eq!(free("rtmp.listen", address, &[address]).expect("free again"), address);
+    }
+
+    #[test]
+    fn a_port_that_another_program_would_share_is_in_use() {
+        let taken = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+        taken.set_reuse_port(true).expect("linux");
+        taken.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("loopback");
+        taken.listen(1).expect("bound");
+        let address = taken.local_addr().expect("bound").as_socket().expect("IPv4");
+        assert!(free("rtmp.listen", address, &[address]).is_err());
+        let everywhere = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, address.port()));
+        assert!(free("rtmp.listen", everywhere, &[everywhere]).is_err());
+    }
+
+    #[test]
+    fn ipv6_and_ipv4_on_one_port_do_not_fight() {
+        let port = loopback(&TcpListener::bind("127.0.0.1:0").expect("loopback")).port();
+        let all = [
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+            SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
+        ];
+        assert!(!v6_only(all[0], &all));
+        assert!(v6_only(all[1], &all));
+        assert!(!v6_only(all[1], &all[1..]));
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_refused() {
+        let address = "192.0.2.1:1935".parse().expect("an address");
+        let error = free("http.listen", address, &[address]).expect_err("not ours").to_string();
+        assert!(error.starts_with("http.listen: 192.0.2.1:1935 is no address of this host"));
+    }
+
+    #[test]
+    fn cores_are_taken_from_those_allowed() {
+        let allowed = [2, 3, 7];
+        let chosen = |wanted| cores(&wanted, &allowed).map_err(|failure| failure.to_string());
+        assert_eq!(chosen(Cores::All), Ok(vec![2, 3, 7]));
+        assert_eq!(chosen(Cores::Count(2)), Ok(vec![2, 3]));
+        assert_eq!(chosen(Cores::List(vec![7, 2])), Ok(vec![7, 2]));
+        let error = chosen(Cores::Count(4)).expect_err("too many");
+        assert!(
+            error.starts_with(
+                "cores: expected cores that this process may run on ([2, 3, 7]), found 4 of them"
+            ),
+            "{error}"
+        );
+        assert!(chosen(Cores::List(vec![0])).expect_err("not ours").contains("found core 0"));
+    }
+
+    #[test]
+    fn file_descriptors_bound_the_connections() {
+        assert_eq!(connections(1000, 100, 0).expect("enough"), 900);
+        assert_eq!(connections(1000, 100, 50).expect("enough"), 50);
+        assert_eq!(connections(1000, 100, 5000).expect("enough"), 900);
+        assert!(matches!(connections(100, 100, 0), Err(Failure::FileDescriptors { .. })));
+    }
+
+    #[test]
+    fn locked_memory_below_512_kib_is_refused() {
+        assert!(locked_memory(512 << 10).is_ok());
+        let error = locked_memory(64 << 10).expect_err("too little").to_string();
+        assert!(error.contains("found 64 KiB") && error.contains("LimitMEMLOCK"), "{error}");
+    }
+
+    #[test]
+    fn the_cure_for_io_uring_follows_the_kernels_setting() {
+        assert!(io_uring_cure(Some("2")).contains("io_uring_disabled=0"));
+        assert!(io_uring_cure(Some("0")).contains("seccomp"));
+        assert!(io_uring_cure(None).contains("seccomp"));
+    }
+
+    #[test]
+    fn all_failures_are_told() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let mut config = Config { cores: Cores::List(vec![100_000]), ..Config::default() };
+        config.rtmp.listen = vec![loopback(&taken)];
+        config.http.enabled = false;
+        let error = run(&config).expect_err("two reasons");
+        assert_eq!(error.failures.len(), 2, "{error}");
+    }
+
+    #[test]
+    fn an_open_door_is_told_and_a_closed_one_is_not() {
+        let at = |address: &str| Host {
+            cores: vec![0],
+            rtmp: vec![address.parse().expect("an address")],
+            http: vec![],
+            connections: 1,
+        };
+        let told = |text: &str, host: &Host| {
+            open_to_publishers(&Config::load(text, "c.toml", []).expect("valid"), host)
+        };
+        let public = at("[::]:1935");
+        assert!(told("", &public).expect("open").contains("may publish to any app"));
+        assert_eq!(told("", &at("127.0.0.1:1935")), None);
+        assert_eq!(told("app_defaults.publish = false", &public), None);
+        assert_eq!(told("strict_apps = true", &public), None);
+        let named = told("strict_apps = true\n[app.a]", &public).expect("open");
+        assert!(named.contains("the apps a;"), "{named}");
+    }
+}

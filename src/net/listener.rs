@@ -1,0 +1,93 @@
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::{TcpStream, fd};
+
+/// One of several sockets that listen on one port; the kernel spreads connections over them.
+#[derive(Debug)]
+pub struct Listener {
+    listener: glommio::net::TcpListener,
+    keepalive: Duration,
+    user_timeout: Duration,
+}
+
+/// Why a connection was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// No more file descriptors, in the process or on the host: wait before trying again.
+    #[error("out of file descriptors: {0}")]
+    OutOfFds(io::Error),
+    /// That connection broke before it was accepted.
+    #[error("accept: {0}")]
+    Connection(io::Error),
+}
+
+/// Binds a listening socket. An IPv6 address takes IPv4 too unless `v6_only`. Several sockets of
+/// one process may bind the same port; another process must not, which the start checks see to.
+pub fn bind(address: SocketAddr, v6_only: bool, backlog: u32) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(v6_only)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+impl Listener {
+    /// Takes a listening socket over on this core.
+    pub fn new(socket: OwnedFd, keepalive: Duration, user_timeout: Duration) -> Self {
+        Self { listener: fd::listener(socket), keepalive, user_timeout }
+    }
+
+    /// The next connection, with its options set, and where it comes from.
+    pub async fn accept(&self) -> Result<(TcpStream, SocketAddr), AcceptError> {
+        let stream = self.listener.accept().await.map_err(|error| {
+            let error = io::Error::from(error);
+            if is_out_of_fds(&error) {
+                AcceptError::OutOfFds(error)
+            } else {
+                AcceptError::Connection(error)
+            }
+        })?;
+        let stream = TcpStream::new(stream);
+        let peer = self.set_up(&stream).map_err(AcceptError::Connection)?;
+        Ok((stream, peer))
+    }
+
+    fn set_up(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+        let peer = stream.peer_addr()?;
+        stream.with_socket(|socket| {
+            // Blocks are large and complete; waiting to fill a segment would only add delay.
+            socket.set_tcp_nodelay(true)?;
+            if !self.keepalive.is_zero() {
+                let keepalive =
+                    TcpKeepalive::new().with_time(self.keepalive).with_interval(self.keepalive / 3);
+                socket.set_tcp_keepalive(&keepalive)?;
+            }
+            if !self.user_timeout.is_zero() {
+                socket.set_tcp_user_timeout(Some(self.user_timeout))?;
+            }
+            Ok(())
+        })?;
+        Ok(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+    }
+}
+
+impl TcpStream {
+    fn with_socket<T>(&self, work: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
+        fd::with_socket(self.fd(), work)
+    }
+}
+
+fn is_out_of_fds(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let codes = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}

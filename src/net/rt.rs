@@ -1,0 +1,78 @@
+//! The door to the runtime: launch, spawn, sleep, yield. A second runtime would be put behind
+//! this file, [`stream`](super::TcpStream) and [`listener`](super::Listener).
+
+use std::future::{Future, poll_fn};
+use std::time::{Duration, Instant};
+
+use glommio::{Latency, LocalExecutorBuilder, Placement, Shares};
+
+pub use super::timers::Deadline;
+
+/// A core's thread.
+pub type CoreThread = glommio::ExecutorJoinHandle<()>;
+
+/// A message from another core waits for a busy core at most about this long.
+const PREEMPT: Duration = Duration::from_millis(1);
+/// glommio registers this much memory per core for direct I/O, which nothing here does.
+const IO_MEMORY: usize = 64 << 10;
+
+/// Starts a thread pinned to `cpu` and runs `main` on it until it ends.
+///
+/// # Errors
+/// The message of the kernel or of glommio: no io_uring, too little locked memory, no such CPU.
+pub fn launch<F>(
+    cpu: usize,
+    name: &str,
+    main: impl FnOnce() -> F + Send + 'static,
+) -> Result<CoreThread, String>
+where
+    F: Future<Output = ()> + 'static,
+{
+    LocalExecutorBuilder::new(Placement::Fixed(cpu))
+        .name(name)
+        .io_memory(IO_MEMORY)
+        .preempt_timer(PREEMPT)
+        .spawn(move || async move {
+            spawn(super::timers::run());
+            main().await;
+        })
+        .map_err(|error| error.to_string())
+}
+
+/// Runs `task` on this core beside everything else.
+pub fn spawn(task: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local(task).detach();
+}
+
+/// Runs `task` on this core ahead of media: for what other cores wait for.
+pub fn spawn_urgent(task: impl Future<Output = ()> + 'static) {
+    let executor = glommio::executor();
+    let queue = executor.create_task_queue(Shares::Static(1000), Latency::Matters(PREEMPT), "mesh");
+    match glommio::spawn_local_into(task, queue) {
+        Ok(task) => {
+            task.detach();
+        }
+        Err(_) => unreachable!("the queue was created on this executor just now"),
+    }
+}
+
+/// Ready at `at`.
+pub async fn sleep_until(at: Instant) {
+    let mut deadline = Deadline::default();
+    poll_fn(|cx| deadline.poll(cx, Some(at))).await;
+}
+
+/// Ready after `time`.
+pub async fn sleep(time: Duration) {
+    sleep_until(Instant::now() + time).await;
+}
+
+/// Lets the other tasks of this core have a turn if this one has had its time.
+pub async fn yield_if_needed() {
+    glommio::executor().yield_if_needed().await;
+}
+
+/// Lets the other tasks of this core have a turn.
+pub async fn yield_now() {
+    futures_lite::future::yield_now().await;
+}

@@ -1,0 +1,73 @@
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_lite::{AsyncRead, AsyncWrite};
+
+use super::fd;
+use crate::bytes::Chain;
+
+/// A connected TCP socket on one core.
+#[derive(Debug)]
+pub struct TcpStream {
+    stream: glommio::net::TcpStream,
+}
+
+impl TcpStream {
+    /// Takes a socket over on this core.
+    pub fn from_fd(socket: OwnedFd) -> Self {
+        Self { stream: fd::stream(socket) }
+    }
+
+    pub(super) fn new(stream: glommio::net::TcpStream) -> Self {
+        Self { stream }
+    }
+
+    /// Gives the socket up, for another core. Whatever waited on it here is cancelled.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        fd::duplicate(self.stream.as_raw_fd())
+    }
+
+    /// Says that nothing more will be written; what is still read does not matter.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        fd::with_socket(self.fd(), |socket| socket.shutdown(std::net::Shutdown::Write))
+    }
+
+    /// Its number.
+    pub fn fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    /// Who is at the other end.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr().map_err(io::Error::from)
+    }
+
+    /// Reads what is there. Zero bytes: the peer has closed.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+
+    /// Writes all of `chain`, waiting for the socket where it is full.
+    pub async fn write_all(&mut self, chain: &mut Chain) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write_all(cx, chain)).await
+    }
+
+    /// As [`Self::write_all`]; what was not written stays in `chain`.
+    pub fn poll_write_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        chain: &mut Chain,
+    ) -> Poll<io::Result<()>> {
+        while let Some(slice) = chain.first() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, slice))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                taken => chain.advance(taken),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,117 @@
+//! One queue of deadlines per core. glommio's own timers walk their whole map at each turn of
+//! the reactor; thousands of connections want a deadline, so here a look costs the soonest one.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+thread_local! {
+    static QUEUE: RefCell<Queue> = RefCell::default();
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: BTreeMap<(Instant, u64), Waker>,
+    serial: u64,
+    /// The task that sleeps for everyone, and until when.
+    sleeper: Option<(Option<Instant>, Waker)>,
+}
+
+/// A deadline that can be waited for and moved. Moving it later costs nothing until the old one
+/// has passed, so a deadline that is pushed back by each packet is cheap.
+#[derive(Debug, Default)]
+pub struct Deadline {
+    queued: Option<(Instant, u64)>,
+}
+
+impl Deadline {
+    /// Ready when `at` has passed; never if it is `None`. A later call may name another time.
+    pub fn poll(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
+        let Some(at) = at else {
+            self.cancel();
+            return Poll::Pending;
+        };
+        let now = Instant::now();
+        if at <= now {
+            self.cancel();
+            return Poll::Ready(());
+        }
+        if self.queued.is_some_and(|(queued, _)| queued > at || queued <= now) {
+            self.cancel();
+        }
+        QUEUE.with_borrow_mut(|queue| match self.queued {
+            Some(key) => {
+                if let Some(waker) = queue.entries.get_mut(&key) {
+                    waker.clone_from(cx.waker());
+                }
+            }
+            None => self.queued = Some(queue.add(at, cx.waker().clone())),
+        });
+        Poll::Pending
+    }
+
+    fn cancel(&mut self) {
+        if let Some(key) = self.queued.take() {
+            // The thread's storage may be gone when the executor drops its last tasks.
+            let _ = QUEUE.try_with(|queue| queue.borrow_mut().entries.remove(&key));
+        }
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+impl Queue {
+    fn add(&mut self, at: Instant, waker: Waker) -> (Instant, u64) {
+        self.serial += 1;
+        let key = (at, self.serial);
+        self.entries.insert(key, waker);
+        if self.sleeper.as_ref().is_some_and(|(until, _)| until.is_none_or(|until| at < until)) {
+            let (_, waker) = self.sleeper.take().expect("just looked at");
+            waker.wake();
+        }
+        key
+    }
+
+    fn wake_due(&mut self, now: Instant) {
+        while let Some(entry) = self.entries.first_entry().filter(|entry| entry.key().0 <= now) {
+            entry.remove().wake();
+        }
+    }
+}
+
+/// Wakes whose time has come, for as long as the core runs. One per core.
+pub(super) async fn run() {
+    let mut timer: Option<(Instant, glommio::timer::Timer)> = None;
+    poll_fn(|cx| -> Poll<()> {
+        loop {
+            let now = Instant::now();
+            let until = QUEUE.with_borrow_mut(|queue| {
+                queue.wake_due(now);
+                let until = queue.entries.first_key_value().map(|((at, _), _)| *at);
+                queue.sleeper = Some((until, cx.waker().clone()));
+                until
+            });
+            let Some(until) = until else {
+                timer = None;
+                return Poll::Pending;
+            };
+            if timer.as_ref().is_none_or(|(at, _)| *at != until) {
+                let wait = until.saturating_duration_since(now).max(Duration::from_micros(50));
+                timer = Some((until, glommio::timer::Timer::new(wait)));
+            }
+            let (_, sleeping) = timer.as_mut().expect("made above");
+            match Pin::new(sleeping).poll(cx) {
+                Poll::Ready(_) => timer = None,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,301 @@
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use bytes::Bytes;
+
+use super::Framing;
+use crate::proto::http::ws;
+use crate::time::Timestamp;
+
+/// What a viewer must have been sent before a block: metadata and sequence headers, muxed for
+/// one format. Two of one version are the same to a decoder.
+#[derive(Debug)]
+pub struct Init {
+    /// The version of the [`Tracks`](super::Tracks) it was made from.
+    pub version: u64,
+    /// The messages or tags themselves.
+    pub bytes: Bytes,
+}
+
+/// Whether a viewer can start at a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// No: its pictures need earlier ones.
+    No,
+    /// At its first frame, a picture that needs no other.
+    Picture,
+    /// Anywhere: it has no living video to wait for.
+    Sound,
+}
+
+/// One contiguous shared buffer of whole messages.
+#[derive(Debug)]
+pub struct Block {
+    /// Its place in the log, counted from 0 without gaps.
+    pub number: u64,
+    /// The muxed messages.
+    pub bytes: Bytes,
+    /// Whether a viewer can start here.
+    pub key: Start,
+    /// What is in force at its start.
+    pub init: Rc<Init>,
+    /// dts of its first frame.
+    pub start: Timestamp,
+    /// dts of its last frame.
+    pub end: Timestamp,
+    ws_head: ArrayVec<u8, 10>,
+    chunk_head: ArrayVec<u8, 10>,
+}
+
+const CHUNK_TAIL: &[u8] = b"\r\n";
+
+impl Block {
+    /// A sealed block; its framings are computed here, once.
+    pub fn new(
+        number: u64,
+        bytes: Bytes,
+        key: Start,
+        init: Rc<Init>,
+        (start, end): (Timestamp, Timestamp),
+    ) -> Self {
+        let ws_head = ws_head(bytes.len());
+        let chunk_head = chunk_head(bytes.len());
+        Self { number, bytes, key, init, start, end, ws_head, chunk_head }
+    }
+
+    /// Head, body and tail as a viewer of that framing is sent them.
+    pub fn parts(&self, framing: Framing) -> [&[u8]; 3] {
+        match framing {
+            Framing::Raw => [&[], &self.bytes, &[]],
+            Framing::WebSocket => [&self.ws_head, &self.bytes, &[]],
+            Framing::Chunked => [&self.chunk_head, &self.bytes, CHUNK_TAIL],
+        }
+    }
+
+    /// Bytes on the wire in that framing.
+    pub fn framed_len(&self, framing: Framing) -> usize {
+        self.parts(framing).iter().map(|part| part.len()).sum()
+    }
+}
+
+impl Framing {
+    /// `body` as this framing sends it; for what is private to a viewer.
+    pub(crate) fn wrap(self, body: &Bytes) -> ArrayVec<Bytes, 3> {
+        let mut parts = ArrayVec::new();
+        match self {
+            Self::Raw => {}
+            Self::WebSocket => parts.push(Bytes::copy_from_slice(&ws_head(body.len()))),
+            Self::Chunked => parts.push(Bytes::copy_from_slice(&chunk_head(body.len()))),
+        }
+        parts.push(body.clone());
+        if self == Self::Chunked {
+            parts.push(Bytes::from_static(CHUNK_TAIL));
+        }
+        parts
+    }
+}
+
+fn ws_head(len: usize) -> ArrayVec<u8, 10> {
+    let (head, used) = ws::header(len);
+    head[..used].iter().copied().collect()
+}
+
+/// `chunk-size CRLF` of RFC 9112 7.1; a block is far below 2^32 bytes.
+fn chunk_head(len: usize) -> ArrayVec<u8, 10> {
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).clamp(1, 8);
+    let mut head: ArrayVec<u8, 10> =
+        (0..digits).rev().map(|digit| b"0123456789abcdef"[len >> (4 * digit) & 15]).collect();
+    head.extend([b'\r', b'\n']);
+    head
+}
+
+/// A trans stream's sealed blocks, in order: from the last key block or `max_lag` back,
+/// whichever is more, within `max_bytes`.
+#[derive(Debug)]
+pub(crate) struct BlockLog {
+    blocks: VecDeque<Rc<Block>>,
+    next: u64,
+    newest_key: Option<u64>,
+    bytes: usize,
+    max_lag: Duration,
+    max_bytes: usize,
+    /// Let go by the log, still in some viewer's hand.
+    pinned: VecDeque<Rc<Block>>,
+}
+
+impl BlockLog {
+    pub(crate) fn new(max_lag: Duration, max_bytes: usize) -> Self {
+        Self {
+            blocks: VecDeque::new(),
+            next: 0,
+            newest_key: None,
+            bytes: 0,
+            max_lag,
+            max_bytes,
+            pinned: VecDeque::new(),
+        }
+    }
+
+    /// The number the next block will have: the head, one past the newest.
+    pub(crate) fn head(&self) -> u64 {
+        self.next
+    }
+
+    /// The newest block a viewer can start at.
+    pub(crate) fn newest_key(&self) -> Option<u64> {
+        self.newest_key
+    }
+
+    /// The block a newcomer starts at: the newest key block, or without video the one that lies
+    /// `sound_back` behind the head.
+    pub(crate) fn start(&self, sound_back: Duration) -> Option<u64> {
+        let mut start = self.newest_key?;
+        let end = self.end()?;
+        let sound = |number: u64| self.get(number).filter(|block| block.key == Start::Sound);
+        while let Some(before) = sound(start).and_then(|_| sound(start.checked_sub(1)?)) {
+            if end.since(before.start).unsigned_abs() > sound_back.as_nanos() as u64 {
+                break;
+            }
+            start = before.number;
+        }
+        Some(start)
+    }
+
+    /// dts of the newest frame.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        self.blocks.back().map(|block| block.end)
+    }
+
+    /// Bytes of all blocks in the log.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<&Rc<Block>> {
+        let first = self.blocks.front()?.number;
+        self.blocks.get(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+
+    /// Blocks from `number` to the head; nothing if `number` was let go.
+    pub(crate) fn from(&self, number: u64) -> impl Iterator<Item = &Rc<Block>> {
+        let first = self.blocks.front().map_or(0, |block| block.number);
+        let skip = number.checked_sub(first).and_then(|skip| usize::try_from(skip).ok());
+        self.blocks.iter().skip(skip.unwrap_or(usize::MAX))
+    }
+
+    pub(crate) fn append(&mut self, block: Block) {
+        debug_assert_eq!(block.number, self.next);
+        self.next += 1;
+        if block.key != Start::No {
+            self.newest_key = Some(block.number);
+        }
+        self.bytes += block.bytes.len();
+        let end = block.end;
+        self.blocks.push_back(Rc::new(block));
+        while self.may_let_go(end) {
+            let block = self.blocks.pop_front().expect("may_let_go looked at it");
+            self.bytes -= block.bytes.len();
+            if Rc::strong_count(&block) > 1 {
+                self.pinned.push_back(block);
+            }
+        }
+        if self.newest_key.is_some_and(|key| self.get(key).is_none()) {
+            self.newest_key = None;
+        }
+    }
+
+    fn may_let_go(&self, end: Timestamp) -> bool {
+        let Some(first) = self.blocks.front() else { return false };
+        if self.blocks.len() == 1 {
+            return false;
+        }
+        let lag = Duration::from_nanos(end.since(first.end).max(0).unsigned_abs());
+        let needed = self.newest_key.is_some_and(|key| first.number >= key) || lag <= self.max_lag;
+        self.bytes > self.max_bytes || !needed
+    }
+
+    /// Bytes of blocks that only viewers still hold.
+    pub(crate) fn pinned_bytes(&mut self) -> usize {
+        self.pinned.retain(|block| Rc::strong_count(block) > 1);
+        self.pinned.iter().map(|block| block.bytes.len()).sum()
+    }
+
+    /// The oldest block that only viewers still hold.
+    pub(crate) fn oldest_pinned(&self) -> Option<u64> {
+        self.pinned.front().map(|block| block.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Start::{No, Picture, Sound};
+    use super::*;
+
+    #[test]
+    fn chunk_heads_are_hexadecimal_without_leading_zeros() {
+        for (len, head) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0xa_bcde, "abcde\r\n")] {
+            assert_eq!(chunk_head(len).as_slice(), head.as_bytes());
+        }
+    }
+
+    fn block(log: &BlockLog, key: Start, ms: i64, bytes: usize) -> Block {
+        let init = Rc::new(Init { version: 0, bytes: Bytes::new() });
+        let at = Timestamp::from_millis(ms);
+        Block::new(log.head(), vec![0; bytes].into(), key, init, (at, at))
+    }
+
+    fn log(blocks: &[(Start, i64, usize)], max_lag_ms: u64, max_bytes: usize) -> BlockLog {
+        let mut log = BlockLog::new(Duration::from_millis(max_lag_ms), max_bytes);
+        for &(key, ms, bytes) in blocks {
+            let block = block(&log, key, ms, bytes);
+            log.append(block);
+        }
+        log
+    }
+
+    fn numbers(log: &BlockLog) -> Vec<u64> {
+        log.from(log.head().saturating_sub(log.blocks.len() as u64)).map(|b| b.number).collect()
+    }
+
+    #[test]
+    fn the_log_reaches_back_to_the_last_key_block_even_past_max_lag() {
+        let log = log(&[(Picture, 0, 1), (Picture, 100, 1), (No, 900, 1), (No, 5000, 1)], 1000, 99);
+        assert_eq!(numbers(&log), [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_log_reaches_back_max_lag_even_past_the_last_key_block() {
+        let log = log(&[(Picture, 0, 1), (Picture, 500, 1), (Picture, 1000, 1)], 600, 99);
+        assert_eq!(numbers(&log), [1, 2]);
+    }
+
+    #[test]
+    fn bytes_bound_everything_and_a_lost_key_block_is_no_start() {
+        let log = log(&[(Picture, 0, 40), (No, 1, 40), (No, 2, 40)], 1000, 100);
+        assert_eq!(numbers(&log), [1, 2]);
+        assert_eq!(log.newest_key(), None);
+        assert_eq!(log.bytes(), 80);
+    }
+
+    #[test]
+    fn a_block_in_a_viewers_hand_is_counted_until_it_is_dropped() {
+        let mut log = log(&[(Picture, 0, 60)], 0, 100);
+        let held = Rc::clone(log.get(0).expect("in the log"));
+        let next = block(&log, Picture, 1, 60);
+        log.append(next);
+        assert_eq!((log.pinned_bytes(), log.oldest_pinned()), (60, Some(0)));
+        drop(held);
+        assert_eq!(log.pinned_bytes(), 0);
+    }
+
+    #[test]
+    fn without_video_a_newcomer_starts_one_second_back_and_with_it_at_the_newest_key() {
+        let back = Duration::from_secs(1);
+        let sound = [0, 350, 700, 1050, 1400].map(|ms| (Sound, ms, 1));
+        assert_eq!(log(&sound, 8000, 99).start(back), Some(2));
+        let intra = [0, 40, 80].map(|ms| (Picture, ms, 1));
+        assert_eq!(log(&intra, 8000, 99).start(back), Some(2));
+    }
+}

@@ -1,0 +1,123 @@
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Tracks;
+use crate::media::Frame;
+
+/// The frames since the last key frame, for the trans streams still to be made.
+///
+/// Without living video it holds the last moments of sound instead. A GOP that outgrows its
+/// bounds is dropped whole: half a GOP decodes to nothing.
+#[derive(Debug)]
+pub(crate) struct GopCache {
+    entries: VecDeque<(Rc<Tracks>, Frame)>,
+    bytes: usize,
+    max: Duration,
+    max_bytes: usize,
+    audio_start: Duration,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Frames of a GOP whose start was not kept are of no use.
+    AwaitingKey,
+    /// The first entry is a key frame.
+    Gop,
+    /// No video: the latest sound.
+    Sound,
+    /// The GOP was longer or larger than allowed.
+    Overgrown,
+}
+
+impl GopCache {
+    pub(crate) fn new(max: Duration, max_bytes: usize, audio_start: Duration) -> Self {
+        let entries = VecDeque::new();
+        Self { entries, bytes: 0, max, max_bytes, audio_start, state: State::AwaitingKey }
+    }
+
+    /// Keeps `frame` if that is of use. Answers true if the GOP has just outgrown its bounds.
+    pub(crate) fn push(
+        &mut self,
+        tracks: &Rc<Tracks>,
+        frame: &Frame,
+        starts: bool,
+        has_video: bool,
+    ) -> bool {
+        match (starts, has_video) {
+            (true, _) => {
+                self.clear();
+                self.state = State::Gop;
+            }
+            (false, false) => self.state = State::Sound,
+            (false, true) if self.state == State::Sound => {
+                self.clear();
+                return false;
+            }
+            (false, true) if self.state != State::Gop => return false,
+            (false, true) => {}
+        }
+        self.bytes += frame.data.len();
+        self.entries.push_back((Rc::clone(tracks), frame.clone()));
+        if !has_video {
+            while self.duration() > self.audio_start || self.bytes > self.max_bytes {
+                self.pop();
+            }
+        } else if self.duration() > self.max || self.bytes > self.max_bytes {
+            self.clear();
+            self.state = State::Overgrown;
+            return true;
+        }
+        false
+    }
+
+    /// The kept frames, each with the tracks in force at it; empty if no decoder could start.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &(Rc<Tracks>, Frame)> {
+        self.entries.iter()
+    }
+
+    /// True if the first kept frame is a key frame.
+    pub(crate) fn is_of_pictures(&self) -> bool {
+        self.state == State::Gop
+    }
+
+    pub(crate) fn is_overgrown(&self) -> bool {
+        self.state == State::Overgrown
+    }
+
+    /// Bytes of media held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entries = VecDeque::new();
+        self.bytes = 0;
+        self.state = State::AwaitingKey;
+    }
+
+    /// Video has stopped: what was kept of it is no start any more, the latest sound is.
+    pub(crate) fn keep_sound_only(&mut self) {
+        self.entries.retain(|(_, frame)| frame.kind != crate::media::TrackKind::Video);
+        self.bytes = self.entries.iter().map(|(_, frame)| frame.data.len()).sum();
+        while self.duration() > self.audio_start {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, frame)) = self.entries.pop_front() {
+            self.bytes -= frame.data.len();
+        }
+    }
+
+    fn duration(&self) -> Duration {
+        match (self.entries.front(), self.entries.back()) {
+            (Some((_, first)), Some((_, last))) => {
+                Duration::from_nanos(last.dts.since(first.dts).max(0).unsigned_abs())
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}

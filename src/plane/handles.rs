@@ -1,0 +1,156 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::source::PublisherMail;
+use super::{
+    Hub, PlayRefused, PlayRequest, PublishRefused, PublishRequest, PublisherEnd, PushError,
+    Selection, SinkEvent, SinkId, SinkStats, SourceId,
+};
+use crate::bytes::Chain;
+use crate::media::{Frame, StreamKey, Track};
+
+/// The slot of a source, held by a publisher's driver. Dropping it leaves the slot.
+#[derive(Debug)]
+pub struct Publisher {
+    hub: Rc<RefCell<Hub>>,
+    key: StreamKey,
+    source: SourceId,
+    serial: u64,
+    mail: Rc<RefCell<PublisherMail>>,
+}
+
+impl Publisher {
+    /// Takes the slot, from whoever has it if the app says so.
+    pub fn acquire(
+        hub: &Rc<RefCell<Hub>>,
+        request: PublishRequest,
+        now: Instant,
+    ) -> Result<Self, PublishRefused> {
+        let (mail, key) = (Rc::default(), request.key.clone());
+        let (source, serial) = hub.borrow_mut().publish(request, &mail, now)?;
+        Ok(Self { hub: Rc::clone(hub), key, source, serial, mail })
+    }
+
+    /// The key it holds.
+    pub fn key(&self) -> StreamKey {
+        self.key.clone()
+    }
+
+    /// A track with its configuration, before its first frame and whenever it changes.
+    pub fn set_track(&self, track: Track, now: Instant) {
+        self.hub.borrow_mut().set_track(self.source, self.serial, track, now);
+    }
+
+    /// `onMetaData` as AMF0, its name first.
+    pub fn set_metadata(&self, metadata: Bytes, now: Instant) {
+        self.hub.borrow_mut().set_metadata(self.source, self.serial, metadata, now);
+    }
+
+    /// One frame, in the order it came.
+    pub fn push(&self, frame: Frame, now: Instant) -> Result<(), PushError> {
+        self.hub.borrow_mut().push(self.source, self.serial, frame, now)
+    }
+
+    /// Ready when the slot was taken away.
+    pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<PublisherEnd> {
+        let mut mail = self.mail.borrow_mut();
+        match mail.end.take() {
+            Some(end) => Poll::Ready(end),
+            None => {
+                mail.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let mut hub = self.hub.borrow_mut();
+        if std::thread::panicking() {
+            // The source may be half changed: it ends, and nobody else notices.
+            let now = hub.now();
+            hub.abort(&self.key, now);
+        } else {
+            hub.unpublish(self.source, self.serial);
+        }
+    }
+}
+
+/// One sink, held by a viewer's driver. Dropping it unlinks the sink; the socket may be closed
+/// only after that.
+#[derive(Debug)]
+pub struct Viewer {
+    hub: Rc<RefCell<Hub>>,
+    id: SinkId,
+}
+
+impl Viewer {
+    /// Takes a place: at the stream if it is live, else among those who wait for it.
+    pub fn join(
+        hub: &Rc<RefCell<Hub>>,
+        request: PlayRequest,
+        now: Instant,
+    ) -> Result<Self, PlayRefused> {
+        let id = hub.borrow_mut().play(request, now)?;
+        Ok(Self { hub: Rc::clone(hub), id })
+    }
+
+    /// What the plane has to tell.
+    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SinkEvent> {
+        let mut hub = self.hub.borrow_mut();
+        let sink = &mut hub.sinks[self.id];
+        match sink.event.take() {
+            Some(event) => Poll::Ready(event),
+            None => {
+                sink.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Bytes for this viewer alone, sent at the next message boundary.
+    pub fn send(&self, bytes: Bytes, now: Instant) {
+        self.hub.borrow_mut().send_private(self.id, bytes, now);
+    }
+
+    /// No more blocks until [`Self::resume`].
+    pub fn pause(&self) {
+        self.hub.borrow_mut().pause(self.id);
+    }
+
+    /// Goes on at the newest key block, if that is ahead.
+    pub fn resume(&self, now: Instant) {
+        self.hub.borrow_mut().resume(self.id, now);
+    }
+
+    /// Moves to other tracks at a key block.
+    pub fn select(&self, selection: Selection, now: Instant) {
+        self.hub.borrow_mut().select(self.id, selection, now);
+    }
+
+    /// What must still be written, by the driver, after the plane ended this viewer.
+    pub fn take_rest(&self) -> Chain {
+        self.hub.borrow_mut().sinks[self.id].take_rest()
+    }
+
+    /// What it was sent.
+    pub fn stats(&self) -> SinkStats {
+        self.hub.borrow().sinks[self.id].stats
+    }
+
+    /// Its number on this core, as in the logs.
+    pub fn id(&self) -> SinkId {
+        self.id
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.hub.borrow_mut().leave(self.id);
+    }
+}

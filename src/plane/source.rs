@@ -1,0 +1,364 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::gop::GopCache;
+use super::timeline::Timeline;
+use super::{Settings, SinkId, Tracks, TransId};
+use crate::codec;
+use crate::container::amf0;
+use crate::media::{Frame, StreamKey, Track, TrackKind};
+
+/// Why a publisher was ended by the plane.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublisherEnd {
+    /// Another publisher took the key over.
+    #[error("another publisher took over {0}")]
+    TakenOver(StreamKey),
+    /// The source failed inside.
+    #[error("the source of {0} failed")]
+    SourceFailed(StreamKey),
+}
+
+/// Why a frame was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// More bits in a second than the app allows.
+    #[error("publisher: expected at most {allowed} bit/s (publisher_bitrate_max), found {found}")]
+    TooFast {
+        /// The limit.
+        allowed: u64,
+        /// Bits in the last second.
+        found: u64,
+    },
+    /// This publisher no longer holds the key; its driver is told why.
+    #[error("publisher: expected to hold the key, found that another does")]
+    NotHeld,
+}
+
+/// One published stream on its owner core.
+///
+/// ```text
+/// Vacant ──publish──▶ Probing ──tracks known──▶ Live
+///    ▲                   ▲                       │ publisher leaves
+///    └──grace over── Grace ◀─────────────────────┘
+///                        └──publish──▶ Probing
+/// ```
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) key: StreamKey,
+    pub(crate) serial: u64,
+    pub(crate) settings: Rc<Settings>,
+    /// The directory's count of owners of this key; given back when the source ends.
+    pub(crate) epoch: u64,
+    pub(crate) phase: Phase,
+    pub(crate) publisher: Option<Slot>,
+    pub(crate) tracks: Rc<Tracks>,
+    pub(crate) gop: GopCache,
+    pub(crate) transes: Vec<TransId>,
+    pub(crate) waiting: Vec<SinkId>,
+    /// Every sink that has not ended, wherever it stands.
+    pub(crate) sinks: usize,
+    timeline: Timeline,
+    expected: Option<Expected>,
+    /// Kinds of track this publisher has shown.
+    seen: Expected,
+    needs_key: bool,
+    last_video: Option<Instant>,
+    video_stalled: bool,
+    second: Second,
+    pub(crate) stats: SourceStats,
+}
+
+/// Where the life of a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Vacant,
+    Probing { until: Instant },
+    Live,
+    Grace { until: Instant },
+}
+
+/// Who publishes.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) serial: u64,
+    pub(crate) since: Instant,
+    pub(crate) mail: Rc<RefCell<PublisherMail>>,
+}
+
+impl Slot {
+    /// Tells the publisher's driver that the slot is no longer its own.
+    pub(crate) fn end(&self, why: PublisherEnd) {
+        let mut mail = self.mail.borrow_mut();
+        mail.end = Some(why);
+        if let Some(waker) = mail.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A publisher's mailbox; it outlives the slot when another takes over.
+#[derive(Debug, Default)]
+pub(crate) struct PublisherMail {
+    pub(crate) end: Option<PublisherEnd>,
+    pub(crate) waker: Option<Waker>,
+}
+
+/// Counters of one source, from its first publisher on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SourceStats {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    pub(crate) dropped: u64,
+    pub(crate) gop_overgrown: u64,
+}
+
+/// Which of the two kinds of media.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Expected {
+    video: bool,
+    audio: bool,
+}
+
+/// Bytes of the running second.
+#[derive(Debug, Clone, Copy)]
+struct Second {
+    since: Instant,
+    bytes: u64,
+}
+
+/// A frame that was taken, as it goes to the trans streams.
+pub(crate) struct Placed {
+    pub(crate) frame: Frame,
+    pub(crate) starts: bool,
+    pub(crate) has_video: bool,
+}
+
+impl Source {
+    pub(crate) fn new(
+        key: StreamKey,
+        serial: u64,
+        settings: Rc<Settings>,
+        epoch: u64,
+        now: Instant,
+    ) -> Self {
+        let gop = GopCache::new(
+            settings.gop_cache_max,
+            if settings.gop_cache { settings.gop_cache_bytes } else { 0 },
+            settings.audio_start,
+        );
+        Self {
+            key,
+            serial,
+            epoch,
+            phase: Phase::Vacant,
+            publisher: None,
+            tracks: Rc::default(),
+            gop,
+            transes: Vec::new(),
+            waiting: Vec::new(),
+            sinks: 0,
+            timeline: Timeline::new(settings.jump_back, settings.jump_forward),
+            expected: None,
+            seen: Expected::default(),
+            needs_key: false,
+            last_video: None,
+            video_stalled: false,
+            second: Second { since: now, bytes: 0 },
+            stats: SourceStats::default(),
+            settings,
+        }
+    }
+
+    /// True when newcomers can be given a trans stream.
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
+    /// True when nobody publishes, nobody watches, and nobody is waited for.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.phase == Phase::Vacant && self.sinks == 0
+    }
+
+    /// True if the publisher of that serial has the slot.
+    pub(crate) fn is_held_by(&self, serial: u64) -> bool {
+        self.publisher.as_ref().is_some_and(|slot| slot.serial == serial)
+    }
+
+    pub(crate) fn jumps(&self) -> u64 {
+        self.timeline.jumps()
+    }
+
+    /// A publisher has taken the slot.
+    pub(crate) fn start(&mut self, slot: Slot) {
+        self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
+        self.second = Second { since: slot.since, bytes: 0 };
+        self.publisher = Some(slot);
+        self.expected = None;
+        self.seen = Expected::default();
+        // Frames of the one before and of this one do not decode together.
+        self.needs_key = self.tracks.video.is_some();
+        self.timeline.resume();
+        self.gop.clear();
+        self.last_video = None;
+        self.video_stalled = false;
+    }
+
+    /// The publisher has left the slot.
+    pub(crate) fn leave(&mut self, now: Instant) {
+        self.publisher = None;
+        self.gop.clear();
+        self.phase = if self.tracks.version == 0 {
+            Phase::Vacant
+        } else {
+            Phase::Grace { until: now + self.settings.publisher_grace }
+        };
+    }
+
+    /// The grace is over: as if it had never been published.
+    pub(crate) fn forget(&mut self) {
+        self.phase = Phase::Vacant;
+        self.timeline = Timeline::new(self.settings.jump_back, self.settings.jump_forward);
+        self.tracks = Rc::new(Tracks { version: self.tracks.version + 1, ..Tracks::default() });
+    }
+
+    /// Answers true if that ended the probe.
+    pub(crate) fn set_track(&mut self, track: Track) -> bool {
+        match track.kind() {
+            TrackKind::Video => self.seen.video = true,
+            TrackKind::Audio | TrackKind::Data => self.seen.audio = true,
+        }
+        if self.tracks.track(track.kind()) != Some(&track) {
+            self.tracks = Rc::new(self.tracks.with_track(track));
+        }
+        self.probe_is_complete() && self.end_probe()
+    }
+
+    /// Answers true if that ended the probe. Some encoders repeat or change their metadata every
+    /// second, so a change is [`Self::announcement`] to those who watch, and no new init.
+    pub(crate) fn set_metadata(&mut self, metadata: Bytes) -> bool {
+        self.expected = announced(&metadata);
+        self.tracks = Rc::new(self.tracks.with_metadata(metadata));
+        self.probe_is_complete() && self.end_probe()
+    }
+
+    /// The metadata in force as a frame for those who watch already.
+    pub(crate) fn announcement(&self) -> Option<Placed> {
+        let data = self.tracks.metadata.clone()?;
+        let dts = self.timeline.latest()?.0;
+        let frame = Frame { kind: TrackKind::Data, dts, pts: dts, key: false, data };
+        Some(Placed { frame, starts: false, has_video: self.has_video() })
+    }
+
+    fn probe_is_complete(&self) -> bool {
+        match self.expected {
+            Some(expected) => {
+                (self.seen.video || !expected.video) && (self.seen.audio || !expected.audio)
+            }
+            None => self.seen.video && self.seen.audio,
+        }
+    }
+
+    /// Ends the probe with the tracks there are. Answers false if it was not running or there
+    /// are none yet.
+    pub(crate) fn end_probe(&mut self) -> bool {
+        let any = self.seen.video || self.seen.audio;
+        if !matches!(self.phase, Phase::Probing { .. }) || !any {
+            return false;
+        }
+        self.phase = Phase::Live;
+        let gone_video = self.tracks.video.is_some() && !self.seen.video;
+        let gone_audio = self.tracks.audio.is_some() && !self.seen.audio;
+        if gone_video || gone_audio {
+            // The publisher that returned has fewer tracks than the one before.
+            let mut next = self.tracks.next();
+            next.video = next.video.filter(|_| self.seen.video);
+            next.audio = next.audio.filter(|_| self.seen.audio);
+            self.tracks = Rc::new(next);
+            self.needs_key &= self.seen.video;
+        }
+        true
+    }
+
+    /// Puts `frame` on the timeline and into the GOP cache. `seek_start`: somebody needs a place
+    /// to start and has found none, so recovery points count. `None`: the frame is dropped.
+    pub(crate) fn place(
+        &mut self,
+        now: Instant,
+        mut frame: Frame,
+        seek_start: bool,
+    ) -> Result<Option<Placed>, PushError> {
+        self.count(now, frame.data.len())?;
+        let is_video = frame.kind == TrackKind::Video;
+        let unknown = frame.kind != TrackKind::Data && self.tracks.track(frame.kind).is_none();
+        if unknown || (is_video && self.needs_key && !frame.key) {
+            self.stats.dropped += 1;
+            return Ok(None);
+        }
+        if is_video {
+            self.needs_key = false;
+            self.last_video = Some(now);
+            self.video_stalled = false;
+        } else {
+            self.notice_stalled_video(now);
+        }
+        (frame.dts, frame.pts) = self.timeline.place(frame.kind, frame.dts, frame.pts);
+        let starts = is_video && (frame.key || (seek_start && self.is_recovery_point(&frame)));
+        let has_video = self.has_video();
+        if self.settings.gop_cache && self.gop.push(&self.tracks, &frame, starts, has_video) {
+            self.stats.gop_overgrown += 1;
+            if self.stats.gop_overgrown == 1 {
+                tracing::warn!(stream = %self.key, max = ?self.settings.gop_cache_max,
+                    max_bytes = self.settings.gop_cache_bytes,
+                    "GOP outgrew the cache (gop_cache_max, gop_cache_bytes): \
+                     newcomers wait for the next key frame");
+            }
+        }
+        Ok(Some(Placed { frame, starts, has_video }))
+    }
+
+    /// The source has video, and it has not stopped.
+    pub(crate) fn has_video(&self) -> bool {
+        self.tracks.video.is_some() && !self.video_stalled
+    }
+
+    fn notice_stalled_video(&mut self, now: Instant) {
+        let Some(last) = self.last_video else { return };
+        if !self.video_stalled && now.saturating_duration_since(last) > self.settings.audio_start {
+            self.video_stalled = true;
+            self.gop.keep_sound_only();
+        }
+    }
+
+    fn is_recovery_point(&self, frame: &Frame) -> bool {
+        let track = self.tracks.video.as_ref();
+        track.is_some_and(|track| codec::is_recovery_point(track, &frame.data))
+    }
+
+    fn count(&mut self, now: Instant, bytes: usize) -> Result<(), PushError> {
+        self.stats.frames += 1;
+        self.stats.bytes += bytes as u64;
+        if now.saturating_duration_since(self.second.since) >= Duration::from_secs(1) {
+            self.second = Second { since: now, bytes: 0 };
+        }
+        self.second.bytes += bytes as u64;
+        let (allowed, found) = (self.settings.publisher_bitrate_max, self.second.bytes * 8);
+        if allowed > 0 && found > allowed {
+            return Err(PushError::TooFast { allowed, found });
+        }
+        Ok(())
+    }
+}
+
+/// The kinds of track `onMetaData` announces; `None` if it names neither.
+fn announced(metadata: &[u8]) -> Option<Expected> {
+    let values = amf0::decode(metadata, amf0::Limits::default()).ok()?;
+    let object = values.get(1)?;
+    let video = object.get("videocodecid").is_some();
+    let audio = object.get("audiocodecid").is_some();
+    (video || audio).then_some(Expected { video, audio })
+}

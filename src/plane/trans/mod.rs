@@ -1,0 +1,235 @@
+//! Trans streams: a source muxed for one output format and selection of tracks, once for all of
+//! its viewers.
+//!
+//! A format is a row in [`Format`] and a file beside this one; nothing else of the plane knows
+//! formats.
+
+mod flv;
+mod rtmp;
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+use bytes::{Bytes, BytesMut};
+
+use super::block::{Block, BlockLog, Init, Start};
+use super::{Settings, SinkId, SourceId, Tracks};
+use crate::container::flv::{HevcForm, frame_head};
+use crate::media::{Frame, TrackKind};
+use crate::time::Timestamp;
+
+/// What a trans stream is muxed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// RTMP chunks of message stream 1.
+    Rtmp {
+        /// Bytes a chunk carries at most; the viewer was told it before.
+        chunk_size: u32,
+        /// How H.265 is written.
+        hevc: HevcForm,
+    },
+    /// FLV tags.
+    Flv {
+        /// How H.265 is written.
+        hevc: HevcForm,
+    },
+}
+
+/// The tracks a viewer wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Selection {
+    /// Sound.
+    pub audio: bool,
+    /// Pictures.
+    pub video: bool,
+}
+
+impl Selection {
+    /// Both.
+    pub const ALL: Self = Self { audio: true, video: true };
+
+    fn takes(self, kind: TrackKind) -> bool {
+        match kind {
+            TrackKind::Video => self.video,
+            TrackKind::Audio => self.audio,
+            TrackKind::Data => true,
+        }
+    }
+}
+
+/// One muxing of a source, shared by every sink of that format and selection.
+#[derive(Debug)]
+pub(crate) struct Trans {
+    pub(crate) source: SourceId,
+    pub(crate) format: Format,
+    pub(crate) selection: Selection,
+    pub(crate) log: BlockLog,
+    /// Everyone who reads this log, in the order a sweep visits them.
+    pub(crate) sinks: Vec<SinkId>,
+    /// Those of `sinks` that have no cursor yet.
+    pub(crate) awaiting_key: Vec<SinkId>,
+    /// Where the sweep under way is; `None` between sweeps.
+    pub(crate) sweep_at: Option<usize>,
+    /// When what is unflushed must be flushed.
+    pub(crate) due: Option<Instant>,
+    pub(crate) sealed_for_newcomer: Option<Instant>,
+    pub(crate) idle_since: Option<Instant>,
+    init: Rc<Init>,
+    tracks: Rc<Tracks>,
+    open: Option<Open>,
+    capacity: usize,
+    block_bytes: usize,
+}
+
+/// The block that is being written.
+#[derive(Debug)]
+struct Open {
+    bytes: BytesMut,
+    key: Start,
+    start: Timestamp,
+    end: Timestamp,
+}
+
+impl Trans {
+    pub(crate) fn new(
+        source: SourceId,
+        (format, selection): (Format, Selection),
+        settings: &Settings,
+        tracks: Rc<Tracks>,
+    ) -> Self {
+        Self {
+            source,
+            format,
+            selection,
+            log: BlockLog::new(settings.max_lag, settings.log_max_bytes),
+            sinks: Vec::new(),
+            awaiting_key: Vec::new(),
+            sweep_at: None,
+            due: None,
+            sealed_for_newcomer: None,
+            idle_since: None,
+            init: Rc::new(Init { version: tracks.version, bytes: Bytes::new() }),
+            tracks,
+            open: None,
+            capacity: 16 << 10,
+            block_bytes: settings.block_bytes,
+        }
+    }
+
+    /// Muxes `frame`. `starts`: a decoder of video can start here. `has_video`: the source's
+    /// video is alive. Answers true if a block was sealed on the way.
+    pub(crate) fn push(
+        &mut self,
+        tracks: &Rc<Tracks>,
+        frame: &Frame,
+        starts: bool,
+        has_video: bool,
+    ) -> bool {
+        if !self.selection.takes(frame.kind) {
+            return false;
+        }
+        let head = self.log.head();
+        let full = |open: &Open| open.bytes.len() + frame.data.len() > self.block_bytes;
+        if starts || tracks.version != self.tracks.version || self.open.as_ref().is_some_and(full) {
+            self.seal();
+        }
+        if self.open.is_none() {
+            let sound = !(has_video && self.selection.video);
+            let start = if starts {
+                Start::Picture
+            } else if sound {
+                Start::Sound
+            } else {
+                Start::No
+            };
+            self.open_block(tracks, start, frame.dts);
+        }
+        let open = self.open.as_mut().expect("opened above");
+        let out = &mut open.bytes;
+        match self.format {
+            Format::Rtmp { chunk_size, hevc } => rtmp::frame(out, tracks, frame, chunk_size, hevc),
+            Format::Flv { hevc } => flv::frame(out, tracks, frame, hevc),
+        }
+        open.end = open.end.max(frame.dts);
+        if open.bytes.len() >= self.block_bytes {
+            self.seal();
+        }
+        self.log.head() != head
+    }
+
+    /// Closes the open block, if there is one with anything in it.
+    pub(crate) fn seal(&mut self) {
+        let Some(open) = self.open.take().filter(|open| !open.bytes.is_empty()) else { return };
+        // The next block will be about as large; growing it step by step would copy it.
+        self.capacity = (open.bytes.len() + open.bytes.len() / 4).min(self.block_bytes);
+        let (number, init) = (self.log.head(), Rc::clone(&self.init));
+        let span = (open.start, open.end);
+        self.log.append(Block::new(number, open.bytes.freeze(), open.key, init, span));
+    }
+
+    /// True if frames wait in the open block.
+    pub(crate) fn has_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// What precedes everything else of this format, once per viewer.
+    pub(crate) fn preamble(&self) -> Bytes {
+        match self.format {
+            Format::Rtmp { .. } => Bytes::new(),
+            Format::Flv { .. } => flv::preamble(&self.tracks, self.selection),
+        }
+    }
+
+    /// Takes out the sink at `hole` of `sinks` and calls `moved` for each sink that got another
+    /// place. A sweep under way still visits everyone else exactly once.
+    pub(crate) fn remove(&mut self, mut hole: usize, mut moved: impl FnMut(SinkId, usize)) {
+        if let Some(at) = self.sweep_at.filter(|at| hole < *at) {
+            // Fill the hole from the visited part, then the visited part from the end.
+            self.sinks.swap(hole, at - 1);
+            moved(self.sinks[hole], hole);
+            hole = at - 1;
+            self.sweep_at = Some(at - 1);
+        }
+        self.sinks.swap_remove(hole);
+        if let Some(id) = self.sinks.get(hole) {
+            moved(*id, hole);
+        }
+    }
+
+    fn open_block(&mut self, tracks: &Rc<Tracks>, key: Start, start: Timestamp) {
+        if key != Start::No || tracks.version != self.tracks.version || self.init.bytes.is_empty() {
+            // Made anew at each key block so that headers carry its time, not an old one.
+            self.tracks = Rc::clone(tracks);
+            let bytes = match self.format {
+                Format::Rtmp { chunk_size, hevc } => {
+                    rtmp::init(tracks, self.selection, start, chunk_size, hevc)
+                }
+                Format::Flv { hevc } => flv::init(tracks, self.selection, start, hevc),
+            };
+            self.init = Rc::new(Init { version: tracks.version, bytes });
+        }
+        let bytes = BytesMut::with_capacity(self.capacity);
+        self.open = Some(Open { bytes, key, start, end: start });
+    }
+}
+
+/// What precedes the frame's bytes in its message, the same for both formats. `None` for a frame
+/// whose track is not known: it cannot be labelled, and the source sends none.
+fn body_head(tracks: &Tracks, frame: &Frame, hevc: HevcForm) -> Option<ArrayVec<u8, 24>> {
+    match frame.kind {
+        TrackKind::Data => Some(ArrayVec::new()),
+        kind => tracks.track(kind).map(|track| frame_head(frame, track, hevc)),
+    }
+}
+
+/// `onMetaData` is always sent with time zero: ffmpeg takes one with another time for subtitles.
+const METADATA_TIME: Timestamp = Timestamp::ZERO;
+
+fn wire_time(frame: &Frame) -> Timestamp {
+    let is_metadata = frame.kind == TrackKind::Data && frame.data.starts_with(ON_META_DATA);
+    if is_metadata { METADATA_TIME } else { frame.dts }
+}
+
+/// The AMF0 string `onMetaData`.
+const ON_META_DATA: &[u8] = b"\x02\x00\x0aonMetaData";

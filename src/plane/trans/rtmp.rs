@@ -1,0 +1,74 @@
+//! RTMP: whole messages, chunked once for all players. That can be shared because every player
+//! has message stream 1, fixed chunk stream ids, fmt 0 per message and one chunk size.
+
+use bytes::{Bytes, BytesMut};
+
+use super::Selection;
+use crate::container::flv::{self, HevcForm};
+use crate::media::{Frame, Track, TrackKind};
+use crate::plane::Tracks;
+use crate::proto::rtmp::{ChunkWriter, kind};
+use crate::time::Timestamp;
+
+/// The message stream every player plays on.
+const STREAM: u32 = 1;
+
+pub(super) fn frame(
+    out: &mut BytesMut,
+    tracks: &Tracks,
+    frame: &Frame,
+    chunk_size: u32,
+    hevc: HevcForm,
+) {
+    let Some(head) = super::body_head(tracks, frame, hevc) else { return };
+    let (csid, kind) = channel(frame.kind);
+    let writer = ChunkWriter::new(chunk_size);
+    let at = wire_ms(super::wire_time(frame));
+    writer.write(out, csid, kind, at, STREAM, &head, &frame.data);
+}
+
+pub(super) fn init(
+    tracks: &Tracks,
+    selection: Selection,
+    at: Timestamp,
+    chunk_size: u32,
+    hevc: HevcForm,
+) -> Bytes {
+    let mut out = BytesMut::new();
+    let writer = ChunkWriter::new(chunk_size);
+    let mut message = |of: TrackKind, at: Timestamp, body: &[u8]| {
+        let (csid, kind) = channel(of);
+        writer.write(&mut out, csid, kind, wire_ms(at), STREAM, &[], body);
+    };
+    if let Some(metadata) = &tracks.metadata {
+        message(TrackKind::Data, super::METADATA_TIME, metadata);
+    }
+    for track in selected(tracks, selection) {
+        for body in
+            [flv::sequence_start(track, hevc), flv::hdr_body(track, hevc)].into_iter().flatten()
+        {
+            message(track.kind(), at, &body);
+        }
+    }
+    out.freeze()
+}
+
+/// Video first: some players take the first header for the stream's kind.
+pub(super) fn selected(tracks: &Tracks, selection: Selection) -> impl Iterator<Item = &Track> {
+    let tracks = [tracks.video.as_ref(), tracks.audio.as_ref()];
+    tracks.into_iter().flatten().filter(move |track| selection.takes(track.kind()))
+}
+
+fn channel(of: TrackKind) -> (u32, u8) {
+    match of {
+        TrackKind::Audio => (4, kind::AUDIO),
+        TrackKind::Data => (5, kind::DATA),
+        TrackKind::Video => (6, kind::VIDEO),
+    }
+}
+
+/// The 32-bit wire clock: it wraps, as RTMP 5.3.1 says it does.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn wire_ms(at: Timestamp) -> u32 {
+    at.as_millis() as u32
+}

@@ -1,0 +1,302 @@
+//! What the flush loop does: which sink next, which slices, how much went.
+
+use std::cmp::Reverse;
+use std::io::{ErrorKind, IoSlice};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+
+use super::sink::{Position, Sink};
+use super::{Hub, SinkEnd, SinkId};
+
+/// Slices of one vectored write.
+pub type Slices<'a> = ArrayVec<IoSlice<'a>, 64>;
+
+/// Most bytes one visit hands to the socket, so that one viewer cannot hold up the sweep.
+const VISIT_BYTES: usize = 256 << 10;
+/// A sink whose socket is full is tried again after this.
+pub(super) const RETRY_MIN: Duration = Duration::from_millis(10);
+/// While it takes nothing the wait doubles up to this.
+const RETRY_MAX: Duration = Duration::from_millis(320);
+
+/// What the socket said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It took this many bytes.
+    Wrote(usize),
+    /// It is full.
+    Full,
+    /// It is broken.
+    Failed(ErrorKind),
+}
+
+impl Hub {
+    /// The next sink to write to. `None` when nothing is due at `now`.
+    ///
+    /// Sinks that are behind and sinks of a sweep take turns, so that neither starves.
+    pub fn next_visit(&mut self, now: Instant) -> Option<SinkId> {
+        self.behind_turn = !self.behind_turn;
+        if self.behind_turn {
+            self.next_behind(now).or_else(|| self.next_of_sweep(now))
+        } else {
+            self.next_of_sweep(now).or_else(|| self.next_behind(now))
+        }
+    }
+
+    /// The socket of `id` and the slices to write to it, at most 256 KiB. No slices: there is
+    /// nothing to say, and [`Self::wrote`] need not be called.
+    pub fn slices(&mut self, id: SinkId, now: Instant) -> (RawFd, Slices<'_>) {
+        self.prepare(id, now);
+        let sink = &self.sinks[id];
+        let mut list = SliceList { slices: Slices::new(), left: VISIT_BYTES };
+        let mut fits = true;
+        if let Some((block, sent)) = &sink.in_hand {
+            fits = list.add_after(block.parts(sink.framing), *sent);
+        }
+        fits = fits && sink.private.slices().all(|slice| list.add(slice));
+        if let Position::At { trans, next, .. } = sink.position
+            && fits
+            && !sink.paused
+        {
+            for block in self.transes[trans].log.from(next) {
+                // A changed init goes first, and is made private on the next visit.
+                if Some(block.init.version) != sink.init_sent
+                    || !list.add_after(block.parts(sink.framing), 0)
+                {
+                    break;
+                }
+            }
+        }
+        (sink.fd, list.slices)
+    }
+
+    /// The socket's answer to the write of all slices, which held `offered` bytes.
+    pub fn wrote(&mut self, id: SinkId, offered: usize, outcome: Outcome, now: Instant) {
+        self.totals.writes += 1;
+        let sink = &mut self.sinks[id];
+        let taken = match outcome {
+            Outcome::Wrote(taken) => taken,
+            Outcome::Full => 0,
+            Outcome::Failed(kind) => return self.end_sink(id, SinkEnd::WriteFailed(kind), now),
+        };
+        self.totals.egress_bytes += taken as u64;
+        self.totals.short_writes += u64::from(taken < offered);
+        sink.stats.bytes += taken as u64;
+        if taken > 0 {
+            sink.blocked_since = None;
+            self.consume(id, taken);
+            let sink = &self.sinks[id];
+            if taken < offered {
+                self.retry(id, RETRY_MIN, now);
+            } else if self.is_at_head(sink) {
+                let sink = &mut self.sinks[id];
+                sink.behind = None;
+                sink.caught_up |= matches!(sink.position, Position::At { .. });
+            } else {
+                self.retry(id, Duration::ZERO, now);
+            }
+            return;
+        }
+        let since = *sink.blocked_since.get_or_insert(now);
+        let limit = self.sources[sink.source].settings.stall_timeout;
+        if now.saturating_duration_since(since) >= limit {
+            self.totals.stalls += 1;
+            self.end_sink(id, SinkEnd::Stalled(limit), now);
+        } else {
+            let wait = sink.behind.map_or(RETRY_MIN, |wait| (wait * 2).clamp(RETRY_MIN, RETRY_MAX));
+            self.retry(id, wait, now);
+        }
+    }
+
+    fn next_behind(&mut self, now: Instant) -> Option<SinkId> {
+        loop {
+            let &Reverse((at, serial, id)) = self.behind.peek()?;
+            if at > now {
+                return None;
+            }
+            self.behind.pop();
+            let sink = self.sinks.get(id).filter(|sink| sink.serial == serial);
+            if sink.is_some_and(|sink| sink.position != Position::Ended) {
+                return Some(id);
+            }
+        }
+    }
+
+    fn next_of_sweep(&mut self, now: Instant) -> Option<SinkId> {
+        self.begin_due_sweeps(now);
+        while let Some(trans_id) = self.sweeps.pop_front() {
+            let trans = &mut self.transes[trans_id];
+            let at = trans.sweep_at.expect("a trans stream in the list is being swept");
+            let Some(&id) = trans.sinks.get(at) else {
+                trans.sweep_at = None;
+                continue;
+            };
+            trans.sweep_at = Some(at + 1);
+            // Sweeps take turns, so that a small one does not wait for a large one.
+            self.sweeps.push_back(trans_id);
+            let sink = &self.sinks[id];
+            if sink.behind.is_none() && matches!(sink.position, Position::At { .. }) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn begin_due_sweeps(&mut self, now: Instant) {
+        while let Some(&Reverse((at, id))) = self.due.peek().filter(|Reverse((at, _))| *at <= now) {
+            self.due.pop();
+            let trans = &mut self.transes[id];
+            if trans.due != Some(at) {
+                continue;
+            }
+            trans.due = None;
+            if trans.sweep_at.is_some() {
+                self.totals.overruns += 1;
+                self.pressure.overrun();
+                let window = self.sources[trans.source].settings.merge_window;
+                self.flush_by(id, now + window.max(RETRY_MIN));
+                continue;
+            }
+            trans.seal();
+            trans.sweep_at = Some(0);
+            self.sweeps.push_back(id);
+            self.after_seal(id, now);
+        }
+    }
+
+    /// Brings the cursor to where the next write starts: past what was let go, forward if it
+    /// lags too far, and with the init of its block if that is another than it was sent.
+    fn prepare(&mut self, id: SinkId, now: Instant) {
+        if self.is_at_head(&self.sinks[id]) {
+            self.sinks[id].behind = None;
+            return;
+        }
+        let sink = &mut self.sinks[id];
+        let Position::At { trans: trans_id, index, next } = sink.position else { return };
+        if sink.in_hand.is_some() || sink.paused {
+            return;
+        }
+        let trans = &mut self.transes[trans_id];
+        let log = &trans.log;
+        if next >= log.head() {
+            return;
+        }
+        let max_lag = self.sources[sink.source].settings.max_lag;
+        let end = log.end().expect("a block lies before the head");
+        let here = log.get(next);
+        let lag = |start| Duration::from_nanos(end.since(start).max(0).unsigned_abs());
+        let lags = here.is_none_or(|block| sink.caught_up && lag(block.start) > max_lag);
+        let newest_key = log.newest_key().filter(|key| *key > next);
+        let number = match (lags, newest_key) {
+            (true, Some(key)) => {
+                let start = log.get(key).expect("the newest key block is in the log").start;
+                let from = here.map_or(sink.sent_until, |block| block.start);
+                let skipped_ms = start.since(from).max(0).unsigned_abs() / 1_000_000;
+                sink.stats.skips += 1;
+                sink.stats.skipped_ms += skipped_ms;
+                self.totals.skips += 1;
+                tracing::info!(stream = %self.sources[sink.source].key, sink = id, skipped_ms,
+                    blocks = key - next, bytes_sent = sink.stats.bytes,
+                    "viewer lagged past max_lag: moved to the newest key block");
+                sink.position = Position::At { trans: trans_id, index, next: key };
+                key
+            }
+            (_, None) if here.is_none() => {
+                // Let go by the log, and no key block ahead: wait for the next one.
+                sink.stats.skips += 1;
+                self.totals.skips += 1;
+                let from = log.head();
+                sink.position = Position::AwaitingKey { trans: trans_id, index, from, after: None };
+                trans.awaiting_key.push(id);
+                let wait = self.sources[sink.source].settings.key_wait;
+                self.await_key_until(id, now + wait);
+                return;
+            }
+            _ => next,
+        };
+        let init = &log.get(number).expect("chosen from the log").init;
+        if sink.init_sent != Some(init.version) {
+            sink.init_sent = Some(init.version);
+            sink.send_framed(&Rc::clone(init).bytes);
+        }
+    }
+
+    /// Moves the cursor over `taken` bytes, in the order [`Self::slices`] listed them.
+    fn consume(&mut self, id: SinkId, mut taken: usize) {
+        let sink = &mut self.sinks[id];
+        let framing = sink.framing;
+        if let Some((block, sent)) = &mut sink.in_hand {
+            let rest = block.framed_len(framing) - *sent;
+            if taken < rest {
+                *sent += taken;
+                return;
+            }
+            taken -= rest;
+            sink.sent_until = block.end;
+            sink.in_hand = None;
+        }
+        let private = taken.min(sink.private.len());
+        sink.private.advance(private);
+        taken -= private;
+        while taken > 0 {
+            // Blocks are offered only to a sink with a cursor.
+            let Position::At { trans, next, .. } = &mut sink.position else { return };
+            let block = self.transes[*trans].log.get(*next).expect("it was offered just now");
+            *next += 1;
+            let len = block.framed_len(framing);
+            if taken < len {
+                sink.in_hand = Some((Rc::clone(block), taken));
+                return;
+            }
+            taken -= len;
+            sink.sent_until = block.end;
+        }
+    }
+
+    fn is_at_head(&self, sink: &Sink) -> bool {
+        if sink.in_hand.is_some() || !sink.private.is_empty() {
+            return false;
+        }
+        match sink.position {
+            Position::At { trans, next, .. } => {
+                sink.paused || next >= self.transes[trans].log.head()
+            }
+            _ => true,
+        }
+    }
+
+    fn retry(&mut self, id: SinkId, wait: Duration, now: Instant) {
+        let sink = &mut self.sinks[id];
+        sink.behind = Some(wait);
+        self.behind.push(Reverse((now + wait, sink.serial, id)));
+    }
+}
+
+/// Collects slices up to a number of bytes.
+struct SliceList<'a> {
+    slices: Slices<'a>,
+    left: usize,
+}
+
+impl<'a> SliceList<'a> {
+    /// Adds `bytes`, cut to what may still go. Answers false when nothing more fits.
+    fn add(&mut self, bytes: &'a [u8]) -> bool {
+        let bytes = &bytes[..bytes.len().min(self.left)];
+        if !bytes.is_empty() {
+            self.slices.push(IoSlice::new(bytes));
+            self.left -= bytes.len();
+        }
+        self.left > 0 && !self.slices.is_full()
+    }
+
+    /// Adds all of `parts` but the first `skip` bytes. Answers false when nothing more fits.
+    fn add_after(&mut self, parts: [&'a [u8]; 3], mut skip: usize) -> bool {
+        parts.into_iter().all(|part| {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            self.add(&part[skipped..])
+        })
+    }
+}

@@ -1,0 +1,463 @@
+use percent_encoding::percent_decode_str;
+
+use super::error::Error;
+use super::server::AskId;
+use super::ws;
+
+/// What a client asks for. Texts are lossily UTF-8 where the bytes were not; they may be logged
+/// when quoted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// To be given back with the answer.
+    pub ask: AskId,
+    /// GET or HEAD. A HEAD is answered like the GET; the machine leaves the body away.
+    pub method: Method,
+    /// The path, percent-decoded: begins with a slash, holds no control characters. An escaped
+    /// slash (`%2F`) is a slash like any other.
+    pub path: String,
+    /// What follows the `?`, as it came. See [`Query`](super::Query).
+    pub query: String,
+    /// The client's version.
+    pub version: Version,
+    /// True when the client asks to go on as WebSocket. Such a request may still be answered with
+    /// a plain response.
+    pub websocket: bool,
+    /// Host, or the authority of an absolute request target.
+    pub host: Option<String>,
+    /// Origin: the site whose page asks.
+    pub origin: Option<String>,
+    /// Referer: the page that asks.
+    pub referer: Option<String>,
+    /// User-Agent.
+    pub user_agent: Option<String>,
+}
+
+/// What is wanted of the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Head and body.
+    Get,
+    /// The head that a GET would have.
+    Head,
+}
+
+/// The client's protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0: no chunks, closes unless asked to keep alive.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// A whole, valid head.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) keep_alive: bool,
+    /// None for OPTIONS, of whatever path.
+    pub(super) request: Option<(Request, Option<Upgrade>)>,
+}
+
+/// What the 101 answer needs.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// Sec-WebSocket-Accept.
+    pub(super) accept: String,
+    /// The first protocol offered. We speak none, and whatever the client means by it is its own
+    /// affair, but browsers hang up when they offer some and none is chosen.
+    pub(super) protocol: Option<String>,
+}
+
+/// The most header fields of a head; more are answered with 431.
+pub(super) const HEADERS_MAX: usize = 64;
+
+/// Where the head ends in `bytes` (the offset after its empty line), looking only at lines that
+/// end at `from` or later.
+pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
+    // RFC 9112 2.2: a lone LF may end a line.
+    let ends_empty_line =
+        |at: usize| bytes[..at].ends_with(b"\n\n") || bytes[..at].ends_with(b"\n\r\n");
+    (from + 1..=bytes.len()).find(|&at| bytes[at - 1] == b'\n' && ends_empty_line(at))
+}
+
+/// Refuses what is not HTTP/1.x by its first byte: other protocols may never send an empty line.
+pub(super) fn check_first_byte(byte: u8, at: u64) -> Result<(), Error> {
+    let expected = "a method in plain HTTP/1.x";
+    match byte {
+        0x16 => Err(Error::Malformed { at, expected, found: "a TLS handshake".to_owned() }),
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => Ok(()),
+        _ if b"!#$%&'*+-.^_`|~".contains(&byte) => Ok(()),
+        _ => Err(Error::Malformed { at, expected, found: format!("byte 0x{byte:02x}") }),
+    }
+}
+
+/// Reads a head that ends with its empty line. `at` is where it begins, `ask` the request's id.
+pub(super) fn parse(bytes: &[u8], at: u64, ask: AskId) -> Result<Head, Error> {
+    let malformed =
+        |expected, found: &str| Err(Error::Malformed { at, expected, found: shorten(found) });
+    if bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
+        return malformed("HTTP/1.0 or 1.1", "HTTP/2 with prior knowledge");
+    }
+    let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Request::new(&mut fields);
+    match head.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return malformed("a request line", "an empty line"),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Error::HeadTooLong { at, limit: HEADERS_MAX, unit: "fields" });
+        }
+        Err(error) => {
+            let expected = match error {
+                httparse::Error::HeaderName => "a field name",
+                httparse::Error::HeaderValue => "a field value",
+                httparse::Error::Version => "HTTP/1.0 or HTTP/1.1",
+                _ => "METHOD TARGET HTTP/1.1",
+            };
+            return malformed(expected, &quote(bytes));
+        }
+    }
+    let fields = Fields(head.headers);
+    let name = head.method.unwrap_or_default();
+    let method = match name {
+        "GET" => Some(Method::Get),
+        "HEAD" => Some(Method::Head),
+        "OPTIONS" => None,
+        other => return Err(Error::Method { at, found: shorten(other) }),
+    };
+    let version = if head.version == Some(0) { Version::Http10 } else { Version::Http11 };
+
+    // RFC 9112 6.3. A body that we did not find would be taken for the next request.
+    if let Some(coding) = fields.first("transfer-encoding") {
+        return malformed("a request without body", &format!("Transfer-Encoding: {coding}"));
+    }
+    if let Some(length) = fields.all("content-length").find(|length| length != "0") {
+        return malformed("a request without body", &format!("Content-Length: {length}"));
+    }
+    let keep_alive = match version {
+        Version::Http11 => !fields.has_token("connection", "close"),
+        Version::Http10 => {
+            fields.has_token("connection", "keep-alive") && !fields.has_token("connection", "close")
+        }
+    };
+    // RFC 9112 3.2.
+    let mut hosts = fields.all("host");
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return malformed("one Host", "several");
+    }
+    if version == Version::Http11 && host.is_none() {
+        return malformed("Host, as HTTP/1.1 requires", "none");
+    }
+
+    let target = head.path.unwrap_or_default();
+    let Some(method) = method else { return Ok(Head { keep_alive, request: None }) };
+    let (authority, path, query) = match split_target(target) {
+        Ok(parts) => parts,
+        Err(expected) => return malformed(expected, target),
+    };
+    let path = match decode_path(path) {
+        Ok(path) => path,
+        Err(expected) => return malformed(expected, path),
+    };
+    let upgrade = parse_upgrade(&fields, method, version, at)?;
+    let request = Request {
+        ask,
+        method,
+        path,
+        query: query.to_owned(),
+        version,
+        websocket: upgrade.is_some(),
+        host: authority.map(str::to_owned).or(host),
+        origin: fields.first("origin"),
+        referer: fields.first("referer"),
+        user_agent: fields.first("user-agent"),
+    };
+    Ok(Head { keep_alive, request: Some((request, upgrade)) })
+}
+
+/// Authority (of the absolute form), path and query, RFC 9112 3.2.
+fn split_target(target: &str) -> Result<(Option<&str>, &str, &str), &'static str> {
+    let (whole, query) = target.split_once('?').unwrap_or((target, ""));
+    if target.contains('#') {
+        return Err("a request target without fragment");
+    }
+    if whole.starts_with('/') {
+        return Ok((None, whole, query));
+    }
+    let (scheme, rest) = whole.split_once("://").ok_or("a path from the root, /APP/NAME")?;
+    if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Err("a target with scheme http");
+    }
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.is_empty() {
+        return Err("a target with a host");
+    }
+    Ok((Some(authority), if path.is_empty() { "/" } else { path }, query))
+}
+
+fn decode_path(raw: &str) -> Result<String, &'static str> {
+    let mut escapes = raw.split('%');
+    escapes.next();
+    let is_hex = |escape: &str| {
+        escape.len() >= 2 && escape.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit)
+    };
+    if !escapes.all(is_hex) {
+        return Err("two hex digits after each % of the path");
+    }
+    let path = percent_decode_str(raw).decode_utf8().map_err(|_| "a path in UTF-8")?;
+    if path.contains(char::is_control) {
+        return Err("a path without control characters");
+    }
+    Ok(path.into_owned())
+}
+
+/// RFC 6455 4.2.1. None when no WebSocket is asked for; Upgrade to anything else is ignored.
+fn parse_upgrade(
+    fields: &Fields<'_>,
+    method: Method,
+    version: Version,
+    at: u64,
+) -> Result<Option<Upgrade>, Error> {
+    if !fields.has_token("upgrade", "websocket") {
+        return Ok(None);
+    }
+    let malformed =
+        |expected, found: &str| Err(Error::Malformed { at, expected, found: shorten(found) });
+    if method != Method::Get || version != Version::Http11 {
+        return malformed("a WebSocket handshake by GET and HTTP/1.1", "another method or version");
+    }
+    if !fields.has_token("connection", "upgrade") {
+        let found = fields.first("connection").unwrap_or_else(|| "none".to_owned());
+        return malformed("Connection: Upgrade beside Upgrade: websocket", &found);
+    }
+    let asked = fields.first("sec-websocket-version").unwrap_or_else(|| "none".to_owned());
+    if asked != "13" {
+        return Err(Error::WebSocketVersion { at, found: shorten(&asked) });
+    }
+    let key = fields.first("sec-websocket-key").unwrap_or_default();
+    // 16 bytes in base64: 22 digits, of which the last holds two bits, and two pads.
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let digits = key.strip_suffix("==").unwrap_or_default();
+    if digits.len() != 22 || !digits.as_bytes().iter().all(is_digit) {
+        return malformed("Sec-WebSocket-Key of 16 bytes in base64", &key);
+    }
+    let protocol = fields.tokens("sec-websocket-protocol").next().filter(|protocol| {
+        protocol.len() <= 64 && protocol.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    Ok(Some(Upgrade { accept: ws::accept_value(&key), protocol }))
+}
+
+/// The header fields, by name.
+struct Fields<'a>(&'a [httparse::Header<'a>]);
+
+impl Fields<'_> {
+    fn all(&self, name: &str) -> impl Iterator<Item = String> {
+        let named = self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+        named.map(|field| String::from_utf8_lossy(field.value.trim_ascii()).into_owned())
+    }
+
+    fn first(&self, name: &str) -> Option<String> {
+        self.all(name).next()
+    }
+
+    /// The members of a comma-separated list, which may stand in several fields.
+    fn tokens(&self, name: &str) -> impl Iterator<Item = String> {
+        self.all(name).flat_map(|list| {
+            let tokens: Vec<_> = list.split(',').map(|token| token.trim().to_owned()).collect();
+            tokens.into_iter().filter(|token| !token.is_empty())
+        })
+    }
+
+    fn has_token(&self, name: &str, token: &str) -> bool {
+        self.tokens(name).any(|found| found.eq_ignore_ascii_case(token))
+    }
+}
+
+/// The first line, for an error text.
+fn quote(bytes: &[u8]) -> String {
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    String::from_utf8_lossy(line).into_owned()
+}
+
+/// At most 80 characters and no control characters, so that an error fits on a line of the log.
+fn shorten(text: &str) -> String {
+    let mut short: String = text.trim_end().chars().take(80).flat_map(char::escape_debug).collect();
+    if text.trim_end().chars().nth(80).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(head: &str) -> Result<Request, Error> {
+        let head = parse(head.as_bytes(), 0, AskId(1))?;
+        Ok(head.request.expect("not OPTIONS").0)
+    }
+
+    fn keeps_alive(head: &str) -> bool {
+        parse(head.as_bytes(), 0, AskId(1)).expect("valid").keep_alive
+    }
+
+    fn get(target: &str) -> Result<Request, Error> {
+        request(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"))
+    }
+
+    fn expected_of(result: Result<Request, Error>) -> &'static str {
+        match result {
+            Err(Error::Malformed { expected, .. }) => expected,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_field_lands_where_it_belongs() {
+        let head = "GET /live/a%20b.flv?token=%41&gop=0 HTTP/1.1\r\nHOST: example.org:8080\r\n\
+            Origin: https://site\r\nReferer: https://site/page\r\nUser-Agent:  VLC/3 \r\n\r\n";
+        let expected = Request {
+            ask: AskId(1),
+            method: Method::Get,
+            path: "/live/a b.flv".into(),
+            query: "token=%41&gop=0".into(),
+            version: Version::Http11,
+            websocket: false,
+            host: Some("example.org:8080".into()),
+            origin: Some("https://site".into()),
+            referer: Some("https://site/page".into()),
+            user_agent: Some("VLC/3".into()),
+        };
+        assert_eq!(request(head), Ok(expected));
+    }
+
+    #[test]
+    fn absolute_form_gives_the_host() {
+        let request = get("http://cdn.example/live/a.flv?x=1").expect("valid");
+        assert_eq!((&*request.path, &*request.query), ("/live/a.flv", "x=1"));
+        assert_eq!(request.host.as_deref(), Some("cdn.example"));
+        assert_eq!(get("HTTP://cdn.example?x").expect("valid").path, "/");
+        assert_eq!(expected_of(get("http:///live")), "a target with a host");
+        assert_eq!(expected_of(get("rtmp://h/live")), "a target with scheme http");
+    }
+
+    #[test]
+    fn other_forms_of_target_are_refused() {
+        assert_eq!(expected_of(get("*")), "a path from the root, /APP/NAME");
+        assert_eq!(expected_of(get("live/a.flv")), "a path from the root, /APP/NAME");
+        assert_eq!(expected_of(get("/live/a.flv#x")), "a request target without fragment");
+    }
+
+    #[test]
+    fn path_is_decoded_once_and_strictly() {
+        assert_eq!(get("/a/%E4%BD%A0%2541+").expect("valid").path, "/a/你%41+");
+        assert_eq!(get("/a%2Fb").expect("valid").path, "/a/b");
+        for bad in ["/%", "/%4", "/%4g", "/%%41", "/a%é"] {
+            assert_eq!(expected_of(get(bad)), "two hex digits after each % of the path", "{bad}");
+        }
+        assert_eq!(expected_of(get("/%ff")), "a path in UTF-8");
+        for bad in ["/%00", "/a%0d%0ab", "/%7f", "/%C2%85"] {
+            assert_eq!(expected_of(get(bad)), "a path without control characters", "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_is_required_of_1_1_only_and_only_once() {
+        assert!(request("GET / HTTP/1.0\r\n\r\n").is_ok());
+        assert_eq!(expected_of(request("GET / HTTP/1.1\r\n\r\n")), "Host, as HTTP/1.1 requires");
+        let twice = "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n";
+        assert_eq!(expected_of(request(twice)), "one Host");
+    }
+
+    #[test]
+    fn bodies_are_refused() {
+        let with = |field: &str| request(&format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n"));
+        assert!(with("Content-Length: 0").is_ok());
+        for field in ["Content-Length: 1", "Content-Length: x", "Transfer-Encoding: chunked"] {
+            assert_eq!(expected_of(with(field)), "a request without body");
+        }
+        let smuggled = with("Content-Length: 0\r\nContent-Length: 5");
+        assert_eq!(expected_of(smuggled), "a request without body");
+    }
+
+    #[test]
+    fn keep_alive_follows_the_version() {
+        assert!(keeps_alive("GET / HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert!(!keeps_alive("GET / HTTP/1.1\r\nHost: h\r\nConnection: x, Close\r\n\r\n"));
+        assert!(!keeps_alive("GET / HTTP/1.0\r\n\r\n"));
+        assert!(keeps_alive("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn other_protocols_are_refused_by_name() {
+        assert_eq!(expected_of(request("PRI * HTTP/2.0\r\n\r\n")), "HTTP/1.0 or 1.1");
+        assert_eq!(expected_of(request("GET / HTTP/3.0\r\n\r\n")), "HTTP/1.0 or HTTP/1.1");
+        assert!(check_first_byte(0x16, 0).expect_err("TLS").to_string().contains("TLS"));
+        assert!(check_first_byte(3, 0).expect_err("RTMP").to_string().contains("0x03"));
+        assert_eq!(check_first_byte(b'G', 0), Ok(()));
+    }
+
+    #[test]
+    fn methods_of_later_are_named() {
+        let error = request("POST /api HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n");
+        assert_eq!(error, Err(Error::Method { at: 0, found: "POST".into() }));
+    }
+
+    #[test]
+    fn too_many_fields_are_too_long_a_head() {
+        let head = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX + 1));
+        let error = request(&head).expect_err("too many");
+        assert_eq!(error.status(), 431);
+    }
+
+    #[test]
+    fn websocket_handshake_is_checked_field_by_field() {
+        let fields = [
+            "Connection: keep-alive, Upgrade",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ];
+        let with = |fields: &[&str]| {
+            let fields = fields.join("\r\n");
+            let head = format!(
+                "GET /a/b.flv HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\n{fields}\r\n\r\n"
+            );
+            parse(head.as_bytes(), 0, AskId(1))
+        };
+        let offer = ["Sec-WebSocket-Protocol: flv, other"];
+        let head = with(&[&fields[..], &offer].concat()).expect("valid");
+        let (request, upgrade) = head.request.expect("not OPTIONS");
+        let upgrade = upgrade.expect("asked for");
+        assert!(request.websocket);
+        assert_eq!(upgrade.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(upgrade.protocol.as_deref(), Some("flv"));
+        let status = |fields: &[&str]| with(fields).expect_err("incomplete").status();
+        assert_eq!(status(&fields[1..]), 400);
+        assert_eq!(status(&[fields[0], fields[2]]), 426);
+        assert_eq!(status(&fields[..2]), 400);
+        assert_eq!(status(&[fields[0], fields[1], "Sec-WebSocket-Key: c2hvcnQ="]), 400);
+    }
+
+    #[test]
+    fn upgrade_to_something_else_is_ignored() {
+        let head = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+        assert!(!request(head).expect("valid").websocket);
+    }
+
+    #[test]
+    fn the_end_is_found_wherever_the_search_begins() {
+        let head = b"GET / HTTP/1.1\r\na: b\n\r\nrest";
+        let whole = head.len() - 4;
+        for from in 0..whole {
+            assert_eq!(end(head, from), Some(whole));
+        }
+        assert_eq!(end(&head[..whole - 1], 0), None);
+        assert_eq!(end(b"a\n\nb", 0), Some(3));
+    }
+
+    #[test]
+    fn error_texts_stay_on_one_line() {
+        assert_eq!(shorten("a\r\nb\u{1}"), "a\\r\\nb\\u{1}");
+        assert_eq!(shorten(&"x".repeat(81)).chars().count(), 81);
+    }
+}

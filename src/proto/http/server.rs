@@ -1,0 +1,463 @@
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::answer::{self, Greeting, Response};
+use super::error::Error;
+use super::head::{self, Head, Method, Request, Upgrade, Version};
+use super::{chunk, ws};
+use crate::bytes::Chain;
+
+/// The bounds of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// A longer head is answered with 431. Bytes, 8 KiB.
+    pub head_bytes: usize,
+    /// A head that is not whole this long after the connection was opened, or after the first byte
+    /// of a later request, is answered with 408. 10 s.
+    pub head_timeout: Duration,
+    /// A connection without a request for this long after an answer is closed. 30 s.
+    pub idle_timeout: Duration,
+    /// What the peer may send after asking for a plain stream; it is thrown away, for it can never
+    /// be answered. More closes the connection. Bytes, 64 KiB.
+    pub ignored_bytes: u64,
+    /// A larger WebSocket message of the peer closes the connection with 1009. Bytes, 64 KiB. How
+    /// many messages is not limited: nothing of them is kept.
+    pub message_bytes: u64,
+    /// How long we wait for the peer's close frame after sending ours. 2 s.
+    pub close_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            head_bytes: 8 << 10,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            ignored_bytes: 64 << 10,
+            message_bytes: 64 << 10,
+            close_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Names a request within its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AskId(pub u64);
+
+/// What the peer did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It asks for something. To be answered once, by [`Server::respond`] or
+    /// [`Server::accept_stream`]; until then no further input is taken.
+    Request(Request),
+    /// It left a running WebSocket stream by a close frame. Ours is in `poll_transmit`.
+    Closed {
+        /// The peer's reason, if it gave one (RFC 6455 7.4).
+        code: Option<u16>,
+    },
+}
+
+/// How blocks travel to one viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// As they are, until the connection closes.
+    Close,
+    /// Each as one chunk: [`chunk::head`], block, [`chunk::TAIL`].
+    Chunked,
+    /// Each as one message: [`ws::header`], block.
+    WebSocket,
+}
+
+/// Why a stream ends, as WebSocket puts it (RFC 6455 7.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// 1000: the stream is over.
+    Over,
+    /// 1001: the server goes down.
+    GoingAway,
+    /// 1008: this viewer is sent away.
+    Policy,
+}
+
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// The head must be whole.
+    Head,
+    /// A further request must begin.
+    Idle,
+    /// The peer must answer our close frame.
+    Close,
+}
+
+/// Server side of one HTTP connection: bytes in; bytes, events and a deadline out.
+///
+/// After each call, drain [`Self::poll_event`] and [`Self::poll_transmit`]. After an error too: the
+/// answer that says what was wrong waits there, and the machine is finished.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    state: State,
+    /// Boxed and one at most: input stops at a request, and a close is the last event.
+    event: Option<Box<Event>>,
+    out: Chain,
+    last_ask: u64,
+    /// Bytes taken since the start.
+    taken: u64,
+}
+
+/// ```text
+///         ┌─────────────respond, keep-alive────────────┐
+///         ▼                                            │
+///       Idle ──byte──▶ Head ──whole──▶ Asking ─────────┤
+///                                        │  respond    └──▶ Closed
+///                                        │ accept_stream
+///                                        ├──▶ Streaming ──end_stream──▶ Closed
+///                                        └──▶ WebSocket ──end_stream──▶ Closing ──peer's close──▶ Closed
+/// ```
+/// Any error and any timeout lead to Closed. A new connection is at Head.
+#[derive(Debug)]
+enum State {
+    Idle { deadline: Instant },
+    Head { bytes: Vec<u8>, deadline: Instant },
+    Asking(Asking),
+    Streaming { framing: Framing, ignored: u64 },
+    WebSocket { reader: ws::Reader, pong: Option<Bytes> },
+    Closing { reader: ws::Reader, deadline: Instant },
+    Closed,
+}
+
+#[derive(Debug)]
+struct Asking {
+    ask: AskId,
+    method: Method,
+    version: Version,
+    keep_alive: bool,
+    upgrade: Option<Box<Upgrade>>,
+}
+
+impl Server {
+    /// The machine of a connection opened at `now`.
+    pub fn new(config: Config, now: Instant) -> Self {
+        Self {
+            config,
+            state: State::Head { bytes: Vec::new(), deadline: now + config.head_timeout },
+            event: None,
+            out: Chain::default(),
+            last_ask: 0,
+            taken: 0,
+        }
+    }
+
+    /// Takes bytes from the front of `input` and says how many. All of them, unless an answer is
+    /// due (then the rest is to be offered again after it) or waits to be drained.
+    pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> Result<usize, Error> {
+        let mut rest = input;
+        let result = self.take(now, &mut rest);
+        if let Err(error) = &result {
+            self.on_error(error);
+        }
+        result.map(|()| input.len() - rest.len())
+    }
+
+    fn take(&mut self, now: Instant, input: &mut &[u8]) -> Result<(), Error> {
+        while !input.is_empty() && self.step(now, input)? {}
+        Ok(())
+    }
+
+    /// One step of the state; false if it wants no input now.
+    fn step(&mut self, now: Instant, input: &mut &[u8]) -> Result<bool, Error> {
+        let before = input.len();
+        let at = self.taken;
+        let done = match &mut self.state {
+            State::Idle { .. } => {
+                skip_empty_lines(input);
+                if !input.is_empty() {
+                    let deadline = now + self.config.head_timeout;
+                    self.state = State::Head { bytes: Vec::new(), deadline };
+                }
+                None
+            }
+            // Preflights are answered without an event; their answers must not pile up.
+            State::Head { .. } if !self.out.is_empty() => return Ok(false),
+            State::Head { bytes, .. } => {
+                if bytes.is_empty() {
+                    skip_empty_lines(input);
+                }
+                let at = at + (before - input.len()) as u64 - bytes.len() as u64;
+                take_head(bytes, self.config.head_bytes, at, input)?
+                    .map(|head| Done::Head(head, at))
+            }
+            State::Asking(_) => return Ok(false),
+            State::Streaming { ignored, .. } => {
+                *ignored += input.len() as u64;
+                *input = &[];
+                let limit = self.config.ignored_bytes;
+                if *ignored > limit {
+                    return Err(Error::TooMuchInput { at, limit });
+                }
+                None
+            }
+            State::WebSocket { reader, .. } | State::Closing { reader, .. } => {
+                let incoming = reader.read(input).map_err(|violation| Error::WebSocket {
+                    at: at + (before - input.len()) as u64,
+                    violation,
+                })?;
+                incoming.map(Done::Frame)
+            }
+            State::Closed => {
+                *input = &[];
+                None
+            }
+        };
+        self.taken += (before - input.len()) as u64;
+        match done {
+            Some(Done::Head(bytes, at)) => self.on_head(now, &bytes, at)?,
+            Some(Done::Frame(incoming)) => self.on_frame(incoming),
+            None => {}
+        }
+        Ok(true)
+    }
+
+    fn on_head(&mut self, now: Instant, bytes: &[u8], at: u64) -> Result<(), Error> {
+        let ask = AskId(self.last_ask + 1);
+        let Head { keep_alive, request } = head::parse(bytes, at, ask)?;
+        let Some((request, upgrade)) = request else {
+            self.write(now, &Response::preflight(), Method::Get, keep_alive);
+            return Ok(());
+        };
+        self.last_ask = ask.0;
+        let (method, version) = (request.method, request.version);
+        let upgrade = upgrade.map(Box::new);
+        self.state = State::Asking(Asking { ask, method, version, keep_alive, upgrade });
+        self.event = Some(Box::new(Event::Request(request)));
+        Ok(())
+    }
+
+    fn on_frame(&mut self, incoming: ws::Incoming) {
+        match (&mut self.state, incoming) {
+            // RFC 6455 5.5.3: only the latest of several unanswered pings needs an answer.
+            (State::WebSocket { pong, .. }, ws::Incoming::Ping(payload)) => *pong = Some(payload),
+            (State::WebSocket { .. }, ws::Incoming::Close { code }) => {
+                self.out.push(ws::close(code.unwrap_or(1000), ""));
+                self.event = Some(Box::new(Event::Closed { code }));
+                self.state = State::Closed;
+            }
+            (State::Closing { .. }, ws::Incoming::Close { .. }) => self.state = State::Closed,
+            _ => {}
+        }
+    }
+
+    /// The time has come that [`Self::poll_timeout`] named. A connection that never sent a byte of
+    /// a request is closed without a word and without an error.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        if self.poll_timeout().is_none_or(|(deadline, _)| now < deadline) {
+            return Ok(());
+        }
+        let error = match &self.state {
+            State::Head { bytes, .. } if !bytes.is_empty() => Error::HeadTooSlow {
+                at: self.taken - bytes.len() as u64,
+                limit: self.config.head_timeout,
+                had: bytes.len(),
+            },
+            _ => {
+                self.state = State::Closed;
+                return Ok(());
+            }
+        };
+        self.on_error(&error);
+        Err(error)
+    }
+
+    fn on_error(&mut self, error: &Error) {
+        if let Some(response) = Response::of_error(error) {
+            self.out.push(response.head(false));
+            self.out.push(response.body);
+        }
+        if let (Error::WebSocket { violation, .. }, State::WebSocket { .. }) = (error, &self.state)
+        {
+            self.out.push(ws::close(violation.code(), &violation.to_string()));
+        }
+        self.state = State::Closed;
+    }
+
+    /// Answers request `ask` with a whole response. An id that is not open is ignored.
+    pub fn respond(&mut self, now: Instant, ask: AskId, response: &Response) {
+        if let Some(Asking { method, keep_alive, .. }) = self.answered(ask) {
+            self.write(now, response, method, keep_alive);
+        }
+    }
+
+    /// How a stream that answers request `ask` begins, to be sent right before the first block. A
+    /// WebSocket request becomes one whatever `framing` says; otherwise chunks fall back to
+    /// [`Framing::Close`] for HTTP/1.0, and so does WebSocket that nobody asked for. None if the
+    /// id is not open.
+    ///
+    /// The question stays open, so that "not found" is still possible while a viewer waits:
+    /// [`Self::accept_stream`] answers it once the greeting is on its way.
+    pub fn greeting(&self, ask: AskId, content_type: &str, framing: Framing) -> Option<Greeting> {
+        let asking = self.asking(ask)?;
+        if let Some(upgrade) = &asking.upgrade {
+            let framing = Some(Framing::WebSocket);
+            return Some(Greeting { bytes: answer::websocket_head(upgrade), framing });
+        }
+        let framing = match framing {
+            Framing::Chunked if asking.version >= Version::Http11 => Framing::Chunked,
+            _ => Framing::Close,
+        };
+        let bytes = answer::stream_head(content_type, framing);
+        let framing = (asking.method == Method::Get).then_some(framing);
+        Some(Greeting { bytes, framing })
+    }
+
+    /// Answers request `ask` with a stream, whose [`Self::greeting`] somebody else has sent. From
+    /// now on the machine only watches the peer; after HEAD it is finished. An id that is not open
+    /// is ignored.
+    pub fn accept_stream(&mut self, ask: AskId, framing: Framing) {
+        let Some(asking) = self.answered(ask) else { return };
+        self.state = match framing {
+            _ if asking.method == Method::Head => State::Closed,
+            Framing::WebSocket => {
+                let reader = ws::Reader::new(self.config.message_bytes);
+                State::WebSocket { reader, pong: None }
+            }
+            framing => State::Streaming { framing, ignored: 0 },
+        };
+    }
+
+    /// Ends a running stream: the last chunk or a close frame with `reason` (at most 123 bytes of
+    /// it) goes to `poll_transmit`, to be sent after the last block. Ignored when none runs.
+    pub fn end_stream(&mut self, now: Instant, end: End, reason: &str) {
+        self.state = match std::mem::replace(&mut self.state, State::Closed) {
+            State::Streaming { framing, .. } => {
+                if framing == Framing::Chunked {
+                    self.out.push(&chunk::LAST[..]);
+                }
+                State::Closed
+            }
+            State::WebSocket { reader, .. } => {
+                let code = match end {
+                    End::Over => 1000,
+                    End::GoingAway => 1001,
+                    End::Policy => 1008,
+                };
+                self.out.push(ws::close(code, reason));
+                State::Closing { reader, deadline: now + self.config.close_timeout }
+            }
+            other => other,
+        };
+    }
+
+    /// What the peer did, if something is left to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.event.take().map(|event| *event)
+    }
+
+    /// Moves what is to be sent to `out`; false if there was nothing. While a stream runs these are
+    /// pongs, the last chunk and close frames, and belong between two blocks.
+    pub fn poll_transmit(&mut self, out: &mut Chain) -> bool {
+        if let State::WebSocket { pong, .. } = &mut self.state
+            && let Some(payload) = pong.take()
+        {
+            self.out.push(ws::pong(&payload));
+        }
+        let had_some = !self.out.is_empty();
+        self.out.drain().for_each(|slice| out.push(slice));
+        had_some
+    }
+
+    /// When [`Self::handle_timeout`] is to be called, and what for. While a request is open and
+    /// while a stream runs there is no deadline here: those are the caller's.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        match &self.state {
+            State::Idle { deadline } => Some((*deadline, Timer::Idle)),
+            State::Head { deadline, .. } => Some((*deadline, Timer::Head)),
+            State::Closing { deadline, .. } => Some((*deadline, Timer::Close)),
+            State::Asking(_)
+            | State::Streaming { .. }
+            | State::WebSocket { .. }
+            | State::Closed => None,
+        }
+    }
+
+    /// True when all is said; close once what `poll_transmit` gave is written. Input is still
+    /// taken and thrown away, for a socket closed with unread input may lose the answer (RFC 9112
+    /// 9.6).
+    pub fn is_finished(&self) -> bool {
+        matches!(self.state, State::Closed) && self.out.is_empty()
+    }
+
+    fn asking(&self, ask: AskId) -> Option<&Asking> {
+        match &self.state {
+            State::Asking(asking) if asking.ask == ask => Some(asking),
+            _ => None,
+        }
+    }
+
+    /// Closes the question `ask`, if it is the open one.
+    fn answered(&mut self, ask: AskId) -> Option<Asking> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Asking(asking) if asking.ask == ask => Some(asking),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    fn write(&mut self, now: Instant, response: &Response, method: Method, keep_alive: bool) {
+        self.out.push(response.head(keep_alive));
+        if method == Method::Get {
+            self.out.push(response.body.clone());
+        }
+        self.state = if keep_alive {
+            State::Idle { deadline: now + self.config.idle_timeout }
+        } else {
+            State::Closed
+        };
+    }
+}
+
+/// What a step completed.
+enum Done {
+    Head(Vec<u8>, u64),
+    Frame(ws::Incoming),
+}
+
+/// RFC 9112 2.2: empty lines before a request are to be ignored. Only the deadline bounds them.
+fn skip_empty_lines(input: &mut &[u8]) {
+    let lines = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    *input = &input[lines..];
+}
+
+/// Moves bytes of `input` to `bytes` up to the end of the head, and gives the head once it is
+/// whole. `at` is where the head begins.
+fn take_head(
+    bytes: &mut Vec<u8>,
+    limit: usize,
+    at: u64,
+    input: &mut &[u8],
+) -> Result<Option<Vec<u8>>, Error> {
+    let had = bytes.len();
+    match input.first() {
+        Some(&byte) if had == 0 => head::check_first_byte(byte, at)?,
+        Some(_) => {}
+        None => return Ok(None),
+    }
+    let room = input.len().min(limit.saturating_sub(had));
+    bytes.extend_from_slice(&input[..room]);
+    let end = head::end(bytes, had);
+    *input = &input[end.unwrap_or(bytes.len()) - had..];
+    match end {
+        Some(end) => {
+            bytes.truncate(end);
+            Ok(Some(std::mem::take(bytes)))
+        }
+        None if bytes.len() >= limit => Err(Error::HeadTooLong { at, limit, unit: "bytes" }),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! The command line, as a user meets it.
+
+#![allow(missing_docs)]
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A configuration file of its own for one test, gone when dropped.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
+        let mut file = std::fs::File::create(&path).expect("a scratch directory");
+        file.write_all(text.as_bytes()).expect("room for it");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn corecast(arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corecast"));
+    command.args(arguments).envs(env.iter().copied());
+    command.output().expect("the binary was built")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn an_unknown_key_exits_2_with_its_place() {
+    let file = File::new("unknown_key", "[app.live]\nmerge_windw = '1s'\n");
+    for arguments in [
+        &["--config", file.path()][..],
+        &["run", "--config", file.path()],
+        &["check", "--config", file.path()],
+        &["demo", "-c", file.path()],
+    ] {
+        let output = corecast(arguments, &[]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        let expected = format!(
+            "{}:2:1: app.live.merge_windw: unknown key; did you mean merge_window?",
+            file.path()
+        );
+        assert!(error.contains(&expected), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_exits_2_with_its_name() {
+    let output = corecast(&["check", "--config", "no/such/file.toml"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("no/such/file.toml"));
+}
+
+#[test]
+fn a_port_in_use_exits_2_and_names_the_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = taken.local_addr().expect("bound");
+    let file =
+        File::new("port_in_use", &format!("rtmp.listen = ['{address}']\nhttp.enabled = false\n"));
+    let output = corecast(&["run", "--config", file.path()], &[]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains(&format!("rtmp.listen: {address} is in use")), "{error}");
+}
+
+#[test]
+fn check_prints_the_effective_configuration() {
+    let file = File::new("effective", "[app.live]\nmerge_window = 0\n");
+    let env = [("CORECAST_RTMP__CHUNK_SIZE", "4096")];
+    let output = corecast(&["check", "--config", file.path()], &env);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    let config = corecast::config::Config::load(&printed, "printed", []).expect("valid");
+    assert_eq!(config.rtmp.chunk_size, 4096);
+    assert!(config.app["live"].merge_window.is_zero());
+}
+
+#[test]
+fn a_wrong_variable_exits_2_with_its_name() {
+    let output = corecast(&["check"], &[("CORECAST_CORS", "1")]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "CORECAST_CORS: cors: unknown key; did you mean cores?";
+    assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+}
+
+#[test]
+fn help_shows_how_to_begin() {
+    let output = corecast(&["--help"], &[]);
+    let printed = text(&output.stdout);
+    for word in ["demo", "check", "--config", "CORECAST_", "ffmpeg"] {
+        assert!(printed.contains(word), "{word} in {printed}");
+    }
+}
