@@ -37,7 +37,7 @@ clippy:
 
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
-	$(TEST) --lib --bins --test tidy --test seeds
+	$(TEST) --lib --bins --test tidy --test cli --test config --test seeds
 
 docs:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items

@@ -174,18 +174,3 @@ fn a_browser_shows_the_stream_on_the_servers_own_page() {
     drop(publisher);
     server.stop();
 }
-
-#[test]
-fn a_config_with_an_unknown_key_ends_with_code_2_and_its_name() {
-    let dir = support::machine::RunDir::new("config");
-    let path = dir.file("bad.toml");
-    std::fs::write(&path, "[rtmp]\nlissten = [\"127.0.0.1:0\"]\n")
-        .expect("the run directory is ours");
-    for verb in ["check", "run"] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_corecast"));
-        let output = command.args([verb, "--config"]).arg(&path).output().expect("it starts");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{verb}: {said}");
-        assert!(said.contains("lissten") && said.contains('2'), "{verb}: key and line in {said}");
-    }
-}

@@ -40,6 +40,7 @@ pub(crate) fn free_port() -> u16 {
 /// A directory for one run; removed with the value unless the test is failing.
 pub(crate) struct RunDir {
     path: PathBuf,
+    files: AtomicU32,
 }
 
 impl RunDir {
@@ -49,19 +50,17 @@ impl RunDir {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("runs/{}-{number}-{name}", std::process::id()));
         fs::create_dir_all(&path).expect("the target directory is ours");
-        Self { path }
+        Self { path, files: AtomicU32::new(0) }
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file in it that does not exist yet, called after `name`.
+    /// A file in it with a number of its own: programs make their files late.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        (0..)
-            .map(|i| self.path.join(if i == 0 { name.to_owned() } else { format!("{i}-{name}") }))
-            .find(|path| !path.exists())
-            .expect("one of them is free")
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!("{number:02}-{name}"))
     }
 }
 
