@@ -1,10 +1,10 @@
 //! Media made once with ffmpeg and kept below the target directory.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -26,7 +26,7 @@ impl Clip {
     /// What a publisher that copies this clip sends. Copying may rewrite a configuration record,
     /// so the file is copied the same way first.
     pub(crate) fn sent(&self) -> Recording {
-        let copy = self.path.with_extension("sent.flv");
+        let copy = self.path.with_extension("sent");
         if !copy.exists() {
             let input = ["-i".as_ref(), self.path.as_os_str()];
             write_once(self.tool, &input, &["-c", "copy"], &copy);
@@ -189,10 +189,13 @@ fn write_once(tool: Ffmpeg, input: &[&OsStr], output: &[&str], path: &Path) {
         .args(["-nostdin", "-v", "error", "-y"])
         .args(input)
         .args(output)
-        .args(["-f", "flv"])
-        .arg(&unfinished)
+        .args(["-f", "flv", "pipe:1"])
         .stdin(Stdio::null())
-        .output()
+        // A pipe to ffmpeg: where it could go back, it would write other headers than to a server.
+        .stdout(File::create(&unfinished).expect("the target directory is ours"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(Child::wait_with_output)
         .expect("ffmpeg starts");
     let complaint = String::from_utf8_lossy(&said.stderr);
     assert!(said.status.success(), "ffmpeg cannot make {}: {complaint}", path.display());
