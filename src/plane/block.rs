@@ -154,14 +154,16 @@ impl BlockLog {
         self.newest_key
     }
 
-    /// The block a newcomer starts at: the newest key block, or without video the one that lies
-    /// `sound_back` behind the head.
+    /// The block a newcomer starts at: the newest key block, or without video the newest that
+    /// reaches `sound_back` behind the head.
     pub(crate) fn start(&self, sound_back: Duration) -> Option<u64> {
         let mut start = self.newest_key?;
         let end = self.end()?;
         let sound = |number: u64| self.get(number).filter(|block| block.key == Start::Sound);
-        while let Some(before) = sound(start).and_then(|_| sound(start.checked_sub(1)?)) {
-            if end.since(before.start).unsigned_abs() > sound_back.as_nanos() as u64 {
+        while let Some(block) = sound(start) {
+            let back = Duration::from_nanos(end.since(block.start).max(0).unsigned_abs());
+            let Some(before) = start.checked_sub(1).and_then(sound) else { break };
+            if back >= sound_back {
                 break;
             }
             start = before.number;
@@ -324,7 +326,7 @@ mod tests {
     fn without_video_a_newcomer_starts_one_second_back_and_with_it_at_the_newest_key() {
         let back = Duration::from_secs(1);
         let sound = [0, 350, 700, 1050, 1400].map(|ms| (Sound, ms, 1));
-        assert_eq!(log(&sound, 8000, MAX).start(back), Some(2));
+        assert_eq!(log(&sound, 8000, MAX).start(back), Some(1));
         let intra = [0, 40, 80].map(|ms| (Picture, ms, 1));
         assert_eq!(log(&intra, 8000, MAX).start(back), Some(2));
     }

@@ -153,7 +153,7 @@ impl Hub {
     pub fn totals(&self) -> Totals {
         Totals {
             sources: self.sources.len(),
-            sinks: self.sinks.len(),
+            sinks: self.sources.iter().map(|(_, source)| source.sinks).sum(),
             transes: self.transes.len(),
             log_bytes: self.transes.iter().map(|(_, trans)| trans.log.bytes()).sum(),
             gop_bytes: self.sources.iter().map(|(_, source)| source.gop.bytes()).sum(),

@@ -42,11 +42,9 @@ impl Hub {
     /// Sinks that are behind and sinks of a sweep take turns, so that neither starves.
     pub fn next_visit(&mut self, now: Instant) -> Option<SinkId> {
         self.behind_turn = !self.behind_turn;
-        if self.behind_turn {
-            self.next_behind(now).or_else(|| self.next_of_sweep(now))
-        } else {
-            self.next_of_sweep(now).or_else(|| self.next_behind(now))
-        }
+        let first = if self.behind_turn { self.next_behind(now) } else { None };
+        // A sweep that begins may let viewers start, who are then behind.
+        first.or_else(|| self.next_of_sweep(now)).or_else(|| self.next_behind(now))
     }
 
     /// The socket of `id` and the slices to write to it, at most 256 KiB. No slices: there is
