@@ -246,8 +246,8 @@ impl Rtmp {
             }
             Event::Frame(frame) => match &self.doing {
                 Doing::Publishing(publisher) => match publisher.push(frame, now) {
-                    // Its end is on its way.
-                    Err(PushError::NotHeld) => Ok(()),
+                    // The plane tells it by an event of its own, too.
+                    Err(PushError::Ended(_)) => Ok(()),
                     pushed => pushed.map_err(violation),
                 },
                 _ => Ok(()),
