@@ -310,8 +310,8 @@ fn settings(app: &config::App, limits: &config::Limits) -> Settings {
 
 fn rtmp_config(config: &Config) -> rtmp::ServerConfig {
     let limits = &config.limits;
-    let mut server = rtmp::ServerConfig::default();
-    server.chunk_size_bytes = config.rtmp.chunk_size;
+    let chunk_size_bytes = config.rtmp.chunk_size;
+    let mut server = rtmp::ServerConfig { chunk_size_bytes, ..rtmp::ServerConfig::default() };
     server.limits.message_bytes = limits.message_bytes;
     server.limits.reassembly_bytes = limits.reassembly_bytes;
     server.limits.reassembly_before_publish_bytes = limits.reassembly_bytes_before_publish;
