@@ -56,9 +56,9 @@ Exit codes: 0 stopped as told, 1 failed while running, 2 not started (configurat
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        None => run(&cli.run, Options { demo: false }),
-        Some(Command::Run(source)) => run(&source, Options { demo: false }),
-        Some(Command::Demo(source)) => run(&source, Options { demo: true }),
+        None => run(&cli.run, Options::default()),
+        Some(Command::Run(source)) => run(&source, Options::default()),
+        Some(Command::Demo(source)) => run(&source, Options { demo: true, ..Options::default() }),
         Some(Command::Check(source)) => check(&source),
     }
 }
@@ -73,6 +73,10 @@ fn run(source: &Source, options: Options) -> ExitCode {
         Err(error @ app::Error::Start(_)) => {
             eprintln!("corecast: cannot start:\n{error}");
             NOT_STARTED.into()
+        }
+        Err(error) => {
+            eprintln!("corecast: {error}");
+            ExitCode::FAILURE
         }
     }
 }

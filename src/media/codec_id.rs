@@ -9,7 +9,8 @@ pub enum VideoCodec {
     H264,
     /// H.265 / HEVC, frames as length-prefixed NAL units, configuration an `hvcC` record.
     H265,
-    /// AV1, frames as a temporal unit of OBUs without temporal delimiters, configuration `av1C`.
+    /// AV1, frames as a temporal unit of OBUs, with or without its temporal delimiter as it came,
+    /// configuration `av1C`.
     Av1,
     /// VP9, frames as they are, configuration a `vpcC` record.
     Vp9,

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -26,31 +26,12 @@ pub enum AcceptError {
     Connection(io::Error),
 }
 
-/// Binds a listening socket. `[::]` takes IPv4 too, and falls back to `0.0.0.0` on a host
-/// without IPv6. Several sockets of one process may bind the same port.
-pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
-    match bind_one(address, backlog) {
-        Err(error)
-            if address.ip().is_unspecified()
-                && address.is_ipv6()
-                && error.kind() == io::ErrorKind::Unsupported =>
-        {
-            bind_one((Ipv4Addr::UNSPECIFIED, address.port()).into(), backlog)
-        }
-        bound => bound,
-    }
-}
-
-fn bind_one(address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-        .map_err(|error| match error.raw_os_error() {
-            Some(code) if code == rustix::io::Errno::AFNOSUPPORT.raw_os_error() => {
-                io::ErrorKind::Unsupported.into()
-            }
-            _ => error,
-        })?;
+/// Binds a listening socket. An IPv6 address takes IPv4 too unless `v6_only`. Several sockets of
+/// one process may bind the same port; another process must not, which the start checks see to.
+pub fn bind(address: SocketAddr, v6_only: bool, backlog: u32) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(v6_only)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;

@@ -67,6 +67,11 @@ pub async fn sleep(time: Duration) {
     sleep_until(Instant::now() + time).await;
 }
 
+/// Lets the other tasks of this core have a turn if this one has had its time.
+pub async fn yield_if_needed() {
+    glommio::executor().yield_if_needed().await;
+}
+
 /// Lets the other tasks of this core have a turn.
 pub async fn yield_now() {
     futures_lite::future::yield_now().await;

@@ -31,6 +31,11 @@ impl TcpStream {
         fd::duplicate(self.stream.as_raw_fd())
     }
 
+    /// Says that nothing more will be written; what is still read does not matter.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        fd::with_socket(self.fd(), |socket| socket.shutdown(std::net::Shutdown::Write))
+    }
+
     /// Its number.
     pub fn fd(&self) -> RawFd {
         self.stream.as_raw_fd()

@@ -11,12 +11,13 @@ use super::{
     Selection, SinkEvent, SinkId, SinkStats, SourceId,
 };
 use crate::bytes::Chain;
-use crate::media::{Frame, Track};
+use crate::media::{Frame, StreamKey, Track};
 
 /// The slot of a source, held by a publisher's driver. Dropping it leaves the slot.
 #[derive(Debug)]
 pub struct Publisher {
     hub: Rc<RefCell<Hub>>,
+    key: StreamKey,
     source: SourceId,
     serial: u64,
     mail: Rc<RefCell<PublisherMail>>,
@@ -29,9 +30,14 @@ impl Publisher {
         request: PublishRequest,
         now: Instant,
     ) -> Result<Self, PublishRefused> {
-        let mail = Rc::default();
+        let (mail, key) = (Rc::default(), request.key.clone());
         let (source, serial) = hub.borrow_mut().publish(request, &mail, now)?;
-        Ok(Self { hub: Rc::clone(hub), source, serial, mail })
+        Ok(Self { hub: Rc::clone(hub), key, source, serial, mail })
+    }
+
+    /// The key it holds.
+    pub fn key(&self) -> StreamKey {
+        self.key.clone()
     }
 
     /// A track with its configuration, before its first frame and whenever it changes.
@@ -49,9 +55,6 @@ impl Publisher {
     /// # Errors
     /// The publisher sends too much, or no longer has the slot: close its connection.
     pub fn push(&self, frame: Frame, now: Instant) -> Result<(), PushError> {
-        if let Some(end) = &self.mail.borrow().end {
-            return Err(PushError::Ended(end.clone()));
-        }
         self.hub.borrow_mut().push(self.source, self.serial, frame, now)
     }
 
@@ -70,7 +73,14 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.hub.borrow_mut().unpublish(self.source, self.serial);
+        let mut hub = self.hub.borrow_mut();
+        if std::thread::panicking() {
+            // The source may be half changed: it ends, and nobody else notices.
+            let now = hub.now();
+            hub.abort(&self.key, now);
+        } else {
+            hub.unpublish(self.source, self.serial);
+        }
     }
 }
 

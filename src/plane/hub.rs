@@ -166,6 +166,11 @@ impl Hub {
         self.by_key.contains_key(key)
     }
 
+    /// True if somebody publishes `key` here now.
+    pub fn is_published(&self, key: &StreamKey) -> bool {
+        self.by_key.get(key).is_some_and(|id| self.sources[*id].publisher.is_some())
+    }
+
     /// Steps by which pressure has widened the merge windows, 0 to 8.
     pub fn pressure_level(&self) -> u32 {
         self.pressure.level()
@@ -174,6 +179,11 @@ impl Hub {
     /// Tells the time. Whoever wakes up does so before it does anything else here.
     pub fn set_now(&mut self, now: Instant) {
         self.now = self.now.max(now);
+    }
+
+    /// The latest time told.
+    pub fn now(&self) -> Instant {
+        self.now
     }
 
     /// True while anything moves: without it, nobody need measure how busy the core is.

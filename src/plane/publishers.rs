@@ -89,7 +89,16 @@ impl Hub {
     }
 
     pub(super) fn set_metadata(&mut self, id: SourceId, serial: u64, data: Bytes, now: Instant) {
-        if self.published(id, serial).is_some_and(|source| source.set_metadata(data)) {
+        let Some(source) = self.published(id, serial) else { return };
+        let changed = source.tracks.metadata.as_ref() != Some(&data);
+        let went_live = source.set_metadata(data);
+        if let Some(placed) = source.announcement().filter(|_| changed) {
+            for at in 0..self.sources[id].transes.len() {
+                let trans = self.sources[id].transes[at];
+                self.push_to(id, trans, &placed, now);
+            }
+        }
+        if went_live {
             self.went_live(id, now);
         }
     }
@@ -103,7 +112,7 @@ impl Hub {
     ) -> Result<(), PushError> {
         let Some(source) = self.sources.get_mut(id).filter(|source| source.is_held_by(serial))
         else {
-            return Ok(());
+            return Err(PushError::NotHeld);
         };
         self.totals.ingest_bytes += frame.data.len() as u64;
         let starving = |trans: &TransId| !self.transes[*trans].awaiting_key.is_empty();

@@ -35,9 +35,9 @@ pub enum PushError {
         /// What it sent, on average over some seconds.
         found: u64,
     },
-    /// This publisher no longer holds the key.
-    #[error("{0}")]
-    Ended(PublisherEnd),
+    /// This publisher no longer holds the key; its driver is told why.
+    #[error("publisher: expected to hold the key, found that another does")]
+    NotHeld,
 }
 
 /// One published stream on its owner core.
@@ -241,13 +241,21 @@ impl Source {
         self.probe_is_complete() && self.end_probe()
     }
 
-    /// Answers true if that ended the probe.
+    /// Answers true if that ended the probe. Some encoders repeat or change their metadata every
+    /// second, so a change is [`Self::announcement`] to those who watch, and no new init.
     pub(crate) fn set_metadata(&mut self, metadata: Bytes) -> bool {
         self.expected = announced(&metadata);
-        if self.tracks.metadata.as_ref() != Some(&metadata) {
-            self.tracks = Rc::new(self.tracks.with_metadata(metadata));
-        }
+        self.tracks = Rc::new(self.tracks.with_metadata(metadata));
         self.probe_is_complete() && self.end_probe()
+    }
+
+    /// The metadata in force as a frame for those who watch already.
+    pub(crate) fn announcement(&self) -> Option<Placed> {
+        let data = self.tracks.metadata.clone()?;
+        let dts = self.timeline.latest()?.0;
+        let frame = Frame { kind: TrackKind::Data, dts, pts: dts, key: false, data };
+        let has_video = self.has_video();
+        Some(Placed { frame, starts: false, has_video, overgrown: false, jumped: false })
     }
 
     fn probe_is_complete(&self) -> bool {

@@ -146,7 +146,7 @@ impl Timeline {
     }
 
     /// The last dts of any track that carries media, and its interval.
-    fn latest(&self) -> Option<(Timestamp, i64)> {
+    pub(crate) fn latest(&self) -> Option<(Timestamp, i64)> {
         let clocks = self.clocks.iter().flatten();
         clocks.map(|clock| (clock.last, clock.interval)).max_by_key(|(last, _)| *last)
     }

@@ -6,7 +6,7 @@ use crate::media::{Codec, Track, TrackKind};
 /// new one with the next version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tracks {
-    /// Counts changes within one source.
+    /// Counts changes within one source that a decoder must hear of.
     pub version: u64,
     /// The video track, if there is one.
     pub video: Option<Track>,
@@ -47,8 +47,9 @@ impl Tracks {
         next
     }
 
+    /// Metadata changes no decoder: the version stays.
     pub(crate) fn with_metadata(&self, metadata: Bytes) -> Self {
-        Self { metadata: Some(metadata), ..self.next() }
+        Self { metadata: Some(metadata), ..self.clone() }
     }
 
     pub(crate) fn next(&self) -> Self {

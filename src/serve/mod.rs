@@ -1,3 +1,21 @@
-//! Drivers: they move bytes between sockets, machines and the plane.
+//! Drivers: they move bytes between sockets, machines and the plane, and parse nothing.
+//!
+//! Every driver is one task per connection with one loop: wait, feed, drain, flush. What a
+//! machine asks (may this one publish, may that one play) is settled by an [`admit::Admission`]:
+//! rules, then a verdict from outside, then the owner of the stream; if that is another core the
+//! whole connection moves there as one value and goes on.
 
+pub mod accept;
+mod addresses;
+pub mod admit;
+mod conn;
+pub mod core;
+mod hand_over;
+mod http;
 pub mod page;
+mod reply;
+mod rtmp;
+pub mod verdict;
+
+pub use addresses::Addresses;
+pub use hand_over::HandOver;

@@ -311,7 +311,6 @@ impl Demux {
         data: Bytes,
         items: &mut Vec<Item>,
     ) {
-        let data = without_temporal_delimiter(codec, data);
         if data.is_empty() {
             return;
         }
@@ -454,14 +453,6 @@ fn own_config(codec: Codec, config: &[u8]) -> Bytes {
     whole.extend_from_slice(&FLAC_HEAD);
     whole.extend_from_slice(config);
     whole.freeze()
-}
-
-/// AV1 temporal units are routed without their delimiter, as in MP4 (AV1-ISOBMFF 2.4).
-fn without_temporal_delimiter(codec: Codec, data: Bytes) -> Bytes {
-    match codec {
-        Codec::Video(VideoCodec::Av1) if data.starts_with(&[0x12, 0x00]) => data.slice(2..),
-        _ => data,
-    }
 }
 
 /// The string script data begins with.
@@ -682,12 +673,11 @@ mod tests {
     }
 
     #[test]
-    fn av1_temporal_delimiters_are_left_out() {
+    fn av1_temporal_delimiters_stay_as_they_came() {
         let mut demux = demux();
         video(&mut demux, &[b"\x90av01", &[0x81, 0, 0x0c, 0]]);
         let items = video(&mut demux, &[b"\x91av01\x12\0data"]);
-        assert_eq!(only_frame(&items).data, "data");
-        assert_eq!(video(&mut demux, &[b"\x91av01\x12\0"]), []);
+        assert_eq!(only_frame(&items).data, b"\x12\0data"[..]);
     }
 
     #[test]

@@ -10,14 +10,14 @@ use crate::time::Timestamp;
 
 pub(super) fn frame(out: &mut BytesMut, tracks: &Tracks, frame: &Frame, hevc: HevcForm) {
     if let Some(head) = super::body_head(tracks, frame, hevc) {
-        tag(out, tag_kind(frame.kind), frame.dts, &head, &frame.data);
+        tag(out, tag_kind(frame.kind), super::wire_time(frame), &head, &frame.data);
     }
 }
 
 pub(super) fn init(tracks: &Tracks, selection: Selection, at: Timestamp, hevc: HevcForm) -> Bytes {
     let mut out = BytesMut::new();
     if let Some(metadata) = &tracks.metadata {
-        tag(&mut out, TagKind::Script, at, &[], metadata);
+        tag(&mut out, TagKind::Script, super::METADATA_TIME, &[], metadata);
     }
     for track in rtmp::selected(tracks, selection) {
         for body in

@@ -23,7 +23,8 @@ pub(super) fn frame(
     let Some(head) = super::body_head(tracks, frame, hevc) else { return };
     let (csid, kind) = channel(frame.kind);
     let writer = ChunkWriter::new(chunk_size);
-    writer.write(out, csid, kind, wire_ms(frame.dts), STREAM, &head, &frame.data);
+    let at = wire_ms(super::wire_time(frame));
+    writer.write(out, csid, kind, at, STREAM, &head, &frame.data);
 }
 
 pub(super) fn init(
@@ -35,18 +36,18 @@ pub(super) fn init(
 ) -> Bytes {
     let mut out = BytesMut::new();
     let writer = ChunkWriter::new(chunk_size);
-    let mut message = |of: TrackKind, body: &[u8]| {
+    let mut message = |of: TrackKind, at: Timestamp, body: &[u8]| {
         let (csid, kind) = channel(of);
         writer.write(&mut out, csid, kind, wire_ms(at), STREAM, &[], body);
     };
     if let Some(metadata) = &tracks.metadata {
-        message(TrackKind::Data, metadata);
+        message(TrackKind::Data, super::METADATA_TIME, metadata);
     }
     for track in selected(tracks, selection) {
         for body in
             [flv::sequence_start(track, hevc), flv::hdr_body(track, hevc)].into_iter().flatten()
         {
-            message(track.kind(), &body);
+            message(track.kind(), at, &body);
         }
     }
     out.freeze()

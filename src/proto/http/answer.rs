@@ -51,6 +51,18 @@ impl Response {
         Self::new(status, "application/json", body)
     }
 
+    /// The same, to be kept by caches as `rule` says.
+    #[must_use]
+    pub fn with_cache_control(mut self, rule: &'static str) -> Self {
+        self.cache_control = rule;
+        self
+    }
+
+    /// Head and body for a connection that closes after it.
+    pub fn to_bytes(&self) -> Bytes {
+        [&self.head(false)[..], &self.body].concat().into()
+    }
+
     /// The same with one more field.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {

@@ -289,33 +289,41 @@ impl Server {
         }
     }
 
-    /// Answers request `ask` with the beginning of a stream, to be sent right before the first
-    /// block. A WebSocket request becomes one whatever `framing` says; otherwise chunks fall back
-    /// to [`Framing::Close`] for HTTP/1.0, and so does WebSocket that nobody asked for. None if the
+    /// How a stream that answers request `ask` begins, to be sent right before the first block. A
+    /// WebSocket request becomes one whatever `framing` says; otherwise chunks fall back to
+    /// [`Framing::Close`] for HTTP/1.0, and so does WebSocket that nobody asked for. None if the
     /// id is not open.
-    pub fn accept_stream(
-        &mut self,
-        ask: AskId,
-        content_type: &str,
-        framing: Framing,
-    ) -> Option<Greeting> {
-        let Asking { method, version, upgrade, .. } = self.answered(ask)?;
-        if let Some(upgrade) = upgrade {
-            let reader = ws::Reader::new(self.config.message_bytes);
-            self.state = State::WebSocket { reader, pong: None };
+    ///
+    /// The question stays open, so that "not found" is still possible while a viewer waits:
+    /// [`Self::accept_stream`] answers it once the greeting is on its way.
+    pub fn greeting(&self, ask: AskId, content_type: &str, framing: Framing) -> Option<Greeting> {
+        let asking = self.asking(ask)?;
+        if let Some(upgrade) = &asking.upgrade {
             let framing = Some(Framing::WebSocket);
-            return Some(Greeting { bytes: answer::websocket_head(&upgrade), framing });
+            return Some(Greeting { bytes: answer::websocket_head(upgrade), framing });
         }
         let framing = match framing {
-            Framing::Chunked if version >= Version::Http11 => Framing::Chunked,
+            Framing::Chunked if asking.version >= Version::Http11 => Framing::Chunked,
             _ => Framing::Close,
         };
         let bytes = answer::stream_head(content_type, framing);
-        if method == Method::Head {
-            return Some(Greeting { bytes, framing: None });
-        }
-        self.state = State::Streaming { framing, ignored: 0 };
-        Some(Greeting { bytes, framing: Some(framing) })
+        let framing = (asking.method == Method::Get).then_some(framing);
+        Some(Greeting { bytes, framing })
+    }
+
+    /// Answers request `ask` with a stream, whose [`Self::greeting`] somebody else has sent. From
+    /// now on the machine only watches the peer; after HEAD it is finished. An id that is not open
+    /// is ignored.
+    pub fn accept_stream(&mut self, ask: AskId, framing: Framing) {
+        let Some(asking) = self.answered(ask) else { return };
+        self.state = match framing {
+            _ if asking.method == Method::Head => State::Closed,
+            Framing::WebSocket => {
+                let reader = ws::Reader::new(self.config.message_bytes);
+                State::WebSocket { reader, pong: None }
+            }
+            framing => State::Streaming { framing, ignored: 0 },
+        };
     }
 
     /// Ends a running stream: the last chunk or a close frame with `reason` (at most 123 bytes of
@@ -378,6 +386,13 @@ impl Server {
     /// 9.6).
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed) && self.out.is_empty()
+    }
+
+    fn asking(&self, ask: AskId) -> Option<&Asking> {
+        match &self.state {
+            State::Asking(asking) if asking.ask == ask => Some(asking),
+            _ => None,
+        }
     }
 
     /// Closes the question `ask`, if it is the open one.

@@ -29,7 +29,8 @@ impl Peer {
         let mut peer = Self::new();
         assert_eq!(peer.send(request), Ok(request.len()));
         let ask = peer.ask();
-        let greeting = peer.server.accept_stream(ask, "video/x-flv", framing).expect("open");
+        let greeting = peer.server.greeting(ask, "video/x-flv", framing).expect("open");
+        peer.server.accept_stream(ask, greeting.framing.expect("a GET"));
         peer.said.extend(greeting.bytes);
         peer
     }
@@ -130,8 +131,9 @@ fn head_request_gets_the_head_alone() {
 
     peer.send(&head).expect("the connection went on");
     let ask = peer.ask();
-    let greeting = peer.server.accept_stream(ask, "video/x-flv", Framing::Close).expect("open");
+    let greeting = peer.server.greeting(ask, "video/x-flv", Framing::Close).expect("open");
     assert_eq!(greeting.framing, None);
+    peer.server.accept_stream(ask, Framing::Close);
     assert!(peer.server.is_finished());
 }
 
@@ -231,7 +233,8 @@ fn a_late_or_unknown_answer_is_ignored() {
     peer.send(GET).expect("valid");
     let ask = peer.ask();
     peer.server.respond(peer.now, AskId(7), &ok());
-    assert_eq!(peer.server.accept_stream(AskId(7), "x/y", Framing::Close), None);
+    assert_eq!(peer.server.greeting(AskId(7), "x/y", Framing::Close), None);
+    peer.server.accept_stream(AskId(7), Framing::Close);
     peer.server.end_stream(peer.now, End::Over, "not even begun");
     peer.respond(&ok());
     peer.said();
@@ -263,7 +266,7 @@ fn chunks_end_with_the_last_one_and_are_not_for_1_0() {
     let mut peer = Peer::new();
     peer.send("GET /live/a.flv HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").expect("valid");
     let ask = peer.ask();
-    let greeting = peer.server.accept_stream(ask, "video/x-flv", Framing::Chunked).expect("open");
+    let greeting = peer.server.greeting(ask, "video/x-flv", Framing::Chunked).expect("open");
     assert_eq!(greeting.framing, Some(Framing::Close));
     assert!(!greeting.bytes.windows(7).any(|text| text == b"chunked"));
 }

@@ -1,0 +1,220 @@
+//! Builds the program from a configuration and waits for its end.
+//!
+//! The calling thread becomes the control thread; each core is a thread of its own, started
+//! before anything else.
+
+mod demo;
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{self, Config};
+use crate::control::ask::{self, Answerer, Desk};
+use crate::control::log::{self, Log};
+use crate::control::start_checks::{self, Host, StartError};
+use crate::net::{self, Listener, rt};
+use crate::plane::NodeCounters;
+use crate::serve::Addresses;
+use crate::serve::accept;
+use crate::serve::core::{Core, Node};
+use crate::serve::verdict::{Ask, Protocol};
+use crate::shard::{self, CoreEnded, CoreId, Mesh, Tell};
+
+/// What the caller asks for besides the configuration.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Publish the built-in clip in a loop.
+    pub demo: bool,
+    /// Asked before anyone may connect, publish or play; without one the configuration decides.
+    pub answerer: Option<Arc<dyn Answerer>>,
+    /// Ends the program when it is sent to or dropped, as SIGTERM does.
+    pub stop: Option<oneshot::Receiver<()>>,
+}
+
+/// Why the program could not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host is not fit, or a port is taken. Nothing was bound.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A listener that could be bound a moment ago cannot be now.
+    #[error("{address}: {error}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A core's thread could not be started.
+    #[error("core: {0}")]
+    Launch(String),
+    /// A core's thread ended although nobody told it to.
+    #[error("core {0} died; its streams are lost, so the whole process ends")]
+    CoreDied(CoreId),
+    /// The control thread could not be set up.
+    #[error("control thread: {0}")]
+    Control(#[source] std::io::Error),
+}
+
+/// Runs until SIGTERM, SIGINT or [`Options::stop`].
+///
+/// # Errors
+/// [`Error::Start`] before anything is bound; the others later.
+pub fn run(config: &Config, options: Options) -> Result<(), Error> {
+    let log = log::start(&config.log);
+    let host = start_checks::run(config)?;
+    let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
+    let (ask, desk) = match options.answerer {
+        None => (None, None),
+        Some(answerer) => {
+            let (questions, desk) = ask::desk(&mesh, answerer);
+            (Some(Arc::new(questions) as Arc<dyn Ask>), Some(desk))
+        }
+    };
+    let node = Arc::new(Node {
+        config: Arc::new(config.clone()),
+        connections_max: host.connections,
+        mesh,
+        counters: Arc::new(NodeCounters::default()),
+        loads: host.cores.iter().map(|_| AtomicU64::new(0)).collect(),
+        ask,
+        rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
+        addresses: Addresses::default(),
+        clients: AtomicU64::new(1),
+    });
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let threads = launch(&node, &host, options.demo, ended)?;
+    tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http,
+        connections = host.connections, "listening");
+    if options.demo {
+        print!("{}", demo::welcome(&host));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Control)?;
+    let reason = runtime.block_on(control(desk, options.stop, &mut ends, log));
+    let reason = match reason {
+        Ok(reason) => reason,
+        Err(error) => {
+            tracing::error!(%error, "stopping");
+            return Err(error);
+        }
+    };
+    tracing::info!(reason, "stopping");
+    for core in 0..node.mesh.cores() {
+        let core = CoreId(u16::try_from(core).expect("fewer than 2^16 cores"));
+        // A core whose inbox stays full is stopped by the end of the process.
+        drop(node.mesh.try_tell(core, Tell::Stop));
+    }
+    runtime.block_on(wait_for(threads.len(), &mut ends));
+    Ok(())
+}
+
+/// The control thread's life. Answers with why it ended.
+async fn control(
+    desk: Option<Desk>,
+    stop: Option<oneshot::Receiver<()>>,
+    ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
+    mut log: Log,
+) -> Result<&'static str, Error> {
+    if let Some(desk) = desk {
+        tokio::spawn(desk.run());
+    }
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Control)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Control)?;
+    let told = async {
+        match stop {
+            Some(stop) => drop(stop.await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(told);
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok("SIGTERM"),
+            _ = interrupt.recv() => return Ok("SIGINT"),
+            () = &mut told => return Ok("told to"),
+            Some(end) = ends.recv() => return Err(Error::CoreDied(end.core)),
+            _ = seconds.tick() => log.drops().tell(),
+        }
+    }
+}
+
+/// A core that does not end in this time is left to the end of the process.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+async fn wait_for(cores: usize, ends: &mut mpsc::UnboundedReceiver<CoreEnded>) {
+    let all = async {
+        for _ in 0..cores {
+            ends.recv().await;
+        }
+    };
+    if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
+        tracing::warn!("a core did not stop within {STOP_TIMEOUT:?}");
+    }
+}
+
+/// The sockets one core listens on.
+type Sockets = Vec<(OwnedFd, Protocol)>;
+
+fn launch(
+    node: &Arc<Node>,
+    host: &Host,
+    demo: bool,
+    ended: mpsc::UnboundedSender<CoreEnded>,
+) -> Result<Vec<rt::CoreThread>, Error> {
+    let sockets = host.cores.iter().map(|_| bind(node, host).map(Some));
+    // Each core takes its own, once; the lock is never waited for.
+    let sockets = Arc::new(Mutex::new(sockets.collect::<Result<Vec<_>, _>>()?));
+    let node = Arc::clone(node);
+    let ended = move |end| {
+        // Nobody listens any more when the process is ending anyway.
+        let _ = ended.send(end);
+    };
+    let main = move |id: CoreId| {
+        let (node, sockets) = (Arc::clone(&node), Arc::clone(&sockets));
+        async move {
+            let own = sockets.lock().map(|mut all| all[id.index()].take()).ok().flatten();
+            core_main(Core::new(id, node), own.unwrap_or_default(), demo).await;
+        }
+    };
+    shard::launch(&host.cores, ended, main).map_err(Error::Launch)
+}
+
+async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
+    core.start();
+    let tcp = core.config().tcp.clone();
+    for (socket, protocol) in sockets {
+        let listener = Listener::new(socket, tcp.keepalive, tcp.user_timeout);
+        rt::spawn(accept::run(Rc::clone(&core), listener, protocol));
+    }
+    if demo {
+        demo::start(&core);
+    }
+    core.stopped().await;
+}
+
+fn bind(node: &Node, host: &Host) -> Result<Sockets, Error> {
+    let backlog = node.config.tcp.backlog;
+    let of = |addresses: &[SocketAddr], protocol: Protocol| -> Result<Sockets, Error> {
+        let bind = |address: &SocketAddr| {
+            let v6_only = config::v6_only(*address, addresses);
+            let socket = net::bind(*address, v6_only, backlog);
+            let socket = socket.map_err(|error| Error::Bind { address: *address, error })?;
+            Ok((socket, protocol))
+        };
+        addresses.iter().map(bind).collect()
+    };
+    let mut sockets = of(&host.rtmp, Protocol::Rtmp)?;
+    sockets.extend(of(&host.http, Protocol::Http)?);
+    Ok(sockets)
+}

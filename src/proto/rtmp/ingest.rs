@@ -1,0 +1,131 @@
+//! Media messages (8, 9, 15, 18 and aggregates, 22) to tracks and frames.
+
+use bytes::Bytes;
+
+use super::command::amf0_of;
+use super::{Error, Message, kind};
+use crate::bytes::{Reader, Short};
+use crate::container::flv::{Demux, Item, Limits, Notice, TagKind};
+use crate::time::{Timestamp, Unwrap};
+
+/// Demultiplexes what one publisher sends.
+pub(super) struct Ingest {
+    demux: Demux,
+    /// Audio and video share one unfolder, because both count on one clock: with one each, the
+    /// kind that joins after a wrap would land 2^32 ms away from the other.
+    clock_ms: Unwrap,
+    /// Tags in one aggregate, at most: each becomes an event, which is larger than the tag may be.
+    aggregate_tags: usize,
+}
+
+impl Ingest {
+    pub(super) fn new(limits: Limits, aggregate_tags: usize) -> Self {
+        Self { demux: Demux::new(limits), clock_ms: Unwrap::new(32), aggregate_tags }
+    }
+
+    /// True for the kinds [`Self::push`] takes.
+    pub(super) fn takes(kind: u8) -> bool {
+        matches!(kind, kind::AUDIO | kind::VIDEO | kind::DATA | kind::DATA_AMF3 | kind::AGGREGATE)
+    }
+
+    /// Appends what `message` held to `items`. Nothing but kinds that [`Self::takes`] comes here.
+    pub(super) fn push(&mut self, message: Message, items: &mut Vec<Item>) -> Result<(), Error> {
+        let Message { kind, timestamp_ms, payload, .. } = message;
+        match kind {
+            kind::AUDIO => self.push_one(TagKind::Audio, timestamp_ms, payload, items),
+            kind::VIDEO => self.push_one(TagKind::Video, timestamp_ms, payload, items),
+            kind::AGGREGATE => self.push_aggregate(timestamp_ms, &payload, items),
+            _ => {
+                let body = payload.slice_ref(amf0_of(kind, &payload));
+                if is_of_the_session(&body) {
+                    return Ok(());
+                }
+                self.push_one(TagKind::Script, timestamp_ms, body, items)
+            }
+        }
+    }
+
+    fn push_one(
+        &mut self,
+        kind: TagKind,
+        timestamp_ms: u32,
+        body: Bytes,
+        items: &mut Vec<Item>,
+    ) -> Result<(), Error> {
+        let wire = u64::from(timestamp_ms);
+        let millis = match kind {
+            // Data may sit at zero for ever; it must not lead the clock astray.
+            TagKind::Script => self.clock_ms.clone().unfold(wire),
+            TagKind::Audio | TagKind::Video => self.clock_ms.unfold(wire),
+        };
+        Ok(self.demux.push(kind, Timestamp::from_millis(millis), body, items)?)
+    }
+
+    /// RTMP 7.1.6: FLV tags in a row. Their times count from the first one's, which stands for
+    /// the time of the message.
+    fn push_aggregate(
+        &mut self,
+        timestamp_ms: u32,
+        body: &Bytes,
+        items: &mut Vec<Item>,
+    ) -> Result<(), Error> {
+        let mut reader = Reader::new(body);
+        let mut first_ms = None;
+        let mut left = self.aggregate_tags;
+        while !reader.is_empty() {
+            left = left.checked_sub(1).ok_or_else(|| {
+                let found = format!("more than {}", self.aggregate_tags);
+                Error::unexpected("aggregate", "a bounded number of tags", found)
+            })?;
+            let tag = sub_message(&mut reader, body)
+                .map_err(|short| Error::unexpected("aggregate", "whole tags", short.to_string()))?;
+            let offset_ms = tag.time_ms.wrapping_sub(*first_ms.get_or_insert(tag.time_ms));
+            let time_ms = timestamp_ms.wrapping_add(offset_ms);
+            let kind = match tag.kind {
+                kind::AUDIO => TagKind::Audio,
+                kind::VIDEO => TagKind::Video,
+                kind::DATA => TagKind::Script,
+                other => {
+                    let found = format!("message type {other}");
+                    return Err(Error::unexpected("aggregate", "audio, video or data", found));
+                }
+            };
+            self.push_one(kind, time_ms, tag.body, items)?;
+        }
+        Ok(())
+    }
+
+    /// What the demultiplexer has to tell the log, each once.
+    pub(super) fn poll_notice(&mut self) -> Option<Notice> {
+        self.demux.poll_notice()
+    }
+}
+
+/// Data messages by which a server speaks to its player of this one session; they are no part of
+/// the stream, and must not go round in a relay.
+fn is_of_the_session(body: &[u8]) -> bool {
+    let name = |name: &[u8]| body.get(3..).is_some_and(|text| text.starts_with(name));
+    body.first() == Some(&AMF0_STRING) && (name(b"|RtmpSampleAccess") || name(b"onStatus"))
+}
+
+const AMF0_STRING: u8 = 2;
+
+struct SubMessage {
+    kind: u8,
+    time_ms: u32,
+    body: Bytes,
+}
+
+fn sub_message(reader: &mut Reader<'_>, whole: &Bytes) -> Result<SubMessage, Short> {
+    let kind = reader.u8("sub-message type")?;
+    let size = reader.u24("sub-message size")? as usize;
+    let low = reader.u24("sub-message time")?;
+    let time_ms = u32::from(reader.u8("sub-message time")?) << 24 | low;
+    reader.u24("sub-message stream id")?;
+    let body = whole.slice_ref(reader.take("sub-message", size)?);
+    // The last back pointer is missing from some senders' aggregates.
+    if !reader.is_empty() {
+        reader.u32("sub-message back pointer")?;
+    }
+    Ok(SubMessage { kind, time_ms, body })
+}

@@ -1,0 +1,102 @@
+//! Listeners: from a new connection to its driver.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_lite::FutureExt;
+
+use super::admit::Ticket;
+use super::conn::{About, Conn, Counted};
+use super::core::Core;
+use super::hand_over::{Driver, HandOver};
+use super::verdict::Protocol;
+use super::{http, rtmp};
+use crate::net::{AcceptError, Listener, TcpStream, rt};
+
+/// After the host ran out of descriptors, nothing is accepted for this long; those who wait stay
+/// in the kernel's queue.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Accepts on one listener for as long as the core runs.
+pub async fn run(core: Rc<Core>, listener: Listener, protocol: Protocol) {
+    let per_turn = core.node.config.tcp.accept_per_turn.max(1);
+    let mut this_turn = 0;
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => open(&core, socket, peer, protocol),
+            Err(AcceptError::Connection(error)) => tracing::debug!(%error, "not accepted"),
+            Err(AcceptError::OutOfFds(error)) => {
+                let allowed = core.violations.borrow_mut().allow(Instant::now());
+                if let Some(suppressed) = allowed {
+                    tracing::error!(%error, suppressed, "accepting pauses for {BACK_OFF:?}; \
+                        raise `ulimit -n` or lower limits.connections");
+                }
+                rt::sleep(BACK_OFF).await;
+            }
+        }
+        this_turn += 1;
+        if this_turn >= per_turn {
+            this_turn = 0;
+            rt::yield_now().await;
+        }
+    }
+}
+
+fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol: Protocol) {
+    let node = &core.node;
+    let opened = Instant::now();
+    let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
+    let here = node.addresses.enter(peer.ip());
+    let counted = Counted(std::sync::Arc::clone(node), peer);
+    let most_here = node.config.limits.connections_per_address;
+    let refused = if before >= node.connections_max {
+        Some(format!("expected at most {} connections (limits.connections)", node.connections_max))
+    } else if most_here > 0 && here > most_here {
+        Some(format!(
+            "expected at most {most_here} connections from one address \
+             (limits.connections_per_address), found {here}"
+        ))
+    } else {
+        None
+    };
+    if let Some(reason) = refused {
+        if let Some(suppressed) = core.violations.borrow_mut().allow(opened) {
+            tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
+        }
+        if protocol == Protocol::Http {
+            http::refuse_at_the_door(&socket, &reason);
+        }
+        return;
+    }
+    let about = About { client: core.next_client(), peer, protocol, opened, _counted: counted };
+    tracing::debug!(client = %about.client, %peer, %protocol, "open");
+    let conn = Conn::new(core, socket, about);
+    match protocol {
+        Protocol::Rtmp => drive(rtmp::run(conn)),
+        Protocol::Http => drive(http::run(conn)),
+    }
+}
+
+/// Goes on with a connection that comes from another core.
+pub(crate) fn take_over(core: &Rc<Core>, moved: HandOver) {
+    let ticket = Ticket::new(core, moved.key, moved.place);
+    let mut conn = Conn::new(core, TcpStream::from_fd(moved.socket), moved.about);
+    conn.unread = moved.unread;
+    conn.out = moved.unsent;
+    match moved.driver {
+        Driver::Rtmp(driver) => drive(rtmp::go_on(conn, driver, ticket)),
+        Driver::Http(driver) => drive(http::go_on(conn, driver, ticket)),
+    }
+}
+
+/// Runs a driver; its panic is its own.
+fn drive(driver: impl Future<Output = ()> + 'static) {
+    rt::spawn(async move {
+        if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
+            tracing::error!("a connection's driver panicked: that connection was closed");
+        }
+    });
+}

@@ -1,0 +1,208 @@
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+
+use super::core::Core;
+use super::verdict::{ClientId, Protocol};
+use crate::bytes::Chain;
+use crate::media::StreamKey;
+use crate::net::TcpStream;
+use crate::net::rt::{self, Deadline};
+use crate::plane::SinkStats;
+
+/// One connection: its socket, what was read and not yet taken, what is to be written.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) core: Rc<Core>,
+    pub(crate) socket: TcpStream,
+    pub(crate) about: About,
+    /// Read, and not taken by the machine because a question is open.
+    pub(crate) unread: BytesMut,
+    pub(crate) out: Chain,
+    deadline: Deadline,
+}
+
+/// What a connection is, wherever it lives. Dropping it counts it out.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) client: ClientId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) protocol: Protocol,
+    pub(crate) opened: Instant,
+    pub(crate) _counted: Counted,
+}
+
+/// A place among the connections of the node, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Counted(pub(crate) std::sync::Arc<super::core::Node>, pub(crate) SocketAddr);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.addresses.leave(self.1.ip());
+    }
+}
+
+/// What the socket or the clock said.
+#[derive(Debug)]
+pub(crate) enum Io {
+    /// So many bytes lie in the core's scratch buffer.
+    Input(usize),
+    /// The peer has closed.
+    Closed,
+    /// The deadline has passed.
+    Deadline,
+}
+
+/// Why a connection ended, for its last line in the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    /// It said all it had to say.
+    #[error("{0}")]
+    Finished(String),
+    /// The peer hung up.
+    #[error("the peer closed")]
+    PeerClosed,
+    /// The socket broke.
+    #[error("socket: {0}")]
+    Socket(#[from] io::Error),
+    /// It broke a rule; worth a line of its own.
+    #[error("{0}")]
+    Violation(String),
+}
+
+/// A peer that does not read our last words in this time does not get them.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long, and how much, is read after our last words, so that closing does not destroy them
+/// on their way (RFC 9112 9.6 says why).
+const LINGER: Duration = Duration::from_secs(1);
+
+impl Conn {
+    pub(crate) fn new(core: &Rc<Core>, socket: TcpStream, about: About) -> Self {
+        Self {
+            core: Rc::clone(core),
+            socket,
+            about,
+            unread: BytesMut::new(),
+            out: Chain::default(),
+            deadline: Deadline::default(),
+        }
+    }
+
+    /// Waits for input or for `until`. While the machine holds back too much, nothing is read.
+    pub(crate) fn poll_io(
+        &mut self,
+        cx: &mut Context<'_>,
+        until: Option<Instant>,
+    ) -> Poll<io::Result<Io>> {
+        if self.deadline.poll(cx, until).is_ready() {
+            return Poll::Ready(Ok(Io::Deadline));
+        }
+        if self.unread.len() >= self.core.node.config.limits.held_input_bytes {
+            return Poll::Pending;
+        }
+        let mut scratch = self.core.scratch.borrow_mut();
+        self.socket.poll_read(cx, &mut scratch).map_ok(|read| match read {
+            0 => Io::Closed,
+            read => Io::Input(read),
+        })
+    }
+
+    /// Offers `read` bytes of the scratch buffer to `take`, after what it left before, and keeps
+    /// what it does not take now.
+    pub(crate) fn feed<E>(
+        &mut self,
+        read: usize,
+        mut take: impl FnMut(&[u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        let scratch = self.core.scratch.borrow();
+        if self.unread.is_empty() {
+            let taken = take(&scratch[..read])?;
+            self.unread.extend_from_slice(&scratch[taken..read]);
+            return Ok(());
+        }
+        self.unread.extend_from_slice(&scratch[..read]);
+        drop(scratch);
+        self.feed_rest(take).map(|_| ())
+    }
+
+    /// Offers what was left before. Answers true if any of it was taken.
+    pub(crate) fn feed_rest<E>(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> Result<usize, E>,
+    ) -> Result<bool, E> {
+        if self.unread.is_empty() {
+            return Ok(false);
+        }
+        let taken = take(&self.unread)?;
+        self.unread.advance(taken);
+        if self.unread.is_empty() {
+            self.unread = BytesMut::new();
+        }
+        Ok(taken > 0)
+    }
+
+    /// Writes what is to be written.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.socket.write_all(&mut self.out).await
+    }
+
+    /// Writes the last words, says that they were the last, and waits until the peer has closed
+    /// too or enough time has passed.
+    pub(crate) async fn say_goodbye(&mut self) {
+        let mut deadline = Deadline::default();
+        let until = Instant::now() + LAST_WORDS;
+        let written = std::future::poll_fn(|cx| {
+            if deadline.poll(cx, Some(until)).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.socket.poll_write_all(cx, &mut self.out)
+        });
+        if written.await.is_err() || self.socket.shutdown_write().is_err() {
+            return;
+        }
+        let until = Instant::now() + LINGER;
+        self.unread = BytesMut::new();
+        while let Ok(Io::Input(_)) = std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
+        {
+            rt::yield_if_needed().await;
+        }
+    }
+
+    /// The line every connection gets at its end, and one more for a violation.
+    pub(crate) fn log_end(&self, end: &End, stream: Option<&StreamKey>, totals: &Totals) {
+        let About { client, peer, protocol, opened, .. } = &self.about;
+        let stream = stream.map_or("-", StreamKey::as_str);
+        let seconds = opened.elapsed().as_secs_f64();
+        if let End::Violation(what) = end {
+            let allowed = self.core.violations.borrow_mut().allow(Instant::now());
+            if let Some(suppressed) = allowed {
+                tracing::warn!(%client, %peer, %protocol, stream, offset = totals.offset,
+                    suppressed, "closed: {what}");
+            }
+        }
+        let Totals { received, sent, .. } = totals;
+        let SinkStats { skips, skipped_ms, bytes } = sent;
+        tracing::info!(%client, %peer, %protocol, stream, seconds = format!("{seconds:.3}"),
+            received, sent = bytes, skips, skipped_ms, reason = %end, "close");
+    }
+}
+
+/// What a connection moved, for its last line.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// Bytes its machine took: where in the connection an error lies.
+    pub(crate) offset: u64,
+    /// Bytes received.
+    pub(crate) received: u64,
+    /// What a viewer was sent.
+    pub(crate) sent: SinkStats,
+}

@@ -1,0 +1,336 @@
+//! What the drivers of one core share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::addresses::Addresses;
+use super::admit::Ticket;
+use super::hand_over::HandOver;
+use super::reply::Replies;
+use super::verdict::{Ask, ClientId, Verdict};
+use crate::config::{self, Config};
+use crate::media::StreamKey;
+use crate::net::{flush, rt};
+use crate::plane::{Hub, HubEvent, NodeCounters, OnConflict, PublishRequest, Settings};
+use crate::proto::{http, rtmp};
+use crate::shard::{CoreId, Directory, Mesh, Place, Post, Tell};
+use crate::time::RateLimit;
+
+/// What all cores of the node have in common: what never changes, and counters.
+#[derive(Debug)]
+pub struct Node {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Connections that may be open at once.
+    pub connections_max: usize,
+    /// The way between cores.
+    pub mesh: Arc<Mesh<HandOver, Verdict>>,
+    /// Counted by all.
+    pub counters: Arc<NodeCounters>,
+    /// Load of each core, in bytes per second moved, see [`SOURCE_LOAD`].
+    pub loads: Box<[AtomicU64]>,
+    /// Asked about each connect, publish and play; without one the rules alone decide.
+    pub ask: Option<Arc<dyn Ask>>,
+    /// Where RTMP can be reached, for the pages to say.
+    pub rtmp_port: u16,
+    /// Open connections by address.
+    pub addresses: Addresses,
+    /// The next connection's id.
+    pub clients: AtomicU64,
+}
+
+/// What a source costs a core beside the bytes it moves, in bytes per second.
+pub const SOURCE_LOAD: u64 = 100_000;
+
+/// One core's streams, its way to the others, and what its drivers need.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) id: CoreId,
+    pub(crate) node: Arc<Node>,
+    pub(crate) hub: Rc<RefCell<Hub>>,
+    pub(crate) post: Post<HandOver, Verdict>,
+    pub(crate) directory: RefCell<Directory>,
+    pub(crate) verdicts: Rc<Replies<Verdict>>,
+    pub(crate) places: Rc<Replies<Ticket>>,
+    /// Everybody's read buffer: what is read into it is used up before anyone else runs.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    pub(crate) violations: RefCell<RateLimit>,
+    pub(crate) rtmp_config: Arc<rtmp::ServerConfig>,
+    settings: HashMap<String, (Arc<config::App>, Rc<Settings>)>,
+    default_settings: Rc<Settings>,
+    idle: RefCell<Option<Waker>>,
+    stop: RefCell<Option<Waker>>,
+    stopped: Cell<bool>,
+}
+
+/// As much as is read at once. A publisher of 100 Mbit/s fills it five times in 25 ms.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+impl Core {
+    /// The context of core `id`.
+    pub fn new(id: CoreId, node: Arc<Node>) -> Rc<Self> {
+        let config = &node.config;
+        let limits = &config.limits;
+        let of = |app: &Arc<config::App>| (Arc::clone(app), Rc::new(settings(app, limits)));
+        Rc::new(Self {
+            id,
+            hub: Rc::new(RefCell::new(Hub::new(Arc::clone(&node.counters), Instant::now()))),
+            post: Post::new(Arc::clone(&node.mesh)),
+            directory: RefCell::default(),
+            verdicts: Rc::default(),
+            places: Rc::default(),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            violations: RefCell::new(RateLimit::new(limits.log_violations_per_second)),
+            rtmp_config: Arc::new(rtmp_config(config)),
+            settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),
+            default_settings: of(&config.app_defaults).1,
+            idle: RefCell::default(),
+            stop: RefCell::default(),
+            stopped: Cell::new(false),
+            node,
+        })
+    }
+
+    /// What holds for an app. `None` if there is no such app.
+    pub(crate) fn app(&self, name: &str) -> Option<(&config::App, &Rc<Settings>)> {
+        match self.settings.get(name) {
+            Some((app, settings)) => Some((app, settings)),
+            None => self.node.config.app(name).map(|app| (&**app, &self.default_settings)),
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.node.config
+    }
+
+    /// The streams.
+    pub fn hub(&self) -> &Rc<RefCell<Hub>> {
+        &self.hub
+    }
+
+    /// The right to publish `key` from inside, if this core is its home and owns it.
+    pub fn claim(self: &Rc<Self>, key: &StreamKey) -> Option<PublishRequest> {
+        if self.post.mesh().home(key) != self.id {
+            return None;
+        }
+        let ticket = Ticket::new(self, key.clone(), self.look_up(key));
+        let (_, settings) = self.app(key.app()).filter(|_| ticket.owner() == self.id)?;
+        let settings = Rc::clone(settings);
+        let request = PublishRequest { key: key.clone(), settings, epoch: ticket.epoch() };
+        // As if somebody had arrived: the entry stays until the hub says that the key is empty.
+        let (key, place) = ticket.into_parts();
+        self.directory.borrow_mut().ticket_used(&key, place.epoch, false);
+        self.is_active();
+        Some(request)
+    }
+
+    pub(crate) fn next_client(&self) -> ClientId {
+        ClientId(self.node.clients.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Ready when the core was told to stop.
+    pub async fn stopped(&self) {
+        std::future::poll_fn(|cx| {
+            if self.stopped.get() {
+                return std::task::Poll::Ready(());
+            }
+            *self.stop.borrow_mut() = Some(cx.waker().clone());
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+
+    /// Runs what every core runs beside its connections.
+    pub fn start(self: &Rc<Self>) {
+        let core = Rc::clone(self);
+        rt::spawn_urgent(async move { core.receive().await });
+        let core = Rc::clone(self);
+        rt::spawn(async move { core.count_seconds().await });
+        let (core, hub) = (Rc::clone(self), Rc::clone(&self.hub));
+        rt::spawn(flush::run(hub, move |event| {
+            let HubEvent::Emptied { key, epoch } = event;
+            let home = core.post.mesh().home(&key);
+            core.tell(home, Tell::Emptied { key, epoch });
+        }));
+    }
+
+    /// Tells another core, or this one.
+    pub(crate) fn tell(self: &Rc<Self>, to: CoreId, message: Tell<HandOver, Verdict>) {
+        if to == self.id {
+            return self.handle(message);
+        }
+        self.post.tell(to, message);
+        if self.post.retry() {
+            let core = Rc::clone(self);
+            rt::spawn(async move { core.post.retry_until_delivered().await });
+        }
+    }
+
+    /// The place of a key whose home is this core; a ticket goes with it.
+    pub(crate) fn look_up(&self, key: &StreamKey) -> Place {
+        self.directory.borrow_mut().lookup(key, || self.least_loaded())
+    }
+
+    /// Something is published or watched here.
+    pub(crate) fn is_active(&self) {
+        if let Some(waker) = self.idle.take() {
+            waker.wake();
+        }
+    }
+
+    async fn receive(self: &Rc<Self>) {
+        loop {
+            let message = self.node.mesh.receive(self.id).await;
+            self.handle(message);
+        }
+    }
+
+    fn handle(self: &Rc<Self>, message: Tell<HandOver, Verdict>) {
+        match message {
+            Tell::Lookup { key, from, ask } => {
+                let place = self.look_up(&key);
+                self.tell(from, Tell::Located { key, ask, place });
+            }
+            Tell::Located { key, ask, place } => {
+                // A ticket for somebody who has left goes back when it is dropped.
+                drop(self.places.answer(ask, Ticket::new(self, key, place)));
+            }
+            Tell::TicketUsed { key, epoch, empty } => {
+                self.directory.borrow_mut().ticket_used(&key, epoch, empty);
+            }
+            Tell::TicketBack { key, epoch } => self.directory.borrow_mut().ticket_back(&key, epoch),
+            Tell::Emptied { key, epoch } => self.directory.borrow_mut().emptied(&key, epoch),
+            Tell::HandOver(connection) => super::accept::take_over(self, *connection),
+            // A late answer is ignored by its id.
+            Tell::Verdict { ask, verdict } => drop(self.verdicts.answer(ask, verdict)),
+            Tell::Stop => {
+                self.stopped.set(true);
+                if let Some(waker) = self.stop.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    fn least_loaded(&self) -> CoreId {
+        let loads = self.node.loads.iter().map(|load| load.load(Ordering::Relaxed));
+        // The first of equals would make core 0 everybody's choice.
+        let cores = self.node.loads.len();
+        let offset = self.id.index();
+        let (index, _) = loads
+            .enumerate()
+            .min_by_key(|(index, load)| (*load, (index + cores - offset) % cores))
+            .expect("a node has a core");
+        self.node.loads[index].fetch_add(SOURCE_LOAD, Ordering::Relaxed);
+        CoreId(u16::try_from(index).expect("fewer than 2^16 cores"))
+    }
+
+    /// Once a second, while anything moves: how busy the core is, and its load. An idle core must
+    /// not tick.
+    async fn count_seconds(&self) {
+        loop {
+            let (cpu, bytes, start) = (cpu_time(), self.bytes_moved(), Instant::now());
+            rt::sleep(Duration::from_secs(1)).await;
+            let passed = start.elapsed().as_secs_f64();
+            let busy = (cpu_time() - cpu).as_secs_f64() / passed;
+            let sources = {
+                let mut hub = self.hub.borrow_mut();
+                hub.second(busy);
+                hub.totals().sources as u64
+            };
+            #[allow(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss
+            )]
+            let rate = ((self.bytes_moved() - bytes) as f64 / passed) as u64;
+            let load = rate + sources * SOURCE_LOAD;
+            self.node.loads[self.id.index()].store(load, Ordering::Relaxed);
+            if !self.hub.borrow().is_active() {
+                let mut first = true;
+                std::future::poll_fn(|cx| {
+                    if std::mem::take(&mut first) {
+                        *self.idle.borrow_mut() = Some(cx.waker().clone());
+                        return std::task::Poll::Pending;
+                    }
+                    std::task::Poll::Ready(())
+                })
+                .await;
+            }
+        }
+    }
+
+    fn bytes_moved(&self) -> u64 {
+        let totals = self.hub.borrow().totals();
+        totals.ingest_bytes + totals.egress_bytes
+    }
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (time.tv_sec.max(0).unsigned_abs(), time.tv_nsec.max(0).unsigned_abs());
+    Duration::from_secs(seconds) + Duration::from_nanos(nanos)
+}
+
+fn settings(app: &config::App, limits: &config::Limits) -> Settings {
+    Settings {
+        merge_window: app.merge_window,
+        merge_window_max: app.merge_window_max,
+        on_conflict: match app.on_conflict {
+            config::OnConflict::Refuse => OnConflict::Refuse,
+            config::OnConflict::TakeOver => OnConflict::TakeOver,
+        },
+        gop_cache: app.gop_cache,
+        gop_cache_max: app.gop_cache_max,
+        gop_cache_bytes: app.gop_cache_bytes,
+        key_wait: app.key_wait,
+        max_lag: app.max_lag,
+        log_max_bytes: app.log_max_bytes,
+        block_bytes: app.block_bytes,
+        pinned_max_bytes: app.pinned_max_bytes,
+        stall_timeout: app.stall_timeout,
+        wait_for_publisher: app.wait_for_publisher,
+        publisher_grace: app.publisher_grace,
+        probe_timeout: app.probe_timeout,
+        audio_start: app.audio_start_back,
+        jump_back: app.jump_back,
+        jump_forward: app.jump_forward,
+        publisher_bitrate_max: app.publisher_bitrate_max,
+        waiting_sinks_per_key: limits.waiting_sinks_per_key,
+        waiting_sinks: limits.waiting_sinks,
+    }
+}
+
+fn rtmp_config(config: &Config) -> rtmp::ServerConfig {
+    let limits = &config.limits;
+    let mut server = rtmp::ServerConfig::default();
+    server.chunk_size_bytes = config.rtmp.chunk_size;
+    server.limits.message_bytes = limits.message_bytes;
+    server.limits.reassembly_bytes = limits.reassembly_bytes;
+    server.limits.reassembly_before_publish_bytes = limits.reassembly_bytes_before_publish;
+    server.limits.csids = limits.chunk_streams;
+    server.limits.amf.depth = limits.amf_depth;
+    server.limits.amf.values = limits.amf_values;
+    server.limits.handshake = limits.handshake_timeout;
+    server.limits.request = limits.request_timeout;
+    server.limits.first_frame = limits.first_frame_timeout;
+    server.limits.silence = limits.publisher_silence;
+    server
+}
+
+/// The bounds of one HTTP connection.
+pub(crate) fn http_config(config: &Config) -> http::Config {
+    http::Config {
+        head_bytes: config.http.head_bytes,
+        head_timeout: config.http.head_timeout,
+        idle_timeout: config.http.keep_alive,
+        ..http::Config::default()
+    }
+}

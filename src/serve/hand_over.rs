@@ -1,0 +1,32 @@
+use std::os::fd::OwnedFd;
+
+use bytes::BytesMut;
+
+use super::conn::About;
+use super::{http, rtmp};
+use crate::bytes::Chain;
+use crate::media::StreamKey;
+use crate::shard::Place;
+
+/// A connection on its way to the core that owns its stream: one value, without handles.
+pub struct HandOver {
+    pub(crate) socket: OwnedFd,
+    pub(crate) about: About,
+    pub(crate) unread: BytesMut,
+    pub(crate) unsent: Chain,
+    pub(crate) key: StreamKey,
+    pub(crate) place: Place,
+    pub(crate) driver: Driver,
+}
+
+/// The machine, and what it asked for.
+pub(crate) enum Driver {
+    Rtmp(rtmp::Moving),
+    Http(http::Moving),
+}
+
+impl std::fmt::Debug for HandOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandOver").field("about", &self.about).field("key", &self.key).finish()
+    }
+}
