@@ -35,9 +35,9 @@ pub enum PushError {
         /// What it sent, on average over some seconds.
         found: u64,
     },
-    /// This publisher no longer holds the key.
-    #[error("{0}")]
-    Ended(PublisherEnd),
+    /// This publisher no longer holds the key; its driver is told why.
+    #[error("publisher: expected to hold the key, found that another does")]
+    NotHeld,
 }
 
 /// One published stream on its owner core.
@@ -255,7 +255,7 @@ impl Source {
         let dts = self.timeline.latest()?.0;
         let frame = Frame { kind: TrackKind::Data, dts, pts: dts, key: false, data };
         let has_video = self.has_video();
-        Some(Placed { frame, starts: false, has_video, jumped: false, overgrown: false })
+        Some(Placed { frame, starts: false, has_video, overgrown: false, jumped: false })
     }
 
     fn probe_is_complete(&self) -> bool {

@@ -69,7 +69,7 @@ impl Protocol for Rtmp {
                 Doing::Publishing(publisher) => match event {
                     Event::Frame(frame) => match publisher.push(frame, now) {
                         // The plane tells it by an event of its own, too.
-                        Ok(()) | Err(PushError::Ended(_)) => {}
+                        Ok(()) | Err(PushError::NotHeld) => {}
                         Err(error) => {
                             return Err(super::conn::End::Violation(error.to_string()).into());
                         }

@@ -104,7 +104,7 @@ fn take_over_ends_the_first_publisher_and_viewers_go_on() {
     rig.push(&first, picture(1040, false, 10));
     let second = rig.publish();
     let error = first.push(picture(1080, false, 10), rig.now).unwrap_err();
-    assert_eq!(error, PushError::Ended(PublisherEnd::TakenOver(Rig::key())));
+    assert_eq!(error, PushError::NotHeld);
     assert_eq!(ended(&first), Some(PublisherEnd::TakenOver(Rig::key())));
     drop(first);
     second.set_track(video_track(1), rig.now);
@@ -199,7 +199,7 @@ fn a_publisher_that_returns_with_sound_alone_starts_viewers_at_sound() {
     let newcomer = rig.join();
     rig.advance(400);
     assert_eq!(rig.words(&newcomer), "flv4 meta A1 a400");
-    // Once as news for those who watch, once as a part of the new init.
+    // Told of the metadata at once, and again with the headers that changed.
     assert_eq!(rig.words(&watcher), "meta meta A1 a400");
 }
 
@@ -272,7 +272,7 @@ fn a_failing_source_tells_its_publisher_and_viewers() {
         assert_eq!(watcher.event(), Some(SinkEvent::Ended(SinkEnd::SourceFailed)));
     }
     assert_eq!(ended(&publisher), Some(PublisherEnd::SourceFailed(Rig::key())));
-    rig.push(&publisher, picture(0, true, 10));
+    assert_eq!(publisher.push(picture(0, true, 10), rig.now), Err(PushError::NotHeld));
     rig.hub.borrow_mut().abort_source_of(watchers[0].viewer.id(), rig.now);
     nothing_left(&mut rig);
 }
@@ -334,7 +334,7 @@ fn frames_of_a_track_nobody_described_are_dropped() {
 
 #[test]
 fn frames_without_a_byte_do_not_fill_the_cache_without_bound() {
-    let mut rig = Rig::with(|settings| settings.gop_cache_bytes = 100_000);
+    let rig = Rig::with(|settings| settings.gop_cache_bytes = 100_000);
     let publisher = rig.publish_av();
     rig.push(&publisher, picture(0, true, 10));
     for _ in 0..10_000 {
