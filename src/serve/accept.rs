@@ -72,7 +72,7 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
         return;
     }
     let about = About { client: core.next_client(), peer, protocol, opened, _counted: counted };
-    tracing::debug!(client = %about.client, %peer, %protocol, "open");
+    tracing::debug!(client = %about.client, %peer, %protocol, core = %core.id, "open");
     let conn = Conn::new(core, socket, about);
     match protocol {
         Protocol::Rtmp => drive(rtmp::run(conn)),
@@ -82,6 +82,8 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
 
 /// Goes on with a connection that comes from another core.
 pub(crate) fn take_over(core: &Rc<Core>, moved: HandOver) {
+    let About { client, peer, protocol, .. } = &moved.about;
+    tracing::debug!(%client, %peer, %protocol, stream = %moved.key, core = %core.id, "moved here");
     let ticket = Ticket::new(core, moved.key, moved.place);
     let mut conn = Conn::new(core, TcpStream::from_fd(moved.socket), moved.about);
     conn.unread = moved.unread;

@@ -436,7 +436,7 @@ impl Http {
         let about = &self.conn.about;
         let stream = self.stream.as_ref().map_or("-", StreamKey::as_str);
         tracing::info!(client = %about.client, peer = %about.peer, protocol = %about.protocol,
-            core = %self.conn.core.id, stream, "{what}");
+            core = %self.conn.core.id, %stream, "{what}");
     }
 }
 
