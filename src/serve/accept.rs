@@ -72,7 +72,7 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
         return;
     }
     let about = About { client: core.next_client(), peer, protocol, opened, _counted: counted };
-    tracing::debug!(client = %about.client, %peer, %protocol, "open");
+    tracing::debug!(client = %about.client, %peer, %protocol, core = %core.id, "open");
     let conn = Conn::new(core, socket, about);
     match protocol {
         Kind::Rtmp => drive(rtmp::session(conn).run()),
@@ -82,6 +82,8 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
 
 /// Goes on with a connection that comes from another core.
 pub(crate) fn take_over(core: &Rc<Core>, moved: HandOver) {
+    let About { client, peer, protocol, .. } = &moved.about;
+    tracing::debug!(%client, %peer, %protocol, stream = %moved.key, core = %core.id, "moved here");
     match moved.driver {
         Driver::Rtmp(_) => go_on::<rtmp::Rtmp>(core, moved),
         Driver::Http(_) => go_on::<http::Http>(core, moved),

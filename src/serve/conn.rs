@@ -185,13 +185,13 @@ impl Conn {
         if let End::Violation(what) = end {
             let allowed = self.core.violations.borrow_mut().allow(Instant::now());
             if let Some(suppressed) = allowed {
-                tracing::warn!(%client, %peer, %protocol, stream, offset = totals.offset,
+                tracing::warn!(%client, %peer, %protocol, %stream, offset = totals.offset,
                     suppressed, "closed: {what}");
             }
         }
         let Totals { received, sent, .. } = totals;
         let SinkStats { skips, skipped_ms, bytes } = sent;
-        tracing::info!(%client, %peer, %protocol, stream, seconds = format!("{seconds:.3}"),
+        tracing::info!(%client, %peer, %protocol, %stream, seconds = format!("{seconds:.3}"),
             received, sent = bytes, skips, skipped_ms, reason = %end, "close");
     }
 }

@@ -362,7 +362,7 @@ impl<P: Protocol> Session<P> {
         let about = &self.conn.about;
         let stream = self.stream.as_ref().map_or("-", StreamKey::as_str);
         tracing::info!(client = %about.client, peer = %about.peer, protocol = %about.protocol,
-            core = %self.conn.core.id, stream, "{what}");
+            core = %self.conn.core.id, %stream, "{what}");
     }
 
     fn hand_over(mut self, ticket: Ticket, wish: P::Wish) -> Result<(), Box<Self>> {
