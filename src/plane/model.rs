@@ -309,6 +309,8 @@ impl Life {
         }
         let mut headers = (None, None);
         let mut last: Option<usize> = None;
+        // Where it started last, until the first picture from there on.
+        let mut start = None;
         let mut last_ms = [0; 3];
         let mut gaps = 0;
         for (tag, ms, body) in flv_tags(&got).0 {
@@ -342,13 +344,17 @@ impl Life {
                     gap
                 }
             };
-            if starts && self.strict && viewing.selection.video {
-                let near = &self.stream.taken[id.saturating_sub(5)..];
+            if starts {
+                start = Some(id);
+            }
+            if taken.kind == TrackKind::Video
+                && let Some(start) = start.take()
+                && self.strict
+            {
+                let stats = viewing.watcher.viewer.stats();
                 assert!(
-                    self.may_start_at(id),
-                    "started at {id} after {last:?}, {:?}, around it: {:#?}",
-                    viewing.watcher.viewer.stats(),
-                    &near[..near.len().min(10)],
+                    taken.key || self.started_at_sound(start),
+                    "started at {start} after {last:?}, then {id}: {taken:?}, {stats:?}"
                 );
             }
             if last.is_none() && !viewing.from_cache && id < viewing.joined {
@@ -368,13 +374,12 @@ impl Life {
         assert_eq!(stats.bytes as usize, self.rig.sockets[&viewing.watcher.fd].got.len());
     }
 
-    /// A key frame, or sound while there is no living video: what is kept of the second before
-    /// video was missed counts too.
-    fn may_start_at(&self, id: usize) -> bool {
-        let first = self.stream.taken[id];
-        let soon = self.stream.taken[id..].iter();
-        let mut soon = soon.take_while(|taken| taken.at_ms <= first.at_ms + 2500);
-        first.key || (first.kind != TrackKind::Video && soon.any(|taken| !taken.has_video))
+    /// There was no living video. What is kept of the second before it was missed counts too.
+    fn started_at_sound(&self, id: usize) -> bool {
+        let ahead = &self.stream.taken[id..];
+        let soon = |taken: &&Taken| taken.at_ms <= ahead[0].at_ms + 2500;
+        let silent = ahead.iter().take_while(soon).any(|taken| !taken.has_video);
+        ahead[0].kind != TrackKind::Video && silent
     }
 
     /// Lets everyone catch up; whoever is left has the last frame. Then all leave, and nothing
