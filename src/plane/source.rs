@@ -232,7 +232,11 @@ impl Source {
     /// Answers true if that ended the probe.
     pub(crate) fn set_track(&mut self, track: Track) -> bool {
         match track.kind() {
-            TrackKind::Video => self.seen.video = true,
+            TrackKind::Video => {
+                self.seen.video = true;
+                // Who watches already has nothing the first pictures could be made from.
+                self.needs_key |= self.tracks.video.is_none() && self.timeline.latest().is_some();
+            }
             TrackKind::Audio | TrackKind::Data => self.seen.audio = true,
         }
         if self.tracks.track(track.kind()) != Some(&track) {

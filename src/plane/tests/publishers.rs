@@ -90,7 +90,10 @@ fn a_second_publisher_is_refused_with_the_reason() {
     let first = rig.publish_av();
     rig.advance(3000);
     let since = Duration::from_secs(3);
-    assert_eq!(rig.try_publish().unwrap_err(), PublishRefused::InUse { key: Rig::key(), since });
+    assert_eq!(
+        rig.try_publish().expect_err("not let in"),
+        PublishRefused::InUse { key: Rig::key(), since }
+    );
     rig.push(&first, picture(0, true, 10));
     assert_eq!(ended(&first), None);
 }
@@ -103,7 +106,7 @@ fn take_over_ends_the_first_publisher_and_viewers_go_on() {
     rig.push(&first, picture(1000, true, 10));
     rig.push(&first, picture(1040, false, 10));
     let second = rig.publish();
-    let error = first.push(picture(1080, false, 10), rig.now).unwrap_err();
+    let error = first.push(picture(1080, false, 10), rig.now).expect_err("not let in");
     assert_eq!(error, PushError::NotHeld);
     assert_eq!(ended(&first), Some(PublisherEnd::TakenOver(Rig::key())));
     drop(first);
@@ -298,7 +301,7 @@ fn a_publisher_over_its_bitrate_is_told_and_a_burst_is_not_over() {
     let publisher = rig.publish_av();
     rig.push(&publisher, picture(0, true, 30_000));
     rig.push(&publisher, picture(40, false, 10_000));
-    let error = publisher.push(picture(80, false, 1000), rig.now).unwrap_err();
+    let error = publisher.push(picture(80, false, 1000), rig.now).expect_err("not let in");
     assert_eq!(error, PushError::TooFast { allowed: 80_000, found: 82_000 });
     rig.advance(4000);
     rig.push(&publisher, picture(120, false, 40_000));
