@@ -342,7 +342,7 @@ impl Source {
     fn notice_stalled_video(&mut self, now: Instant) {
         // A track whose first frame never comes has stalled too.
         let last = *self.last_video.get_or_insert(now);
-        if !self.video_stalled && now.saturating_duration_since(last) > self.settings.audio_start {
+        if !self.video_stalled && now.saturating_duration_since(last) > self.settings.video_stall {
             self.video_stalled = true;
             self.gop.keep_sound_only();
         }
@@ -370,7 +370,7 @@ impl Source {
 }
 
 fn gop_cache(settings: &Settings) -> GopCache {
-    GopCache::new(settings.gop_cache_max, settings.gop_cache_bytes, settings.audio_start)
+    GopCache::new(settings.gop_cache_max, settings.gop_cache_bytes, settings.audio_start_back)
 }
 
 /// The kinds of track `onMetaData` announces; `None` if it names neither.
