@@ -472,7 +472,7 @@ fn viewers_get_runs_of_the_stream_whatever_happens() {
 }
 
 #[test]
-#[ignore = "takes half a minute; for changes of the plane"]
+#[ignore = "takes a minute; for changes of the plane"]
 fn viewers_get_runs_of_the_stream_in_long_lives() {
     live(1000..11_000, 2000);
 }
