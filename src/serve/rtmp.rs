@@ -148,10 +148,8 @@ impl Protocol for Rtmp {
         self.machine.play_not_found(now, reason);
     }
 
-    fn viewer_ended(&mut self, end: SinkEnd, now: Instant) {
-        if end == SinkEnd::PublisherGone {
-            self.machine.play_ended(now);
-        }
+    fn viewer_ended(&mut self, _: SinkEnd, now: Instant) {
+        self.machine.play_ended(now);
     }
 
     fn publisher_ended(&mut self, end: &PublisherEnd) {

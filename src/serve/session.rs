@@ -143,7 +143,7 @@ impl<P: Protocol> Session<P> {
             },
         };
         self.leave();
-        if !matches!(end, End::PeerClosed | End::Socket(_)) {
+        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
             while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
             self.conn.say_goodbye().await;
         }
@@ -223,11 +223,11 @@ impl<P: Protocol> Session<P> {
             }
             Wake::Viewer(SinkEvent::Ended(end)) => {
                 self.stop_playing();
-                self.protocol.viewer_ended(end, now);
-                if end != SinkEnd::PublisherGone {
-                    return Err(End::Finished(end.to_string()).into());
+                if end.breaks_off() {
+                    return Err(End::BrokenOff(end).into());
                 }
                 self.log(&end.to_string());
+                self.protocol.viewer_ended(end, now);
             }
         }
         Ok(())

@@ -317,12 +317,12 @@ pub(super) fn flv_words(bytes: &[u8]) -> (Vec<String>, usize) {
     (words, rest)
 }
 
-/// Tag type, time in milliseconds, body.
-type FlvTag<'a> = (u8, u32, &'a [u8]);
+/// Kind, time in milliseconds and body.
+pub(super) type Tag<'a> = (u8, u32, &'a [u8]);
 
-/// Kind, time and body of each tag, behind a file header if there is one, and how many bytes of a
+/// The tags, behind a file header if there is one, and how many bytes of a
 /// last, partial tag there are.
-pub(super) fn flv_tags(mut bytes: &[u8]) -> (Vec<FlvTag<'_>>, usize) {
+pub(super) fn flv_tags(mut bytes: &[u8]) -> (Vec<Tag<'_>>, usize) {
     let mut tags = Vec::new();
     if bytes.starts_with(b"FLV\x01") && bytes.len() >= FLV_HEAD {
         bytes = &bytes[FLV_HEAD..];
