@@ -132,10 +132,10 @@ fn under_pressure_the_merge_window_widens_first_and_viewers_lose_nothing() {
     let server = Server::with(&Setup { app, ..Setup::default() });
     let clip = clips::h264_aac();
     let first = players::play(clip.tool, &server.http("live/a.flv"), &server.dir);
-    let crowd = Crowd::join(server.http, &get("live/a.flv"), 100);
+    let crowd = Crowd::join(server.http, &get("live/a.flv"), 200);
     sleep(secs(1));
     let spinning = Arc::new(AtomicBool::new(true));
-    let spinners: Vec<_> = (0..8).map(|_| spinner(Arc::clone(&spinning))).collect();
+    let spinners: Vec<_> = (0..24).map(|_| spinner(Arc::clone(&spinning))).collect();
     players::publish(&clip, &server.rtmp("live/a"), &server.dir).succeed(secs(60));
     let widened = server.log().contains("merge windows widened");
     spinning.store(false, Ordering::Relaxed);
@@ -143,7 +143,7 @@ fn under_pressure_the_merge_window_widens_first_and_viewers_lose_nothing() {
         spinner.join().expect("a spinner is well");
     }
     assert!(widened, "the windows stayed as narrow as they were");
-    assert_eq!(crowd.present(), 100, "nobody was sent away");
+    assert_eq!(crowd.present(), 200, "nobody was sent away");
     clip.sent().assert_came_out(&first.finish(secs(20)), Expect::WHOLE);
     crowd.leave();
     server.stop();
