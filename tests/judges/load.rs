@@ -128,14 +128,14 @@ fn keys_that_nobody_publishes_leave_nothing_behind() {
 #[test]
 fn under_pressure_the_merge_window_widens_first_and_viewers_lose_nothing() {
     let _machine = alone();
-    let app = "merge_window = \"10ms\"\nmerge_window_max = \"200ms\"";
+    let app = "merge_window = \"10ms\"\nmerge_window_max = \"1s\"";
     let server = Server::with(&Setup { app, ..Setup::default() });
     let clip = clips::h264_aac();
     let first = players::play(clip.tool, &server.http("live/a.flv"), &server.dir);
-    let crowd = Crowd::join(server.http, &get("live/a.flv"), 200);
+    let crowd = Crowd::join(server.http, &get("live/a.flv"), 500);
     sleep(secs(1));
     let spinning = Arc::new(AtomicBool::new(true));
-    let spinners: Vec<_> = (0..24).map(|_| spinner(Arc::clone(&spinning))).collect();
+    let spinners: Vec<_> = (0..48).map(|_| spinner(Arc::clone(&spinning))).collect();
     players::publish(&clip, &server.rtmp("live/a"), &server.dir).succeed(secs(60));
     let widened = server.log().contains("merge windows widened");
     spinning.store(false, Ordering::Relaxed);
@@ -143,7 +143,7 @@ fn under_pressure_the_merge_window_widens_first_and_viewers_lose_nothing() {
         spinner.join().expect("a spinner is well");
     }
     assert!(widened, "the windows stayed as narrow as they were");
-    assert_eq!(crowd.present(), 200, "nobody was sent away");
+    assert_eq!(crowd.present(), 500, "nobody was sent away");
     clip.sent().assert_came_out(&first.finish(secs(20)), Expect::WHOLE);
     crowd.leave();
     server.stop();
