@@ -25,7 +25,7 @@ use corecast::serve::accept;
 use corecast::serve::core::{Core, Node as CoreNode, SOURCE_LOAD};
 use corecast::serve::verdict::Protocol;
 use corecast::shard::{self, CoreEnded, CoreId, Mesh, Tell};
-use node::{Node, eventually, field, free_port, log};
+use node::{Node, connect, eventually, field, free_port, log};
 use talk::{Peer, Raw};
 use web::{Watcher, Web, get};
 
@@ -33,7 +33,7 @@ use web::{Watcher, Web, get};
 /// connects until it is the right one.
 fn connect_to(port: u16, core: u16) -> TcpStream {
     for _ in 0..200 {
-        let socket = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let socket = connect(port);
         if log().core_of(socket.local_addr().expect("connected")) == core {
             return socket;
         }
@@ -128,7 +128,7 @@ fn what_was_sent_ahead_moves_along() {
         let name = format!("ahead-{round}");
         let mut raw = Raw::on(connect_to(node.rtmp, round % 2));
         // All of it at once, from connect on; less than the second that a viewer starts back.
-        let mut all = talk::connect("live");
+        let mut all = talk::connect_call("live");
         all.extend(talk::call("createStream", 2.0, 0, &[corecast::container::amf0::Value::Null]));
         all.extend(talk::publish(&name));
         all.extend(talk::sound_message());

@@ -121,12 +121,12 @@ impl Http {
             Stop::End(end) => end,
         };
         self.leave();
+        let totals = Totals { offset: self.received, received: self.received, sent: self.sent };
+        self.conn.log_end(&end, self.stream.as_ref(), &totals);
         if !matches!(end, End::PeerClosed | End::Socket(_)) {
             while self.machine.poll_transmit(&mut self.conn.out) {}
             self.conn.say_goodbye().await;
         }
-        let totals = Totals { offset: self.received, received: self.received, sent: self.sent };
-        self.conn.log_end(&end, self.stream.as_ref(), &totals);
     }
 
     async fn work_until_stopped(&mut self) -> Stop {

@@ -116,12 +116,12 @@ impl Rtmp {
             Stop::End(end) => end,
         };
         self.leave();
-        if !matches!(end, End::PeerClosed | End::Socket(_)) {
-            self.conn.say_goodbye().await;
-        }
         let totals =
             Totals { offset: self.machine.offset(), received: self.received, sent: self.sent };
         self.conn.log_end(&end, self.stream.as_ref(), &totals);
+        if !matches!(end, End::PeerClosed | End::Socket(_)) {
+            self.conn.say_goodbye().await;
+        }
     }
 
     async fn work_until_stopped(&mut self) -> Stop {
