@@ -205,7 +205,7 @@ fn bad_requests_are_answered_by_their_number() {
         log().wait_for(&["WARN", "closed: http/head: at byte 0: expected ", &peer]);
         assert_eq!(log().lines(&["WARN", &peer]).len(), 1);
     }
-    for path in ["/live.flv", "/.flv", "/live/.flv", "/a/b.ts", "/a//b.flv"] {
+    for path in ["/live.flv", "/.flv", "/live/.flv", "/a/b.ts"] {
         assert_eq!(get(node.http, path).status, 404, "{path}");
     }
 }

@@ -215,7 +215,7 @@ impl Source {
         self.phase = if self.tracks.version == 0 {
             Phase::Vacant
         } else {
-            Phase::Grace { until: now + self.settings.publisher_grace }
+            Phase::Grace { until: now + self.settings.publisher_grace.max(LAST_BLOCKS) }
         };
     }
 
@@ -362,3 +362,5 @@ fn announced(metadata: &[u8]) -> Option<Expected> {
     let audio = object.get("audiocodecid").is_some();
     (video || audio).then_some(Expected { video, audio })
 }
+/// Even without a grace, viewers get this long for what the publisher said last.
+const LAST_BLOCKS: Duration = Duration::from_millis(500);

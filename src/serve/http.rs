@@ -403,9 +403,17 @@ impl Http {
     fn hand_over(mut self, ticket: Ticket, wish: Wish) -> Result<(), Box<Self>> {
         let owner = ticket.owner();
         let core = Rc::clone(&self.conn.core);
-        let Conn { socket, about, unread, mut out, .. } = self.conn;
+        let socket = match self.conn.socket.duplicate() {
+            Ok(socket) => socket,
+            Err(error) => {
+                let response = Response::json_error(503, "no room", &error.to_string());
+                self.machine.respond(Instant::now(), wish.ask, &response);
+                return Err(Box::new(self));
+            }
+        };
+        let Conn { socket: here, about, unread, mut out, .. } = self.conn;
+        drop(here);
         while self.machine.poll_transmit(&mut out) {}
-        let Ok(socket) = socket.into_fd() else { return Ok(()) };
         let (key, place) = ticket.into_parts();
         let moving = Moving { machine: self.machine, wish, received: self.received };
         let driver = Driver::Http(moving);

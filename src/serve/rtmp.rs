@@ -449,9 +449,17 @@ impl Rtmp {
     fn hand_over(mut self, ticket: Ticket, wish: Wish) -> Result<(), Box<Self>> {
         let owner = ticket.owner();
         let core = std::rc::Rc::clone(&self.conn.core);
-        let Conn { socket, about, unread, mut out, .. } = self.conn;
+        let socket = match self.conn.socket.duplicate() {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.refuse(&wish, &Refusal::Denied(format!("no room: {error}")), Instant::now());
+                while self.machine.poll_transmit(&mut self.conn.out) {}
+                return Err(Box::new(self));
+            }
+        };
+        let Conn { socket: here, about, unread, mut out, .. } = self.conn;
+        drop(here);
         while self.machine.poll_transmit(&mut out) {}
-        let Ok(socket) = socket.into_fd() else { return Ok(()) };
         let (key, place) = ticket.into_parts();
         let moving =
             Moving { machine: self.machine, connect: self.connect, wish, received: self.received };
