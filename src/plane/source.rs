@@ -217,7 +217,8 @@ impl Source {
             // It sent nothing that anyone could wait for to go on.
             self.forget();
         } else {
-            self.phase = Phase::Grace { until: now + self.settings.publisher_grace };
+            let grace = self.settings.publisher_grace.max(LAST_BLOCKS);
+            self.phase = Phase::Grace { until: now + grace };
         }
     }
 
@@ -381,3 +382,5 @@ fn announced(metadata: &[u8]) -> Option<Expected> {
     let audio = object.get("audiocodecid").is_some();
     (video || audio).then_some(Expected { video, audio })
 }
+/// Even without a grace, viewers get this long for what the publisher said last.
+const LAST_BLOCKS: Duration = Duration::from_millis(500);

@@ -136,7 +136,7 @@ impl Protocol for Rtmp {
             Refused::Publish(_) => {
                 self.machine.refuse(now, *ask, &Refusal::InUse(why.to_string()));
             }
-            Refused::Denied(_) | Refused::OwnerIsBusy => {
+            Refused::Denied(_) | Refused::NoDescriptor(_) | Refused::OwnerIsBusy => {
                 self.machine.refuse(now, *ask, &Refusal::Denied(why.to_string()));
             }
         }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use corecast::app::{self, Options};
 use corecast::config::Config;
 use corecast::control::ask::Answerer;
+use socket2::{Domain, Socket, Type};
 use tokio::sync::oneshot;
 
 /// Nothing a test waits for takes longer, however busy the machine is.
@@ -46,6 +47,11 @@ impl Node {
             assert!(!node.thread.as_ref().is_some_and(JoinHandle::is_finished), "it did not start");
             [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
         });
+        // Of those that tried, none may count among the connections of the test.
+        let last = [rtmp, http].map(|port| connect(port).local_addr().expect("connected"));
+        for peer in last {
+            log().wait_for(&[" close ", &format!("peer={peer} ")]);
+        }
         node
     }
 
@@ -75,6 +81,22 @@ pub(crate) fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// A connection from an address that no other connection of this program has, so that the log
+/// tells them apart: ports alone may come back.
+pub(crate) fn connect(port: u16) -> TcpStream {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    connect_from([127, 1, high, low], port)
+}
+
+/// A connection from `address`.
+pub(crate) fn connect_from(address: [u8; 4], port: u16) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
+    socket.bind(&SocketAddr::from((address, 0)).into()).expect("a loopback address");
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("it listens");
+    socket.into()
 }
 
 /// Asks `done` again and again until it says yes.

@@ -18,7 +18,7 @@ use corecast::proto::rtmp::{
 };
 use corecast::time::Timestamp;
 
-use super::node::{PATIENCE, eventually};
+use super::node::{PATIENCE, connect, eventually};
 
 /// A client of ours on a socket.
 pub(crate) struct Peer {
@@ -30,7 +30,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects to `port` and begins to ask for `path`, with its query.
     pub(crate) fn new(port: u16, goal: Goal, path: &str) -> Self {
-        Self::on(TcpStream::connect(("127.0.0.1", port)).expect("it listens"), goal, path)
+        Self::on(connect(port), goal, path)
     }
 
     /// The same on a connection that is there.
@@ -210,7 +210,7 @@ pub(crate) struct Raw {
 impl Raw {
     /// Connects and shakes hands.
     pub(crate) fn new(port: u16) -> Self {
-        Self::on(TcpStream::connect(("127.0.0.1", port)).expect("it listens"))
+        Self::on(connect(port))
     }
 
     /// Shakes hands on a connection that is there.
@@ -236,7 +236,7 @@ impl Raw {
 
     /// connect and createStream, and their answers.
     pub(crate) fn make_ready(&mut self, app: &str) {
-        self.send(&[connect(app), call("createStream", 2.0, 0, &[Value::Null])].concat());
+        self.send(&[connect_call(app), call("createStream", 2.0, 0, &[Value::Null])].concat());
         self.reply(2.0);
     }
 
@@ -336,7 +336,7 @@ impl Raw {
 }
 
 /// `connect`, transaction 1.
-pub(crate) fn connect(app: &str) -> Vec<u8> {
+pub(crate) fn connect_call(app: &str) -> Vec<u8> {
     let fields = [("app", app), ("tcUrl", "rtmp://localhost/"), ("flashVer", "test")];
     let fields = fields.map(|(name, value)| (name.to_owned(), Value::from(value)));
     call("connect", 1.0, 0, &[Value::Object(fields.into())])

@@ -12,7 +12,7 @@ use std::time::Instant;
 use corecast::container::flv::{Demux, FileReader, Item, Limits};
 use corecast::time::Timestamp;
 
-use super::node::PATIENCE;
+use super::node::{PATIENCE, connect};
 use super::talk::{frame, number_of, read_until};
 
 /// A connection, and what came and was not yet looked at.
@@ -48,7 +48,7 @@ pub(crate) fn get(port: u16, path: &str) -> Answer {
 
 impl Web {
     pub(crate) fn new(port: u16) -> Self {
-        Self::on(TcpStream::connect(("127.0.0.1", port)).expect("it listens"))
+        Self::on(connect(port))
     }
 
     pub(crate) fn on(socket: TcpStream) -> Self {
@@ -130,7 +130,7 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// Asks for `path`, such as `live/x.flv`.
     pub(crate) fn new(port: u16, path: &str) -> Self {
-        Self::on(TcpStream::connect(("127.0.0.1", port)).expect("it listens"), path)
+        Self::on(connect(port), path)
     }
 
     /// The same on a connection that is there.
