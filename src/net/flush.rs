@@ -157,6 +157,7 @@ mod tests {
         assert!(first > b"hello".len());
         let mut cx = Context::from_waker(Waker::noop());
         assert!(matches!(bad.poll_end(&mut cx), Poll::Ready(PublisherEnd::SourceFailed(_))));
+        assert_eq!(viewer_of_bad.poll_event(&mut cx), Poll::Ready(SinkEvent::Started));
         let end = viewer_of_bad.poll_event(&mut cx);
         assert_eq!(end, Poll::Ready(SinkEvent::Ended(SinkEnd::SourceFailed)));
         assert!(good.poll_end(&mut cx).is_pending());
