@@ -34,13 +34,14 @@ fmt:
 
 clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --test judges -- -D warnings
 
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
 	$(TEST) --lib --bins --test tidy --test cli --test config --test seeds
 
 docs:
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 end_to_end:
 	@tests/install.sh test
