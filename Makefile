@@ -9,13 +9,14 @@ THREADS ?= 6
 FUZZ_SECONDS ?= 300
 FUZZ_TARGETS = $(basename $(notdir $(wildcard bench/fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help build run test fmt clippy unit docs end_to_end judges fuzz deny advisories ci
+.PHONY: help build run test fmt clippy unit lives docs end_to_end judges fuzz deny advisories ci
 
 help:
 	@echo 'make run         build, start with a demo stream, print the URLs to open'
 	@echo 'make build       the release binary'
 	@echo 'make test        style, unit and machine tests, ffmpeg end to end, one browser (minutes)'
 	@echo 'make judges      every foreign program against the server (about half an hour)'
+	@echo 'make lives       long random lives of the plane against its model (a minute)'
 	@echo 'make fuzz        each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (or FUZZ_TARGETS="a b")'
 	@echo 'make deny        licences, bans and sources of the dependencies; make advisories'
 	@echo '.ci/run          test and judges'
@@ -38,7 +39,12 @@ clippy:
 
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
-	$(TEST) --lib --bins --test tidy --test cli --test config --test seeds
+	$(TEST) --lib --bins --test tidy --test config --test seeds
+	$(TEST) --test cli --test cores --test http --test limits --test process --test verdicts
+
+# The plane's random lives, twenty million steps of them; for changes of the plane.
+lives:
+	$(TEST) --release --lib plane::model -- --ignored
 
 docs:
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --document-private-items

@@ -68,7 +68,8 @@ pub enum Error {
 /// # Errors
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
-    let log = log::start(&config.log);
+    // To the end of this function: dropped, it writes what waits, the last words too.
+    let mut log = log::start(&config.log);
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (ask, desk) = match options.answerer {
@@ -100,7 +101,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(Error::Control)?;
-    let reason = runtime.block_on(control(desk, options.stop, &mut ends, log));
+    let reason = runtime.block_on(control(desk, options.stop, &mut ends, &mut log));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -123,7 +124,7 @@ async fn control(
     desk: Option<Desk>,
     stop: Option<oneshot::Receiver<()>>,
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
-    mut log: Log,
+    log: &mut Log,
 ) -> Result<&'static str, Error> {
     if let Some(desk) = desk {
         tokio::spawn(desk.run());
@@ -217,4 +218,23 @@ fn bind(node: &Node, host: &Host) -> Result<Sockets, Error> {
     let mut sockets = of(&host.rtmp, Protocol::Rtmp)?;
     sockets.extend(of(&host.http, Protocol::Http)?);
     Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_ends_unasked_ends_the_program_with_its_name() {
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        ended.send(CoreEnded { core: CoreId(3), panicked: true }).expect("the other end is there");
+        let mut log = log::start(&config::Log::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let end = runtime.expect("a runtime").block_on(control(None, None, &mut ends, &mut log));
+        let error = end.expect_err("it did not end by itself");
+        assert_eq!(
+            error.to_string(),
+            "core 3 died; its streams are lost, so the whole process ends"
+        );
+    }
 }

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io::IoSlice;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::{fd, rt};
-use crate::plane::{Hub, HubEvent};
+use crate::plane::{Hub, HubEvent, Outcome};
 
 /// A turn ends after this time or that many bytes; then ingest gets its own.
 const TURN: Duration = Duration::from_millis(1);
@@ -23,7 +25,7 @@ pub async fn run(hub: Rc<RefCell<Hub>>, mut on_event: impl FnMut(HubEvent)) {
             hub.set_now(now);
             hub.handle_timeout(now);
         }
-        let more = turn(&hub);
+        let more = turn(&hub, fd::send);
         while let Some(event) = next_event(&hub) {
             on_event(event);
         }
@@ -40,7 +42,7 @@ fn next_event(hub: &RefCell<Hub>) -> Option<HubEvent> {
 }
 
 /// Visits sinks until nothing is due or the turn is over. Answers true if more is due.
-fn turn(hub: &RefCell<Hub>) -> bool {
+fn turn(hub: &RefCell<Hub>, mut send: impl FnMut(RawFd, &[IoSlice<'_>]) -> Outcome) -> bool {
     let start = Instant::now();
     let mut written = 0;
     loop {
@@ -55,7 +57,7 @@ fn turn(hub: &RefCell<Hub>) -> bool {
             let (socket, slices) = hub.slices(id, now);
             let offered = slices.iter().map(|slice| slice.len()).sum();
             if offered > 0 {
-                let outcome = fd::send(socket, &slices);
+                let outcome = send(socket, &slices);
                 drop(slices);
                 hub.wrote(id, offered, outcome, now);
             }
@@ -82,4 +84,90 @@ async fn sleep(hub: &RefCell<Hub>) {
         if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::container::flv::HevcForm;
+    use crate::media::{AudioCodec, Codec, Frame, StreamKey, Track, TrackKind};
+    use crate::plane::{
+        Format, Framing, PlayRequest, PublishRequest, Publisher, PublisherEnd, Selection, Settings,
+        SinkEnd, SinkEvent, Viewer,
+    };
+    use crate::time::Timestamp;
+
+    /// The socket of the stream whose writes panic. Nothing is sent: the numbers are made up.
+    const BAD: RawFd = 1000;
+
+    fn stream(hub: &Rc<RefCell<Hub>>, name: &str, fd: RawFd) -> (Publisher, Viewer) {
+        let now = Instant::now();
+        let settings = Settings { probe_timeout: Duration::ZERO, ..Settings::default() };
+        let (key, settings) = (StreamKey::new("live", name).expect("valid"), Rc::new(settings));
+        let request = PublishRequest { key: key.clone(), settings: Rc::clone(&settings), epoch: 1 };
+        let publisher = Publisher::acquire(hub, request, now).expect("nobody is there");
+        let config = Bytes::from_static(&[0x12, 0x10]);
+        let codec = Codec::Audio(AudioCodec::Aac);
+        let track = Track { codec, config, hdr: None, video: None, audio: None };
+        publisher.set_track(track, now);
+        push(&publisher, 0);
+        hub.borrow_mut().handle_timeout(Instant::now());
+        let request = PlayRequest {
+            key,
+            settings,
+            epoch: 1,
+            fd,
+            format: Format::Flv { hevc: HevcForm::Enhanced },
+            selection: Selection { audio: true, video: true },
+            framing: Framing::Raw,
+            greeting: Bytes::from_static(b"hello"),
+            from_cache: true,
+        };
+        (publisher, Viewer::join(hub, request, now).expect("there is room"))
+    }
+
+    fn push(publisher: &Publisher, ms: i64) {
+        let (kind, dts) = (TrackKind::Audio, Timestamp::from_millis(ms));
+        let frame = Frame { kind, dts, pts: dts, key: false, data: Bytes::from_static(b"sound") };
+        publisher.push(frame, Instant::now()).expect("it holds the key");
+    }
+
+    #[test]
+    fn a_panic_in_one_visit_ends_that_source_and_the_loop_goes_on() {
+        let hub = Rc::new(RefCell::new(Hub::new(Default::default(), Instant::now())));
+        let (bad, viewer_of_bad) = stream(&hub, "bad", BAD);
+        let (good, viewer_of_good) = stream(&hub, "good", BAD + 1);
+        let mut sent = 0;
+        let mut turn = || {
+            let mut send = |fd, slices: &[IoSlice<'_>]| {
+                assert_ne!(fd, BAD, "as the test wants it");
+                let offered = slices.iter().map(|slice| slice.len()).sum();
+                sent += offered;
+                Outcome::Wrote(offered)
+            };
+            // Telling of the panic may take longer than a turn.
+            while turn(&hub, &mut send) {}
+            sent
+        };
+        let first = turn();
+        assert!(first > b"hello".len());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(bad.poll_end(&mut cx), Poll::Ready(PublisherEnd::SourceFailed(_))));
+        assert_eq!(viewer_of_bad.poll_event(&mut cx), Poll::Ready(SinkEvent::Started));
+        let end = viewer_of_bad.poll_event(&mut cx);
+        assert_eq!(end, Poll::Ready(SinkEvent::Ended(SinkEnd::SourceFailed)));
+        assert!(good.poll_end(&mut cx).is_pending());
+        push(&good, 23);
+        let gave_up = Instant::now() + Duration::from_secs(20);
+        while turn() == first {
+            assert!(Instant::now() < gave_up, "the good stream goes on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop((bad, viewer_of_bad, viewer_of_good));
+        assert!(!hub.borrow().holds(&StreamKey::new("live", "bad").expect("valid")));
+    }
 }

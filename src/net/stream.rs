@@ -26,8 +26,9 @@ impl TcpStream {
         Self { stream }
     }
 
-    /// Gives the socket up, for another core. Whatever waited on it here is cancelled.
-    pub fn into_fd(self) -> io::Result<OwnedFd> {
+    /// The socket, for another core. It costs a descriptor until this one is dropped, which
+    /// cancels whatever waits on it here.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
         fd::duplicate(self.stream.as_raw_fd())
     }
 

@@ -55,9 +55,6 @@ impl Publisher {
     /// # Errors
     /// The publisher sends too much, or no longer has the slot: close its connection.
     pub fn push(&self, frame: Frame, now: Instant) -> Result<(), PushError> {
-        if let Some(end) = &self.mail.borrow().end {
-            return Err(PushError::Ended(end.clone()));
-        }
         self.hub.borrow_mut().push(self.source, self.serial, frame, now)
     }
 

@@ -112,7 +112,7 @@ impl Hub {
     ) -> Result<(), PushError> {
         let Some(source) = self.sources.get_mut(id).filter(|source| source.is_held_by(serial))
         else {
-            return Ok(());
+            return Err(PushError::NotHeld);
         };
         self.totals.ingest_bytes += frame.data.len() as u64;
         let starving = |trans: &TransId| !self.transes[*trans].awaiting_key.is_empty();

@@ -35,9 +35,9 @@ pub enum PushError {
         /// What it sent, on average over some seconds.
         found: u64,
     },
-    /// This publisher no longer holds the key.
-    #[error("{0}")]
-    Ended(PublisherEnd),
+    /// This publisher no longer holds the key; its driver is told why.
+    #[error("publisher: expected to hold the key, found that another does")]
+    NotHeld,
 }
 
 /// One published stream on its owner core.
@@ -217,7 +217,8 @@ impl Source {
             // It sent nothing that anyone could wait for to go on.
             self.forget();
         } else {
-            self.phase = Phase::Grace { until: now + self.settings.publisher_grace };
+            let grace = self.settings.publisher_grace.max(LAST_BLOCKS);
+            self.phase = Phase::Grace { until: now + grace };
         }
     }
 
@@ -232,7 +233,11 @@ impl Source {
     /// Answers true if that ended the probe.
     pub(crate) fn set_track(&mut self, track: Track) -> bool {
         match track.kind() {
-            TrackKind::Video => self.seen.video = true,
+            TrackKind::Video => {
+                self.seen.video = true;
+                // Who watches already has nothing the first pictures could be made from.
+                self.needs_key |= self.tracks.video.is_none() && self.timeline.latest().is_some();
+            }
             TrackKind::Audio | TrackKind::Data => self.seen.audio = true,
         }
         if self.tracks.track(track.kind()) != Some(&track) {
@@ -255,7 +260,7 @@ impl Source {
         let dts = self.timeline.latest()?.0;
         let frame = Frame { kind: TrackKind::Data, dts, pts: dts, key: false, data };
         let has_video = self.has_video();
-        Some(Placed { frame, starts: false, has_video, jumped: false, overgrown: false })
+        Some(Placed { frame, starts: false, has_video, overgrown: false, jumped: false })
     }
 
     fn probe_is_complete(&self) -> bool {
@@ -338,7 +343,7 @@ impl Source {
     fn notice_stalled_video(&mut self, now: Instant) {
         // A track whose first frame never comes has stalled too.
         let last = *self.last_video.get_or_insert(now);
-        if !self.video_stalled && now.saturating_duration_since(last) > self.settings.audio_start {
+        if !self.video_stalled && now.saturating_duration_since(last) > self.settings.video_stall {
             self.video_stalled = true;
             self.gop.keep_sound_only();
         }
@@ -366,7 +371,7 @@ impl Source {
 }
 
 fn gop_cache(settings: &Settings) -> GopCache {
-    GopCache::new(settings.gop_cache_max, settings.gop_cache_bytes, settings.audio_start)
+    GopCache::new(settings.gop_cache_max, settings.gop_cache_bytes, settings.audio_start_back)
 }
 
 /// The kinds of track `onMetaData` announces; `None` if it names neither.
@@ -377,3 +382,5 @@ fn announced(metadata: &[u8]) -> Option<Expected> {
     let audio = object.get("audiocodecid").is_some();
     (video || audio).then_some(Expected { video, audio })
 }
+/// Even without a grace, viewers get this long for what the publisher said last.
+const LAST_BLOCKS: Duration = Duration::from_millis(500);

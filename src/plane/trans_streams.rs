@@ -11,8 +11,6 @@ use super::{Format, Hub, Selection, SinkEnd, SinkId, SourceId, TransId};
 
 /// A trans stream nobody watches is kept this long for the next viewer.
 pub(super) const TRANS_IDLE: Duration = Duration::from_secs(5);
-/// The open block is sealed for newcomers no more often than this.
-const NEWCOMER_SEAL: Duration = Duration::from_millis(50);
 
 impl Hub {
     /// The source's trans stream of that kind. A new one begins with what the GOP cache holds.
@@ -97,7 +95,8 @@ impl Hub {
         if !trans.has_open() || trans.newcomer_seal_due {
             return;
         }
-        match trans.sealed_for_newcomer.map(|last| last + NEWCOMER_SEAL).filter(|at| *at > now) {
+        let rest = self.sources[trans.source].settings.newcomer_seal;
+        match trans.sealed_for_newcomer.map(|last| last + rest).filter(|at| *at > now) {
             Some(at) => {
                 trans.newcomer_seal_due = true;
                 self.at(at, Timer::NewcomerSeal(id));

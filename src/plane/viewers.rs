@@ -190,7 +190,7 @@ impl Hub {
         let (source, from_cache) = (sink.source, sink.from_cache || after.is_some());
         let trans_id = self.trans_for(source, (sink.format, sink.selection));
         let settings = &self.sources[source].settings;
-        let (audio_start, until) = (settings.audio_start, now + settings.key_wait);
+        let (audio_start, until) = (settings.audio_start_back, now + settings.key_wait);
         let trans = &mut self.transes[trans_id];
         trans.idle_since = None;
         let index = trans.sinks.len();

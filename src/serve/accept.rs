@@ -72,7 +72,7 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
         return;
     }
     let about = About { client: core.next_client(), peer, protocol, opened, _counted: counted };
-    tracing::debug!(client = %about.client, %peer, %protocol, "open");
+    tracing::debug!(client = %about.client, %peer, %protocol, core = %core.id, "open");
     let conn = Conn::new(core, socket, about);
     match protocol {
         Kind::Rtmp => drive(rtmp::session(conn).run()),
@@ -82,6 +82,8 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
 
 /// Goes on with a connection that comes from another core.
 pub(crate) fn take_over(core: &Rc<Core>, moved: HandOver) {
+    let About { client, peer, protocol, .. } = &moved.about;
+    tracing::debug!(%client, %peer, %protocol, stream = %moved.key, core = %core.id, "moved here");
     match moved.driver {
         Driver::Rtmp(_) => go_on::<rtmp::Rtmp>(core, moved),
         Driver::Http(_) => go_on::<http::Http>(core, moved),
@@ -104,4 +106,66 @@ fn drive(driver: impl Future<Output = ()> + 'static) {
             tracing::error!("a connection's driver panicked: that connection was closed");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::media::StreamKey;
+    use crate::plane::Publisher;
+    use crate::serve::core::Node;
+    use crate::shard::{CoreId, Mesh};
+
+    #[test]
+    fn a_panic_in_a_driver_ends_its_source_and_nothing_else() {
+        let node = Arc::new(Node {
+            config: Arc::new(Config::default()),
+            connections_max: 10,
+            mesh: Mesh::new(1, 16),
+            counters: Arc::default(),
+            loads: [AtomicU64::new(0)].into(),
+            ask: None,
+            rtmp_port: 0,
+            addresses: Default::default(),
+            clients: AtomicU64::new(1),
+        });
+        let main = move || async move {
+            let core = Core::new(CoreId(0), node);
+            core.start();
+            let [bad, good] =
+                ["bad", "good"].map(|name| StreamKey::new("live", name).expect("valid"));
+            let publish = |key: &StreamKey| {
+                let request = core.claim(key).expect("the only core");
+                Publisher::acquire(core.hub(), request, Instant::now()).expect("nobody is there")
+            };
+            let (publisher, other) = (publish(&bad), publish(&good));
+            let hub = Rc::clone(core.hub());
+            drive(async move {
+                let _held = publisher;
+                // In the midst of the plane, as a bug there would be.
+                let _hub = hub.borrow_mut();
+                panic!("as the test wants it");
+            });
+            let gave_up = Instant::now() + Duration::from_secs(20);
+            while core.hub().borrow().holds(&bad) && Instant::now() < gave_up {
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+            assert!(!core.hub().borrow().holds(&bad), "the source has ended");
+            assert!(core.hub().borrow().holds(&good));
+            assert!(other.poll_end(&mut Context::from_waker(Waker::noop())).is_pending());
+            // The home core has heard of it too.
+            while core.directory.borrow().len() > 1 && Instant::now() < gave_up {
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(core.directory.borrow().len(), 1);
+            publish(&bad);
+        };
+        let thread = rt::launch(0, "test", main).expect("a core");
+        thread.join().expect("the core has not noticed");
+    }
 }

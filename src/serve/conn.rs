@@ -13,7 +13,7 @@ use crate::bytes::Chain;
 use crate::media::StreamKey;
 use crate::net::TcpStream;
 use crate::net::rt::{self, Deadline};
-use crate::plane::SinkStats;
+use crate::plane::{SinkEnd, SinkStats};
 
 /// One connection: its socket, what was read and not yet taken, what is to be written.
 #[derive(Debug)]
@@ -71,6 +71,9 @@ pub(crate) enum End {
     /// The socket broke.
     #[error("socket: {0}")]
     Socket(#[from] io::Error),
+    /// The plane gave a viewer up, perhaps inside a message: not another word.
+    #[error("{0}")]
+    BrokenOff(SinkEnd),
     /// It broke a rule; worth a line of its own.
     #[error("{0}")]
     Violation(String),
@@ -185,13 +188,13 @@ impl Conn {
         if let End::Violation(what) = end {
             let allowed = self.core.violations.borrow_mut().allow(Instant::now());
             if let Some(suppressed) = allowed {
-                tracing::warn!(%client, %peer, %protocol, stream, offset = totals.offset,
+                tracing::warn!(%client, %peer, %protocol, %stream, offset = totals.offset,
                     suppressed, "closed: {what}");
             }
         }
         let Totals { received, sent, .. } = totals;
         let SinkStats { skips, skipped_ms, bytes } = sent;
-        tracing::info!(%client, %peer, %protocol, stream, seconds = format!("{seconds:.3}"),
+        tracing::info!(%client, %peer, %protocol, %stream, seconds = format!("{seconds:.3}"),
             received, sent = bytes, skips, skipped_ms, reason = %end, "close");
     }
 }

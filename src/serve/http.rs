@@ -112,7 +112,7 @@ impl Protocol for Http {
         let status = match why {
             Refused::Denied(_) => 403,
             Refused::Publish(_) => 409,
-            Refused::Play(_) | Refused::OwnerIsBusy => 503,
+            Refused::Play(_) | Refused::NoDescriptor(_) | Refused::OwnerIsBusy => 503,
         };
         self.answer(wish.ask, status, &why.to_string(), now);
     }

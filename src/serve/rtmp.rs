@@ -69,7 +69,7 @@ impl Protocol for Rtmp {
                 Doing::Publishing(publisher) => match event {
                     Event::Frame(frame) => match publisher.push(frame, now) {
                         // The plane tells it by an event of its own, too.
-                        Ok(()) | Err(PushError::Ended(_)) => {}
+                        Ok(()) | Err(PushError::NotHeld) => {}
                         Err(error) => {
                             return Err(super::conn::End::Violation(error.to_string()).into());
                         }
@@ -136,7 +136,7 @@ impl Protocol for Rtmp {
             Refused::Publish(_) => {
                 self.machine.refuse(now, *ask, &Refusal::InUse(why.to_string()));
             }
-            Refused::Denied(_) | Refused::OwnerIsBusy => {
+            Refused::Denied(_) | Refused::NoDescriptor(_) | Refused::OwnerIsBusy => {
                 self.machine.refuse(now, *ask, &Refusal::Denied(why.to_string()));
             }
         }
@@ -148,10 +148,8 @@ impl Protocol for Rtmp {
         self.machine.play_not_found(now, reason);
     }
 
-    fn viewer_ended(&mut self, end: SinkEnd, now: Instant) {
-        if end == SinkEnd::PublisherGone {
-            self.machine.play_ended(now);
-        }
+    fn viewer_ended(&mut self, _: SinkEnd, now: Instant) {
+        self.machine.play_ended(now);
     }
 
     fn publisher_ended(&mut self, end: &PublisherEnd) {

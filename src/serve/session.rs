@@ -100,6 +100,9 @@ pub(crate) enum Refused {
     /// Too many wait, or the core is overloaded.
     #[error(transparent)]
     Play(#[from] PlayRefused),
+    /// Moving takes a descriptor for a moment, and there is none.
+    #[error("no room: {0}")]
+    NoDescriptor(std::io::Error),
     /// The owner's inbox is full.
     #[error("the core that owns this stream is too busy to take more")]
     OwnerIsBusy,
@@ -138,21 +141,21 @@ impl<P: Protocol> Session<P> {
                 Ok(()) => return,
                 Err(this) => {
                     self = *this;
-                    End::Finished(Refused::OwnerIsBusy.to_string())
+                    End::Finished("it could not be moved to the owner of the stream".to_owned())
                 }
             },
         };
         self.leave();
-        if !matches!(end, End::PeerClosed | End::Socket(_)) {
-            while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
-            self.conn.say_goodbye().await;
-        }
         let totals = Totals {
             offset: self.protocol.machine().offset(),
             received: self.received,
             sent: self.sent,
         };
         self.conn.log_end(&end, self.stream.as_ref(), &totals);
+        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
+            while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
+            self.conn.say_goodbye().await;
+        }
     }
 
     async fn work_until_stopped(&mut self) -> Stop<P::Wish> {
@@ -223,11 +226,11 @@ impl<P: Protocol> Session<P> {
             }
             Wake::Viewer(SinkEvent::Ended(end)) => {
                 self.stop_playing();
-                self.protocol.viewer_ended(end, now);
-                if end != SinkEnd::PublisherGone {
-                    return Err(End::Finished(end.to_string()).into());
+                if end.breaks_off() {
+                    return Err(End::BrokenOff(end).into());
                 }
                 self.log(&end.to_string());
+                self.protocol.viewer_ended(end, now);
             }
         }
         Ok(())
@@ -362,14 +365,21 @@ impl<P: Protocol> Session<P> {
         let about = &self.conn.about;
         let stream = self.stream.as_ref().map_or("-", StreamKey::as_str);
         tracing::info!(client = %about.client, peer = %about.peer, protocol = %about.protocol,
-            core = %self.conn.core.id, stream, "{what}");
+            core = %self.conn.core.id, %stream, "{what}");
     }
 
     fn hand_over(mut self, ticket: Ticket, wish: P::Wish) -> Result<(), Box<Self>> {
         let (owner, core) = (ticket.owner(), Rc::clone(&self.conn.core));
-        let Conn { socket, about, unread, out: mut unsent, .. } = self.conn;
+        let socket = match self.conn.socket.duplicate() {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.refuse(&wish, &Refused::NoDescriptor(error), Instant::now());
+                return Err(Box::new(self));
+            }
+        };
+        let Conn { socket: here, about, unread, out: mut unsent, .. } = self.conn;
+        drop(here);
         while self.protocol.machine().poll_transmit(&mut unsent) {}
-        let Ok(socket) = socket.into_fd() else { return Ok(()) };
         let (key, place) = ticket.into_parts();
         let (received, driver) = (self.received, self.protocol.pack(wish));
         let moved = HandOver { socket, about, unread, unsent, received, key, place, driver };

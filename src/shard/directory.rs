@@ -41,6 +41,8 @@ impl Directory {
         self.epochs += 1;
         let place = Place { owner: choose(), epoch: self.epochs };
         self.entries.insert(key.clone(), Entry { place, tickets: 1, empty: true });
+        let (Place { owner, epoch }, keys) = (place, self.entries.len());
+        tracing::debug!(stream = %key, %owner, epoch, keys, "placed");
         place
     }
 
@@ -80,6 +82,7 @@ impl Directory {
         change(entry);
         if entry.empty && entry.tickets == 0 {
             self.entries.remove(key);
+            tracing::debug!(stream = %key, epoch, keys = self.entries.len(), "forgotten");
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Crowds, small buffers, few descriptors. Each of these has the machine to itself.
 
-use std::thread::sleep;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
+
+use rustix::thread::CpuSet;
 
 use crate::support::clips;
 use crate::support::frames::{Expect, Recording};
@@ -118,4 +122,43 @@ fn keys_that_nobody_publishes_leave_nothing_behind() {
     assert!(eventually(secs(10), || server.open_files() <= files), "{}", server.open_files());
     assert!(server.resident_kib() <= memory + 2048, "{memory} KiB, now {}", server.resident_kib());
     server.stop();
+}
+
+/// Others keep the server's only core busy, so that sweeps run late.
+#[test]
+fn under_pressure_the_merge_window_widens_first_and_viewers_lose_nothing() {
+    let _machine = alone();
+    let app = "merge_window = \"10ms\"\nmerge_window_max = \"1s\"";
+    let server = Server::with(&Setup { app, ..Setup::default() });
+    let clip = clips::h264_aac();
+    let first = players::play(clip.tool, &server.http("live/a.flv"), &server.dir);
+    let crowd = Crowd::join(server.http, &get("live/a.flv"), 500);
+    sleep(secs(1));
+    let spinning = Arc::new(AtomicBool::new(true));
+    let spinners: Vec<_> = (0..48).map(|_| spinner(Arc::clone(&spinning))).collect();
+    players::publish(&clip, &server.rtmp("live/a"), &server.dir).succeed(secs(60));
+    let widened = server.log().contains("merge windows widened");
+    spinning.store(false, Ordering::Relaxed);
+    for spinner in spinners {
+        spinner.join().expect("a spinner is well");
+    }
+    assert!(widened, "the windows stayed as narrow as they were");
+    assert_eq!(crowd.present(), 500, "nobody was sent away");
+    clip.sent().assert_came_out(&first.finish(secs(20)), Expect::WHOLE);
+    crowd.leave();
+    server.stop();
+}
+
+/// A thread that takes all it can of the CPU the server has: the first this process may use.
+fn spinner(spinning: Arc<AtomicBool>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let allowed = rustix::thread::sched_getaffinity(None).expect("a thread may ask");
+        let first = (0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu)).expect("one is there");
+        let mut only = CpuSet::new();
+        only.set(first);
+        rustix::thread::sched_setaffinity(None, &only).expect("one of those allowed");
+        while spinning.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    })
 }

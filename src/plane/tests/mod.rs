@@ -307,25 +307,41 @@ pub(super) fn frame(kind: TrackKind, ms: u64, key: bool, len: usize) -> Frame {
 
 /// FLV tags as words, and how many bytes of a last, partial tag there are. A frame's time is its
 /// tag's.
-pub(super) fn flv_words(mut bytes: &[u8]) -> (Vec<String>, usize) {
+pub(super) fn flv_words(bytes: &[u8]) -> (Vec<String>, usize) {
     let mut words = Vec::new();
-    if bytes.starts_with(b"FLV\x01") && bytes.len() >= 13 {
+    if bytes.starts_with(b"FLV\x01") && bytes.len() >= FLV_HEAD {
         words.push(format!("flv{}", bytes[4]));
-        bytes = &bytes[13..];
+    }
+    let (tags, rest) = flv_tags(bytes);
+    words.extend(tags.into_iter().map(|(kind, ms, body)| word(kind, ms, body)));
+    (words, rest)
+}
+
+/// Kind, time in milliseconds and body.
+pub(super) type Tag<'a> = (u8, u32, &'a [u8]);
+
+/// The tags, behind a file header if there is one, and how many bytes of a
+/// last, partial tag there are.
+pub(super) fn flv_tags(mut bytes: &[u8]) -> (Vec<Tag<'_>>, usize) {
+    let mut tags = Vec::new();
+    if bytes.starts_with(b"FLV\x01") && bytes.len() >= FLV_HEAD {
+        bytes = &bytes[FLV_HEAD..];
     }
     while bytes.len() >= 11 {
-        let len = usize::from(bytes[1]) << 16 | usize::from(bytes[2]) << 8 | usize::from(bytes[3]);
+        let len = u32::from_be_bytes([0, bytes[1], bytes[2], bytes[3]]) as usize;
         if bytes.len() < 11 + len + 4 {
             break;
         }
         let ms = u32::from_be_bytes([bytes[7], bytes[4], bytes[5], bytes[6]]);
         let (tag, rest) = bytes.split_at(11 + len + 4);
-        assert_eq!(tag[11 + len..], ((11 + len) as u32).to_be_bytes(), "after {words:?}");
-        words.push(word(tag[0], ms, &tag[11..11 + len]));
+        assert_eq!(tag[11 + len..], ((11 + len) as u32).to_be_bytes(), "tag {}", tags.len());
+        tags.push((tag[0], ms, &tag[11..11 + len]));
         bytes = rest;
     }
-    (words, bytes.len())
+    (tags, bytes.len())
 }
+
+const FLV_HEAD: usize = 13;
 
 /// One message body of H.264, AAC or script data as a word.
 pub(super) fn word(kind: u8, ms: u32, body: &[u8]) -> String {

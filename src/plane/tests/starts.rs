@@ -270,3 +270,20 @@ fn a_newcomer_waits_a_moment_for_a_key_frame_rather_than_start_at_an_old_one() {
     rig.advance(40);
     assert_eq!(rig.words(&third), "flv5 V1 A1 K130");
 }
+
+#[test]
+fn changed_metadata_is_passed_on_without_headers_and_newcomers_get_the_latest() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish_av();
+    let watcher = rig.join();
+    rig.push(&publisher, picture(0, true, 10));
+    publisher.set_metadata(metadata(true, true), rig.now);
+    publisher.set_metadata(metadata(true, true), rig.now);
+    rig.push(&publisher, picture(40, false, 10));
+    rig.push(&publisher, picture(80, true, 10));
+    rig.advance(350);
+    assert_eq!(rig.words(&watcher), "flv5 V1 A1 K0 meta v40 K80");
+    let newcomer = rig.join();
+    rig.run();
+    assert_eq!(rig.words(&newcomer), "flv5 meta V1 A1 K80");
+}

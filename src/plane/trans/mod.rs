@@ -153,7 +153,8 @@ impl Trans {
             // Pictures that have returned do not belong into a block where anyone may start.
             full || (open.key == Start::Sound && !sound)
         };
-        if starts || tracks.version != self.tracks.version || self.open.as_ref().is_some_and(ends) {
+        let other_tracks = tracks.version != self.tracks.version;
+        if starts || other_tracks || self.open.as_ref().is_some_and(ends) {
             self.seal();
         }
         if self.open.is_none() {
@@ -226,8 +227,9 @@ impl Trans {
     fn open_block(&mut self, tracks: &Rc<Tracks>, key: Start, start: Timestamp) {
         // Made anew now and then, so that headers carry the time of their block and not one of
         // hours ago. Not at each key block: without video each is one, however small.
-        let old = key != Start::No && start.since(self.init_at) >= INIT_AGE_MAX_NS;
-        if old || tracks.version != self.tracks.version || self.init.bytes.is_empty() {
+        let old = start.since(self.init_at) >= INIT_AGE_MAX_NS || !Rc::ptr_eq(tracks, &self.tracks);
+        let other_tracks = tracks.version != self.tracks.version;
+        if (key != Start::No && old) || other_tracks || self.init.bytes.is_empty() {
             self.tracks = Rc::clone(tracks);
             self.init_at = start;
             let bytes = match self.format {

@@ -3,6 +3,7 @@ use percent_encoding::percent_decode_str;
 use super::error::Error;
 use super::server::AskId;
 use super::ws;
+use crate::media::Redacted;
 
 /// What a client asks for. Texts are lossily UTF-8 where the bytes were not; they may be logged
 /// when quoted.
@@ -279,10 +280,14 @@ fn quote(bytes: &[u8]) -> String {
     String::from_utf8_lossy(line).into_owned()
 }
 
-/// At most 80 characters and no control characters, so that an error fits on a line of the log.
+/// At most 80 characters, no control characters and no values of a query, which may be secrets,
+/// so that an error fits on a line of the log.
 fn shorten(text: &str) -> String {
-    let mut short: String = text.trim_end().chars().take(80).flat_map(char::escape_debug).collect();
-    if text.trim_end().chars().nth(80).is_some() {
+    let text = text.trim_end();
+    let redacted = text.contains('?').then(|| Redacted(text).to_string());
+    let text = redacted.as_deref().unwrap_or(text);
+    let mut short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    if text.chars().nth(80).is_some() {
         short.push('…');
     }
     short
