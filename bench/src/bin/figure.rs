@@ -103,7 +103,7 @@ fn run(cli: &Cli) -> io::Result<()> {
             figures.push(cpu * (cli.bitrate as f64 * 1e-6 * cli.viewers as f64) / egress);
         }
     }
-    print(cli, &program, &mut figures);
+    print(cli, &program, &figures);
     Ok(())
 }
 
@@ -147,7 +147,7 @@ fn watch(cli: &Cli, url: String, pid: u32) -> io::Result<Report> {
     })
 }
 
-fn print(cli: &Cli, program: &std::path::Path, figures: &mut [Vec<f64>; 3]) {
+fn print(cli: &Cli, program: &std::path::Path, figures: &[Vec<f64>; 3]) {
     let output = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -171,17 +171,28 @@ fn print(cli: &Cli, program: &std::path::Path, figures: &mut [Vec<f64>; 3]) {
         cli.rounds,
         cli.duration.as_secs(),
     );
-    println!("| | % of one core, median | rounds | ratio to the floor |\n|---|---|---|---|");
-    let floor = median(&mut figures[0]);
+    println!(
+        "| | % of one core, median | rounds | ratio of medians | median of the rounds' ratios |\n\
+         |---|---|---|---|---|"
+    );
+    let floor = &figures[0];
     for (work, figures) in Work::ALL.into_iter().zip(figures) {
         let rounds = figures.iter().map(|figure| format!("{figure:.2}")).collect::<Vec<_>>();
-        let (rounds, median) = (rounds.join(", "), median(figures));
-        println!("| {} | {median:.2} | {rounds} | {:.2} |", work.name(), median / floor);
+        let ratios = figures.iter().zip(floor).map(|(figure, floor)| figure / floor);
+        println!(
+            "| {} | {:.2} | {} | {:.2} | {:.2} |",
+            work.name(),
+            median(figures),
+            rounds.join(", "),
+            median(figures) / median(floor),
+            median(&ratios.collect::<Vec<_>>()),
+        );
     }
 }
 
-/// Of at least one figure; sorts them.
-fn median(figures: &mut [f64]) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+/// Of at least one figure.
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
