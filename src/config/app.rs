@@ -50,7 +50,7 @@ pub struct App {
     /// The least time between two seals made only for newcomers.
     #[serde(with = "duration")]
     pub newcomer_seal: Duration,
-    /// The most bytes of blocks that slow viewers may hold beyond the log; per source.
+    /// The most bytes of blocks that slow viewers may hold beyond the log; per trans stream.
     #[serde(with = "size")]
     pub pinned_max_bytes: usize,
     /// A viewer that takes no byte for this long while bytes wait is closed.

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::{Codec, TrackKind};
@@ -24,6 +26,20 @@ impl Track {
     /// The kind of track its codec makes.
     pub fn kind(&self) -> TrackKind {
         self.codec.kind()
+    }
+}
+
+/// `h264 1280x720 profile 100 level 31`, `aac 48000 Hz 2 channels`: as far as it is known.
+impl fmt::Display for Track {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.codec)?;
+        if let Some(VideoFormat { width, height, profile, level }) = self.video {
+            write!(f, " {width}x{height} profile {profile} level {level}")?;
+        }
+        if let Some(AudioFormat { sample_rate_hz, channels }) = self.audio {
+            write!(f, " {sample_rate_hz} Hz {channels} channels")?;
+        }
+        Ok(())
     }
 }
 

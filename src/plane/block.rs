@@ -45,6 +45,8 @@ pub struct Block {
     pub start: Timestamp,
     /// dts of its last frame.
     pub end: Timestamp,
+    /// What it adds to the bytes of the log: its own, and those of an init first used by it.
+    cost: usize,
     ws_head: ArrayVec<u8, 10>,
     chunk_head: ArrayVec<u8, 10>,
 }
@@ -52,6 +54,9 @@ pub struct Block {
 const CHUNK_TAIL: &[u8] = b"\r\n";
 
 impl Block {
+    /// What a block costs beside its bytes, so that many small ones have a bound too.
+    const OVERHEAD: usize = 256;
+
     /// A sealed block; its framings are computed here, once.
     pub fn new(
         number: u64,
@@ -62,7 +67,8 @@ impl Block {
     ) -> Self {
         let ws_head = ws_head(bytes.len());
         let chunk_head = chunk_head(bytes.len());
-        Self { number, bytes, key, init, start, end, ws_head, chunk_head }
+        let cost = bytes.len() + Self::OVERHEAD;
+        Self { number, bytes, key, init, start, end, cost, ws_head, chunk_head }
     }
 
     /// Head, body and tail as a viewer of that framing is sent them.
@@ -148,14 +154,16 @@ impl BlockLog {
         self.newest_key
     }
 
-    /// The block a newcomer starts at: the newest key block, or without video the one that lies
-    /// `sound_back` behind the head.
+    /// The block a newcomer starts at: the newest key block, or without video the newest that
+    /// reaches `sound_back` behind the head.
     pub(crate) fn start(&self, sound_back: Duration) -> Option<u64> {
         let mut start = self.newest_key?;
         let end = self.end()?;
         let sound = |number: u64| self.get(number).filter(|block| block.key == Start::Sound);
-        while let Some(before) = sound(start).and_then(|_| sound(start.checked_sub(1)?)) {
-            if end.since(before.start).unsigned_abs() > sound_back.as_nanos() as u64 {
+        while let Some(block) = sound(start) {
+            let back = Duration::from_nanos(end.since(block.start).max(0).unsigned_abs());
+            let Some(before) = start.checked_sub(1).and_then(sound) else { break };
+            if back >= sound_back {
                 break;
             }
             start = before.number;
@@ -168,7 +176,7 @@ impl BlockLog {
         self.blocks.back().map(|block| block.end)
     }
 
-    /// Bytes of all blocks in the log.
+    /// Bytes of all blocks in the log and what they cost beside.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -185,18 +193,21 @@ impl BlockLog {
         self.blocks.iter().skip(skip.unwrap_or(usize::MAX))
     }
 
-    pub(crate) fn append(&mut self, block: Block) {
+    pub(crate) fn append(&mut self, mut block: Block) {
         debug_assert_eq!(block.number, self.next);
+        if self.blocks.back().is_none_or(|last| !Rc::ptr_eq(&last.init, &block.init)) {
+            block.cost += block.init.bytes.len();
+        }
         self.next += 1;
         if block.key != Start::No {
             self.newest_key = Some(block.number);
         }
-        self.bytes += block.bytes.len();
+        self.bytes += block.cost;
         let end = block.end;
         self.blocks.push_back(Rc::new(block));
         while self.may_let_go(end) {
             let block = self.blocks.pop_front().expect("may_let_go looked at it");
-            self.bytes -= block.bytes.len();
+            self.bytes -= block.cost;
             if Rc::strong_count(&block) > 1 {
                 self.pinned.push_back(block);
             }
@@ -204,6 +215,11 @@ impl BlockLog {
         if self.newest_key.is_some_and(|key| self.get(key).is_none()) {
             self.newest_key = None;
         }
+    }
+
+    /// No block of now is a start any more.
+    pub(crate) fn forget_keys(&mut self) {
+        self.newest_key = None;
     }
 
     fn may_let_go(&self, end: Timestamp) -> bool {
@@ -223,8 +239,8 @@ impl BlockLog {
     }
 
     /// The oldest block that only viewers still hold.
-    pub(crate) fn oldest_pinned(&self) -> Option<u64> {
-        self.pinned.front().map(|block| block.number)
+    pub(crate) fn oldest_pinned(&self) -> Option<Rc<Block>> {
+        self.pinned.front().cloned()
     }
 }
 
@@ -239,6 +255,8 @@ mod tests {
             assert_eq!(chunk_head(len).as_slice(), head.as_bytes());
         }
     }
+
+    const MAX: usize = 1 << 20;
 
     fn block(log: &BlockLog, key: Start, ms: i64, bytes: usize) -> Block {
         let init = Rc::new(Init { version: 0, bytes: Bytes::new() });
@@ -261,31 +279,45 @@ mod tests {
 
     #[test]
     fn the_log_reaches_back_to_the_last_key_block_even_past_max_lag() {
-        let log = log(&[(Picture, 0, 1), (Picture, 100, 1), (No, 900, 1), (No, 5000, 1)], 1000, 99);
+        let log =
+            log(&[(Picture, 0, 1), (Picture, 100, 1), (No, 900, 1), (No, 5000, 1)], 1000, MAX);
         assert_eq!(numbers(&log), [1, 2, 3]);
     }
 
     #[test]
     fn the_log_reaches_back_max_lag_even_past_the_last_key_block() {
-        let log = log(&[(Picture, 0, 1), (Picture, 500, 1), (Picture, 1000, 1)], 600, 99);
+        let log = log(&[(Picture, 0, 1), (Picture, 500, 1), (Picture, 1000, 1)], 600, MAX);
         assert_eq!(numbers(&log), [1, 2]);
     }
 
     #[test]
     fn bytes_bound_everything_and_a_lost_key_block_is_no_start() {
-        let log = log(&[(Picture, 0, 40), (No, 1, 40), (No, 2, 40)], 1000, 100);
+        let log = log(&[(Picture, 0, 4000), (No, 1, 4000), (No, 2, 4000)], 1000, 10_000);
         assert_eq!(numbers(&log), [1, 2]);
         assert_eq!(log.newest_key(), None);
-        assert_eq!(log.bytes(), 80);
+        assert_eq!(log.bytes(), 2 * (4000 + Block::OVERHEAD));
+    }
+
+    #[test]
+    fn tiny_blocks_and_large_inits_count_for_more_than_their_bytes() {
+        let mut log = log(&[], 1000, 10_000);
+        for _ in 0..100 {
+            let init = Rc::new(Init { version: 0, bytes: vec![0; 3000].into() });
+            let at = Timestamp::ZERO;
+            log.append(Block::new(log.head(), vec![0].into(), Sound, init, (at, at)));
+        }
+        assert_eq!(log.blocks.len(), 3);
+        assert!(log.bytes() <= 10_000);
     }
 
     #[test]
     fn a_block_in_a_viewers_hand_is_counted_until_it_is_dropped() {
-        let mut log = log(&[(Picture, 0, 60)], 0, 100);
+        let mut log = log(&[(Picture, 0, 60)], 0, MAX);
         let held = Rc::clone(log.get(0).expect("in the log"));
         let next = block(&log, Picture, 1, 60);
         log.append(next);
-        assert_eq!((log.pinned_bytes(), log.oldest_pinned()), (60, Some(0)));
+        assert_eq!(log.pinned_bytes(), 60);
+        assert!(log.oldest_pinned().is_some_and(|oldest| Rc::ptr_eq(&oldest, &held)));
         drop(held);
         assert_eq!(log.pinned_bytes(), 0);
     }
@@ -294,8 +326,8 @@ mod tests {
     fn without_video_a_newcomer_starts_one_second_back_and_with_it_at_the_newest_key() {
         let back = Duration::from_secs(1);
         let sound = [0, 350, 700, 1050, 1400].map(|ms| (Sound, ms, 1));
-        assert_eq!(log(&sound, 8000, 99).start(back), Some(2));
+        assert_eq!(log(&sound, 8000, MAX).start(back), Some(1));
         let intra = [0, 40, 80].map(|ms| (Picture, ms, 1));
-        assert_eq!(log(&intra, 8000, 99).start(back), Some(2));
+        assert_eq!(log(&intra, 8000, MAX).start(back), Some(2));
     }
 }

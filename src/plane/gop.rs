@@ -11,13 +11,16 @@ use crate::media::Frame;
 /// bounds is dropped whole: half a GOP decodes to nothing.
 #[derive(Debug)]
 pub(crate) struct GopCache {
-    entries: VecDeque<(Rc<Tracks>, Frame)>,
+    entries: VecDeque<Entry>,
     bytes: usize,
     max: Duration,
     max_bytes: usize,
     audio_start: Duration,
     state: State,
 }
+
+/// A frame and the tracks in force at it.
+type Entry = (Rc<Tracks>, Frame);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -58,8 +61,9 @@ impl GopCache {
             (false, true) if self.state != State::Gop => return false,
             (false, true) => {}
         }
-        self.bytes += frame.data.len();
-        self.entries.push_back((Rc::clone(tracks), frame.clone()));
+        let entry = (Rc::clone(tracks), frame.clone());
+        self.bytes += self.cost(&entry);
+        self.entries.push_back(entry);
         if !has_video {
             while self.duration() > self.audio_start || self.bytes > self.max_bytes {
                 self.pop();
@@ -73,7 +77,7 @@ impl GopCache {
     }
 
     /// The kept frames, each with the tracks in force at it; empty if no decoder could start.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = &(Rc<Tracks>, Frame)> {
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
 
@@ -86,7 +90,7 @@ impl GopCache {
         self.state == State::Overgrown
     }
 
-    /// Bytes of media held.
+    /// Bytes held: media, what keeping each frame costs, and tracks.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -100,16 +104,33 @@ impl GopCache {
     /// Video has stopped: what was kept of it is no start any more, the latest sound is.
     pub(crate) fn keep_sound_only(&mut self) {
         self.entries.retain(|(_, frame)| frame.kind != crate::media::TrackKind::Video);
-        self.bytes = self.entries.iter().map(|(_, frame)| frame.data.len()).sum();
+        let entries = std::mem::take(&mut self.entries);
+        self.bytes = 0;
+        for entry in entries {
+            self.bytes += self.cost(&entry);
+            self.entries.push_back(entry);
+        }
         while self.duration() > self.audio_start {
             self.pop();
         }
     }
 
     fn pop(&mut self) {
-        if let Some((_, frame)) = self.entries.pop_front() {
-            self.bytes -= frame.data.len();
+        let Some((tracks, frame)) = self.entries.pop_front() else { return };
+        self.bytes -= size_of::<Entry>() + frame.data.len();
+        // The tracks were counted with their first frame, and are let go with their last.
+        let next = self.entries.front();
+        if next.is_none_or(|(next, _)| !Rc::ptr_eq(next, &tracks)) {
+            self.bytes -= tracks.bytes();
         }
+    }
+
+    /// What `entry` adds behind the last one. Frames without a byte cost something too.
+    fn cost(&self, (tracks, frame): &Entry) -> usize {
+        let last = self.entries.back();
+        let new_tracks = last.is_none_or(|(last, _)| !Rc::ptr_eq(last, tracks));
+        let tracks = if new_tracks { tracks.bytes() } else { 0 };
+        size_of::<Entry>() + frame.data.len() + tracks
     }
 
     fn duration(&self) -> Duration {

@@ -51,6 +51,9 @@ impl Publisher {
     }
 
     /// One frame, in the order it came.
+    ///
+    /// # Errors
+    /// The publisher sends too much, or no longer has the slot: close its connection.
     pub fn push(&self, frame: Frame, now: Instant) -> Result<(), PushError> {
         self.hub.borrow_mut().push(self.source, self.serial, frame, now)
     }
@@ -104,7 +107,7 @@ impl Viewer {
     pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SinkEvent> {
         let mut hub = self.hub.borrow_mut();
         let sink = &mut hub.sinks[self.id];
-        match sink.event.take() {
+        match sink.events.pop_at(0) {
             Some(event) => Poll::Ready(event),
             None => {
                 sink.waker = Some(cx.waker().clone());
@@ -133,7 +136,8 @@ impl Viewer {
         self.hub.borrow_mut().select(self.id, selection, now);
     }
 
-    /// What must still be written, by the driver, after the plane ended this viewer.
+    /// What must still be written, by the driver, after the plane ended this viewer: nothing if
+    /// the end [breaks off](super::SinkEnd::breaks_off).
     pub fn take_rest(&self) -> Chain {
         self.hub.borrow_mut().sinks[self.id].take_rest()
     }

@@ -10,27 +10,32 @@ mod gop;
 mod handles;
 mod hub;
 mod pressure;
+mod publishers;
 mod settings;
 mod sink;
 mod source;
 mod timeline;
 mod tracks;
 mod trans;
+mod trans_streams;
+mod viewers;
 mod visit;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 pub use block::{Block, Init, Start};
 pub use handles::{Publisher, Viewer};
-pub use hub::{
-    Hub, HubEvent, NodeCounters, PlayRefused, PlayRequest, PublishRefused, PublishRequest, Totals,
-};
+pub use hub::{Hub, HubEvent, NodeCounters, Totals};
+pub use publishers::{PublishRefused, PublishRequest};
 pub use settings::{OnConflict, Settings};
 pub use sink::{Framing, SinkEnd, SinkEvent, SinkStats};
 pub use source::{PublisherEnd, PushError};
 pub use tracks::Tracks;
 pub use trans::{Format, Selection};
+pub use viewers::{PlayRefused, PlayRequest};
 pub use visit::{Outcome, Slices};
 
 /// A sink's place in its core's slab.

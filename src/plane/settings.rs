@@ -43,8 +43,12 @@ pub struct Settings {
     pub publisher_grace: Duration,
     /// Longest wait for the announced tracks.
     pub probe_timeout: Duration,
-    /// Without video, viewers start this far back; video silent for this long counts as absent.
-    pub audio_start: Duration,
+    /// Without video, viewers start this far back.
+    pub audio_start_back: Duration,
+    /// Video silent for this long counts as absent.
+    pub video_stall: Duration,
+    /// The open block is sealed for newcomers no more often than this.
+    pub newcomer_seal: Duration,
     /// A step back larger than this is a jump.
     pub jump_back: Duration,
     /// A step forward larger than this is a jump.
@@ -75,7 +79,9 @@ impl Default for Settings {
             wait_for_publisher: Duration::from_secs(15),
             publisher_grace: Duration::from_secs(15),
             probe_timeout: Duration::from_secs(2),
-            audio_start: Duration::from_secs(1),
+            audio_start_back: Duration::from_secs(1),
+            video_stall: Duration::from_secs(1),
+            newcomer_seal: Duration::from_millis(50),
             jump_back: Duration::from_secs(1),
             jump_forward: Duration::from_secs(10),
             publisher_bitrate_max: 0,

@@ -3,6 +3,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use bytes::Bytes;
 
 use super::block::Block;
@@ -26,7 +27,8 @@ pub enum Framing {
 pub enum SinkEvent {
     /// The greeting is on its way: from now on only the flush writes to the socket.
     Started,
-    /// Nobody published in time; the greeting was not sent.
+    /// Nobody published in time, or the stream ended before its first block: the greeting was not
+    /// sent.
     NotFound,
     /// No more will come.
     Ended(SinkEnd),
@@ -47,9 +49,19 @@ pub enum SinkEnd {
     /// It held the oldest of too many blocks.
     #[error("the viewer held blocks past pinned_max_bytes")]
     Pinned,
+    /// It asked for more replies than it read.
+    #[error("the viewer does not read the replies it asks for")]
+    Flooded,
     /// The source failed inside.
     #[error("the source failed")]
     SourceFailed,
+}
+
+impl SinkEnd {
+    /// True if the socket may stand inside a message: close it without another word.
+    pub fn breaks_off(self) -> bool {
+        !matches!(self, Self::PublisherGone | Self::SourceFailed)
+    }
 }
 
 /// What one viewer was sent, for the access line at its end.
@@ -90,9 +102,12 @@ pub(crate) struct Sink {
     pub(crate) behind: Option<Duration>,
     /// Since when the socket takes nothing.
     pub(crate) blocked_since: Option<Instant>,
-    /// dts up to which it was sent, where it changed trans streams.
-    pub(crate) sent_until: Timestamp,
-    pub(crate) event: Option<SinkEvent>,
+    /// dts of the last frame of the last block it was sent whole.
+    pub(crate) sent_until: Option<Timestamp>,
+    /// Bytes its driver had sent to it alone since all such bytes were last written.
+    pub(crate) reply_bytes: usize,
+    /// Started, and then why it ended: a driver hears both even if it listens late.
+    pub(crate) events: ArrayVec<SinkEvent, 2>,
     pub(crate) waker: Option<Waker>,
     pub(crate) stats: SinkStats,
 }
@@ -101,16 +116,16 @@ pub(crate) struct Sink {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Position {
     /// Nobody publishes yet, or the tracks are not known yet.
-    Waiting {
-        until: Instant,
-    },
+    Waiting,
     /// At a trans stream, which has no block to start at: the first key block from number `from`
-    /// on is. `after`: a viewer that comes from another trans stream starts no earlier.
+    /// on is. `after`: a viewer that comes from another trans stream starts no earlier. At
+    /// `until` it starts without.
     AwaitingKey {
         trans: TransId,
         index: usize,
         from: u64,
         after: Option<Timestamp>,
+        until: Instant,
     },
     /// `next` is the block to be sent when nothing is in hand.
     At {
@@ -122,15 +137,6 @@ pub(crate) enum Position {
 }
 
 impl Position {
-    pub(crate) fn trans(self) -> Option<(TransId, usize)> {
-        match self {
-            Self::AwaitingKey { trans, index, .. } | Self::At { trans, index, .. } => {
-                Some((trans, index))
-            }
-            Self::Waiting { .. } | Self::Ended => None,
-        }
-    }
-
     pub(crate) fn set_index(&mut self, new: usize) {
         if let Self::AwaitingKey { index, .. } | Self::At { index, .. } = self {
             *index = new;
@@ -140,7 +146,8 @@ impl Position {
 
 impl Sink {
     pub(crate) fn tell(&mut self, event: SinkEvent) {
-        self.event = Some(event);
+        // One that started ends once; one that did not only ends.
+        let _ = self.events.try_push(event);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -154,7 +161,12 @@ impl Sink {
             for part in block.parts(self.framing) {
                 let skip = sent.min(part.len());
                 sent -= skip;
-                rest.push(Bytes::copy_from_slice(&part[skip..]));
+                // The body is shared; a hundred slow viewers must not make a hundred copies.
+                rest.push(if std::ptr::eq(part, &*block.bytes) {
+                    block.bytes.slice(skip..)
+                } else {
+                    Bytes::copy_from_slice(&part[skip..])
+                });
             }
         }
         for slice in self.private.drain() {
@@ -163,6 +175,27 @@ impl Sink {
         rest
     }
 
+    /// There is nothing to write: out of the behind set, and nothing stalls.
+    pub(crate) fn rest(&mut self) {
+        self.behind = None;
+        self.blocked_since = None;
+    }
+
+    pub(crate) fn is_seated(&self) -> bool {
+        matches!(self.position, Position::AwaitingKey { .. } | Position::At { .. })
+    }
+
+    /// True if it has sent a part of `block`.
+    pub(crate) fn holds(&self, block: &Rc<Block>) -> bool {
+        self.in_hand.as_ref().is_some_and(|(held, _)| Rc::ptr_eq(held, block))
+    }
+
+    /// dts up to which it will have been sent when what is in hand is finished.
+    pub(crate) fn sent_until(&self) -> Option<Timestamp> {
+        self.in_hand.as_ref().map(|(block, _)| block.end).or(self.sent_until)
+    }
+
+    /// Bytes for this viewer alone, in its framing.
     pub(crate) fn send_framed(&mut self, bytes: &Bytes) {
         if !bytes.is_empty() {
             for part in self.framing.wrap(bytes) {

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -26,12 +27,12 @@ pub enum PublisherEnd {
 /// Why a frame was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    /// More bits in a second than the app allows.
+    /// More bits per second than the app allows.
     #[error("publisher: expected at most {allowed} bit/s (publisher_bitrate_max), found {found}")]
     TooFast {
         /// The limit.
         allowed: u64,
-        /// Bits in the last second.
+        /// What it sent, on average over some seconds.
         found: u64,
     },
     /// This publisher no longer holds the key; its driver is told why.
@@ -59,7 +60,7 @@ pub(crate) struct Source {
     pub(crate) tracks: Rc<Tracks>,
     pub(crate) gop: GopCache,
     pub(crate) transes: Vec<TransId>,
-    pub(crate) waiting: Vec<SinkId>,
+    pub(crate) waiting: BTreeSet<SinkId>,
     /// Every sink that has not ended, wherever it stands.
     pub(crate) sinks: usize,
     timeline: Timeline,
@@ -69,7 +70,7 @@ pub(crate) struct Source {
     needs_key: bool,
     last_video: Option<Instant>,
     video_stalled: bool,
-    second: Second,
+    rate: Rate,
     pub(crate) stats: SourceStats,
 }
 
@@ -124,9 +125,9 @@ struct Expected {
     audio: bool,
 }
 
-/// Bytes of the running second.
+/// Bytes since a moment at most [`RATE_OVER`] ago.
 #[derive(Debug, Clone, Copy)]
-struct Second {
+struct Rate {
     since: Instant,
     bytes: u64,
 }
@@ -136,7 +137,15 @@ pub(crate) struct Placed {
     pub(crate) frame: Frame,
     pub(crate) starts: bool,
     pub(crate) has_video: bool,
+    /// With this frame the GOP has outgrown the cache: it is no longer a start.
+    pub(crate) overgrown: bool,
+    /// The publisher's clock jumped here; the line goes on.
+    pub(crate) jumped: bool,
 }
+
+/// A publisher's bitrate is its average over this long: one that catches up after a hitch of its
+/// network sends in bursts.
+const RATE_OVER: Duration = Duration::from_secs(4);
 
 impl Source {
     pub(crate) fn new(
@@ -146,11 +155,7 @@ impl Source {
         epoch: u64,
         now: Instant,
     ) -> Self {
-        let gop = GopCache::new(
-            settings.gop_cache_max,
-            if settings.gop_cache { settings.gop_cache_bytes } else { 0 },
-            settings.audio_start,
-        );
+        let gop = gop_cache(&settings);
         Self {
             key,
             serial,
@@ -160,7 +165,7 @@ impl Source {
             tracks: Rc::default(),
             gop,
             transes: Vec::new(),
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
             sinks: 0,
             timeline: Timeline::new(settings.jump_back, settings.jump_forward),
             expected: None,
@@ -168,7 +173,7 @@ impl Source {
             needs_key: false,
             last_video: None,
             video_stalled: false,
-            second: Second { since: now, bytes: 0 },
+            rate: Rate { since: now, bytes: 0 },
             stats: SourceStats::default(),
             settings,
         }
@@ -189,21 +194,17 @@ impl Source {
         self.publisher.as_ref().is_some_and(|slot| slot.serial == serial)
     }
 
-    pub(crate) fn jumps(&self) -> u64 {
-        self.timeline.jumps()
-    }
-
     /// A publisher has taken the slot.
     pub(crate) fn start(&mut self, slot: Slot) {
         self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
-        self.second = Second { since: slot.since, bytes: 0 };
+        self.rate = Rate { since: slot.since, bytes: 0 };
         self.publisher = Some(slot);
         self.expected = None;
         self.seen = Expected::default();
         // Frames of the one before and of this one do not decode together.
         self.needs_key = self.tracks.video.is_some();
         self.timeline.resume();
-        self.gop.clear();
+        self.gop = gop_cache(&self.settings);
         self.last_video = None;
         self.video_stalled = false;
     }
@@ -212,16 +213,19 @@ impl Source {
     pub(crate) fn leave(&mut self, now: Instant) {
         self.publisher = None;
         self.gop.clear();
-        self.phase = if self.tracks.version == 0 {
-            Phase::Vacant
+        if self.tracks.video.is_none() && self.tracks.audio.is_none() {
+            // It sent nothing that anyone could wait for to go on.
+            self.forget();
         } else {
-            Phase::Grace { until: now + self.settings.publisher_grace.max(LAST_BLOCKS) }
-        };
+            let grace = self.settings.publisher_grace.max(LAST_BLOCKS);
+            self.phase = Phase::Grace { until: now + grace };
+        }
     }
 
     /// The grace is over: as if it had never been published.
     pub(crate) fn forget(&mut self) {
         self.phase = Phase::Vacant;
+        self.gop.clear();
         self.timeline = Timeline::new(self.settings.jump_back, self.settings.jump_forward);
         self.tracks = Rc::new(Tracks { version: self.tracks.version + 1, ..Tracks::default() });
     }
@@ -229,7 +233,11 @@ impl Source {
     /// Answers true if that ended the probe.
     pub(crate) fn set_track(&mut self, track: Track) -> bool {
         match track.kind() {
-            TrackKind::Video => self.seen.video = true,
+            TrackKind::Video => {
+                self.seen.video = true;
+                // Who watches already has nothing the first pictures could be made from.
+                self.needs_key |= self.tracks.video.is_none() && self.timeline.latest().is_some();
+            }
             TrackKind::Audio | TrackKind::Data => self.seen.audio = true,
         }
         if self.tracks.track(track.kind()) != Some(&track) {
@@ -251,7 +259,8 @@ impl Source {
         let data = self.tracks.metadata.clone()?;
         let dts = self.timeline.latest()?.0;
         let frame = Frame { kind: TrackKind::Data, dts, pts: dts, key: false, data };
-        Some(Placed { frame, starts: false, has_video: self.has_video() })
+        let has_video = self.has_video();
+        Some(Placed { frame, starts: false, has_video, overgrown: false, jumped: false })
     }
 
     fn probe_is_complete(&self) -> bool {
@@ -295,7 +304,9 @@ impl Source {
         self.count(now, frame.data.len())?;
         let is_video = frame.kind == TrackKind::Video;
         let unknown = frame.kind != TrackKind::Data && self.tracks.track(frame.kind).is_none();
-        if unknown || (is_video && self.needs_key && !frame.key) {
+        let seek_start = seek_start || self.needs_key;
+        let starts = is_video && (frame.key || (seek_start && self.is_recovery_point(&frame)));
+        if unknown || (is_video && self.needs_key && !starts) {
             self.stats.dropped += 1;
             return Ok(None);
         }
@@ -306,10 +317,12 @@ impl Source {
         } else {
             self.notice_stalled_video(now);
         }
+        let jumps = self.timeline.jumps();
         (frame.dts, frame.pts) = self.timeline.place(frame.kind, frame.dts, frame.pts);
-        let starts = is_video && (frame.key || (seek_start && self.is_recovery_point(&frame)));
         let has_video = self.has_video();
-        if self.settings.gop_cache && self.gop.push(&self.tracks, &frame, starts, has_video) {
+        let overgrown =
+            self.settings.gop_cache && self.gop.push(&self.tracks, &frame, starts, has_video);
+        if overgrown {
             self.stats.gop_overgrown += 1;
             if self.stats.gop_overgrown == 1 {
                 tracing::warn!(stream = %self.key, max = ?self.settings.gop_cache_max,
@@ -318,7 +331,8 @@ impl Source {
                      newcomers wait for the next key frame");
             }
         }
-        Ok(Some(Placed { frame, starts, has_video }))
+        let jumped = self.timeline.jumps() != jumps;
+        Ok(Some(Placed { frame, starts, has_video, overgrown, jumped }))
     }
 
     /// The source has video, and it has not stopped.
@@ -327,8 +341,9 @@ impl Source {
     }
 
     fn notice_stalled_video(&mut self, now: Instant) {
-        let Some(last) = self.last_video else { return };
-        if !self.video_stalled && now.saturating_duration_since(last) > self.settings.audio_start {
+        // A track whose first frame never comes has stalled too.
+        let last = *self.last_video.get_or_insert(now);
+        if !self.video_stalled && now.saturating_duration_since(last) > self.settings.video_stall {
             self.video_stalled = true;
             self.gop.keep_sound_only();
         }
@@ -342,16 +357,21 @@ impl Source {
     fn count(&mut self, now: Instant, bytes: usize) -> Result<(), PushError> {
         self.stats.frames += 1;
         self.stats.bytes += bytes as u64;
-        if now.saturating_duration_since(self.second.since) >= Duration::from_secs(1) {
-            self.second = Second { since: now, bytes: 0 };
+        if now.saturating_duration_since(self.rate.since) >= RATE_OVER {
+            self.rate = Rate { since: now, bytes: 0 };
         }
-        self.second.bytes += bytes as u64;
-        let (allowed, found) = (self.settings.publisher_bitrate_max, self.second.bytes * 8);
+        self.rate.bytes += bytes as u64;
+        let found = self.rate.bytes * 8 / RATE_OVER.as_secs();
+        let allowed = self.settings.publisher_bitrate_max;
         if allowed > 0 && found > allowed {
             return Err(PushError::TooFast { allowed, found });
         }
         Ok(())
     }
+}
+
+fn gop_cache(settings: &Settings) -> GopCache {
+    GopCache::new(settings.gop_cache_max, settings.gop_cache_bytes, settings.audio_start_back)
 }
 
 /// The kinds of track `onMetaData` announces; `None` if it names neither.

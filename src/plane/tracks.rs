@@ -31,6 +31,13 @@ impl Tracks {
         }
     }
 
+    /// Bytes of metadata and configurations.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |track: &Track| track.config.len() + track.hdr.as_ref().map_or(0, Bytes::len);
+        let tracks = [&self.video, &self.audio].into_iter().flatten();
+        tracks.map(of).sum::<usize>() + self.metadata.as_ref().map_or(0, Bytes::len)
+    }
+
     pub(crate) fn with_track(&self, track: Track) -> Self {
         let mut next = self.next();
         match track.kind() {

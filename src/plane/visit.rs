@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
+use super::hub::Revisit;
 use super::sink::{Position, Sink};
-use super::{Hub, SinkEnd, SinkId};
+use super::trans::Sweep;
+use super::{Hub, SinkEnd, SinkId, TransId};
 
 /// Slices of one vectored write.
 pub type Slices<'a> = ArrayVec<IoSlice<'a>, 64>;
@@ -20,6 +22,8 @@ const VISIT_BYTES: usize = 256 << 10;
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(10);
 /// While it takes nothing the wait doubles up to this.
 const RETRY_MAX: Duration = Duration::from_millis(320);
+/// A sweep that takes less than this is no overrun, however small the merge window.
+const OVERRUN_MIN: Duration = Duration::from_millis(20);
 
 /// What the socket said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +42,9 @@ impl Hub {
     /// Sinks that are behind and sinks of a sweep take turns, so that neither starves.
     pub fn next_visit(&mut self, now: Instant) -> Option<SinkId> {
         self.behind_turn = !self.behind_turn;
-        if self.behind_turn {
-            self.next_behind(now).or_else(|| self.next_of_sweep(now))
-        } else {
-            self.next_of_sweep(now).or_else(|| self.next_behind(now))
-        }
+        let first = if self.behind_turn { self.next_behind(now) } else { None };
+        // A sweep that begins may let viewers start, who are then behind.
+        first.or_else(|| self.next_of_sweep(now)).or_else(|| self.next_behind(now))
     }
 
     /// The socket of `id` and the slices to write to it, at most 256 KiB. No slices: there is
@@ -89,13 +91,13 @@ impl Hub {
             self.consume(id, taken);
             let sink = &self.sinks[id];
             if taken < offered {
-                self.retry(id, RETRY_MIN, now);
+                self.revisit(id, RETRY_MIN, now + RETRY_MIN);
             } else if self.is_at_head(sink) {
                 let sink = &mut self.sinks[id];
-                sink.behind = None;
+                sink.rest();
                 sink.caught_up |= matches!(sink.position, Position::At { .. });
             } else {
-                self.retry(id, Duration::ZERO, now);
+                self.revisit(id, Duration::ZERO, now);
             }
             return;
         }
@@ -106,13 +108,13 @@ impl Hub {
             self.end_sink(id, SinkEnd::Stalled(limit), now);
         } else {
             let wait = sink.behind.map_or(RETRY_MIN, |wait| (wait * 2).clamp(RETRY_MIN, RETRY_MAX));
-            self.retry(id, wait, now);
+            self.revisit(id, wait, now + wait);
         }
     }
 
     fn next_behind(&mut self, now: Instant) -> Option<SinkId> {
         loop {
-            let &Reverse((at, serial, id)) = self.behind.peek()?;
+            let &Reverse(Revisit { at, id, serial, .. }) = self.behind.peek()?;
             if at > now {
                 return None;
             }
@@ -128,12 +130,16 @@ impl Hub {
         self.begin_due_sweeps(now);
         while let Some(trans_id) = self.sweeps.pop_front() {
             let trans = &mut self.transes[trans_id];
-            let at = trans.sweep_at.expect("a trans stream in the list is being swept");
-            let Some(&id) = trans.sinks.get(at) else {
-                trans.sweep_at = None;
+            let sweep = trans.sweep.as_mut().expect("a trans stream in the list is being swept");
+            let Some(&id) = trans.sinks.get(sweep.at) else {
+                let again = sweep.again;
+                trans.sweep = None;
+                if again {
+                    self.begin_sweep(trans_id, now);
+                }
                 continue;
             };
-            trans.sweep_at = Some(at + 1);
+            sweep.at += 1;
             // Sweeps take turns, so that a small one does not wait for a large one.
             self.sweeps.push_back(trans_id);
             let sink = &self.sinks[id];
@@ -152,25 +158,32 @@ impl Hub {
                 continue;
             }
             trans.due = None;
-            if trans.sweep_at.is_some() {
+            let Some(sweep) = &mut trans.sweep else {
+                self.begin_sweep(id, now);
+                continue;
+            };
+            sweep.again = true;
+            let window = self.sources[trans.source].settings.merge_window;
+            if now.saturating_duration_since(sweep.since) >= window.max(OVERRUN_MIN) {
                 self.totals.overruns += 1;
                 self.pressure.overrun();
-                let window = self.sources[trans.source].settings.merge_window;
-                self.flush_by(id, now + window.max(RETRY_MIN));
-                continue;
             }
-            trans.seal();
-            trans.sweep_at = Some(0);
-            self.sweeps.push_back(id);
-            self.after_seal(id, now);
         }
+    }
+
+    fn begin_sweep(&mut self, id: TransId, now: Instant) {
+        let trans = &mut self.transes[id];
+        trans.due = None;
+        trans.sweep = Some(Sweep { at: 0, since: now, again: false });
+        self.sweeps.push_back(id);
+        self.seal(id, now);
     }
 
     /// Brings the cursor to where the next write starts: past what was let go, forward if it
     /// lags too far, and with the init of its block if that is another than it was sent.
     fn prepare(&mut self, id: SinkId, now: Instant) {
         if self.is_at_head(&self.sinks[id]) {
-            self.sinks[id].behind = None;
+            self.sinks[id].rest();
             return;
         }
         let sink = &mut self.sinks[id];
@@ -178,8 +191,7 @@ impl Hub {
         if sink.in_hand.is_some() || sink.paused {
             return;
         }
-        let trans = &mut self.transes[trans_id];
-        let log = &trans.log;
+        let log = &self.transes[trans_id].log;
         if next >= log.head() {
             return;
         }
@@ -192,7 +204,7 @@ impl Hub {
         let number = match (lags, newest_key) {
             (true, Some(key)) => {
                 let start = log.get(key).expect("the newest key block is in the log").start;
-                let from = here.map_or(sink.sent_until, |block| block.start);
+                let from = here.map(|block| block.start).or(sink.sent_until).unwrap_or(start);
                 let skipped_ms = start.since(from).max(0).unsigned_abs() / 1_000_000;
                 sink.stats.skips += 1;
                 sink.stats.skipped_ms += skipped_ms;
@@ -205,13 +217,19 @@ impl Hub {
             }
             (_, None) if here.is_none() => {
                 // Let go by the log, and no key block ahead: wait for the next one.
+                let skipped_ms = sink.sent_until.map_or(0, |from| lag(from).as_millis() as u64);
                 sink.stats.skips += 1;
+                sink.stats.skipped_ms += skipped_ms;
                 self.totals.skips += 1;
-                let from = log.head();
-                sink.position = Position::AwaitingKey { trans: trans_id, index, from, after: None };
-                trans.awaiting_key.push(id);
-                let wait = self.sources[sink.source].settings.key_wait;
-                self.await_key_until(id, now + wait);
+                tracing::info!(stream = %self.sources[sink.source].key, sink = id, skipped_ms,
+                    bytes_sent = sink.stats.bytes,
+                    "viewer lagged past the log: waits for the next key frame");
+                let (from, after) = (log.head(), None);
+                let until = now + self.sources[sink.source].settings.key_wait;
+                sink.position =
+                    Position::AwaitingKey { trans: trans_id, index, from, after, until };
+                sink.rest();
+                self.await_key(id, trans_id, until);
                 return;
             }
             _ => next,
@@ -234,11 +252,14 @@ impl Hub {
                 return;
             }
             taken -= rest;
-            sink.sent_until = block.end;
+            sink.sent_until = Some(block.end);
             sink.in_hand = None;
         }
         let private = taken.min(sink.private.len());
         sink.private.advance(private);
+        if sink.private.is_empty() {
+            sink.reply_bytes = 0;
+        }
         taken -= private;
         while taken > 0 {
             // Blocks are offered only to a sink with a cursor.
@@ -251,7 +272,7 @@ impl Hub {
                 return;
             }
             taken -= len;
-            sink.sent_until = block.end;
+            sink.sent_until = Some(block.end);
         }
     }
 
@@ -265,12 +286,6 @@ impl Hub {
             }
             _ => true,
         }
-    }
-
-    fn retry(&mut self, id: SinkId, wait: Duration, now: Instant) {
-        let sink = &mut self.sinks[id];
-        sink.behind = Some(wait);
-        self.behind.push(Reverse((now + wait, sink.serial, id)));
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 
-use super::admit::Ticket;
 use super::conn::{About, Conn, Counted};
 use super::core::Core;
 use super::hand_over::{Driver, HandOver};
-use super::verdict::Protocol;
+use super::session::{Protocol, Session};
+use super::verdict::Protocol as Kind;
 use super::{http, rtmp};
 use crate::net::{AcceptError, Listener, TcpStream, rt};
 
@@ -21,7 +21,7 @@ use crate::net::{AcceptError, Listener, TcpStream, rt};
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts on one listener for as long as the core runs.
-pub async fn run(core: Rc<Core>, listener: Listener, protocol: Protocol) {
+pub async fn run(core: Rc<Core>, listener: Listener, protocol: Kind) {
     let per_turn = core.node.config.tcp.accept_per_turn.max(1);
     let mut this_turn = 0;
     loop {
@@ -45,7 +45,7 @@ pub async fn run(core: Rc<Core>, listener: Listener, protocol: Protocol) {
     }
 }
 
-fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol: Protocol) {
+fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol: Kind) {
     let node = &core.node;
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
@@ -66,7 +66,7 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
         if let Some(suppressed) = core.violations.borrow_mut().allow(opened) {
             tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
         }
-        if protocol == Protocol::Http {
+        if protocol == Kind::Http {
             http::refuse_at_the_door(&socket, &reason);
         }
         return;
@@ -75,8 +75,8 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     tracing::debug!(client = %about.client, %peer, %protocol, core = %core.id, "open");
     let conn = Conn::new(core, socket, about);
     match protocol {
-        Protocol::Rtmp => drive(rtmp::run(conn)),
-        Protocol::Http => drive(http::run(conn)),
+        Kind::Rtmp => drive(rtmp::session(conn).run()),
+        Kind::Http => drive(http::session(conn).run()),
     }
 }
 
@@ -84,13 +84,18 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
 pub(crate) fn take_over(core: &Rc<Core>, moved: HandOver) {
     let About { client, peer, protocol, .. } = &moved.about;
     tracing::debug!(%client, %peer, %protocol, stream = %moved.key, core = %core.id, "moved here");
-    let ticket = Ticket::new(core, moved.key, moved.place);
-    let mut conn = Conn::new(core, TcpStream::from_fd(moved.socket), moved.about);
-    conn.unread = moved.unread;
-    conn.out = moved.unsent;
     match moved.driver {
-        Driver::Rtmp(driver) => drive(rtmp::go_on(conn, driver, ticket)),
-        Driver::Http(driver) => drive(http::go_on(conn, driver, ticket)),
+        Driver::Rtmp(_) => go_on::<rtmp::Rtmp>(core, moved),
+        Driver::Http(_) => go_on::<http::Http>(core, moved),
+    }
+}
+
+fn go_on<P: Protocol>(core: &Rc<Core>, moved: HandOver) {
+    if let Some((mut session, ticket, wish)) = Session::<P>::unpack(core, moved) {
+        drive(async move {
+            session.arrive(ticket, wish, Instant::now());
+            session.run().await;
+        });
     }
 }
 

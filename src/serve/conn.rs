@@ -13,7 +13,7 @@ use crate::bytes::Chain;
 use crate::media::StreamKey;
 use crate::net::TcpStream;
 use crate::net::rt::{self, Deadline};
-use crate::plane::SinkStats;
+use crate::plane::{SinkEnd, SinkStats};
 
 /// One connection: its socket, what was read and not yet taken, what is to be written.
 #[derive(Debug)]
@@ -71,6 +71,9 @@ pub(crate) enum End {
     /// The socket broke.
     #[error("socket: {0}")]
     Socket(#[from] io::Error),
+    /// The plane gave a viewer up, perhaps inside a message: not another word.
+    #[error("{0}")]
+    BrokenOff(SinkEnd),
     /// It broke a rule; worth a line of its own.
     #[error("{0}")]
     Violation(String),

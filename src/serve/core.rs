@@ -235,10 +235,10 @@ impl Core {
     /// not tick.
     async fn count_seconds(&self) {
         loop {
-            let (cpu, bytes, start) = (cpu_time(), self.bytes_moved(), Instant::now());
+            let (wanted, bytes, start) = (wanted_time(), self.bytes_moved(), Instant::now());
             rt::sleep(Duration::from_secs(1)).await;
             let passed = start.elapsed().as_secs_f64();
-            let busy = (cpu_time() - cpu).as_secs_f64() / passed;
+            let busy = wanted_time().saturating_sub(wanted).as_secs_f64() / passed;
             let sources = {
                 let mut hub = self.hub.borrow_mut();
                 hub.second(busy);
@@ -272,11 +272,12 @@ impl Core {
     }
 }
 
-/// CPU time of this thread.
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let (seconds, nanos) = (time.tv_sec.max(0).unsigned_abs(), time.tv_nsec.max(0).unsigned_abs());
-    Duration::from_secs(seconds) + Duration::from_nanos(nanos)
+/// How long this thread has run or has waited for its CPU: a core that others keep busy is as
+/// full as one that we do. Zero where the kernel does not tell.
+fn wanted_time() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = told.split_ascii_whitespace().take(2).flat_map(str::parse::<u64>).sum();
+    Duration::from_nanos(nanos)
 }
 
 fn settings(app: &config::App, limits: &config::Limits) -> Settings {
@@ -299,7 +300,9 @@ fn settings(app: &config::App, limits: &config::Limits) -> Settings {
         wait_for_publisher: app.wait_for_publisher,
         publisher_grace: app.publisher_grace,
         probe_timeout: app.probe_timeout,
-        audio_start: app.audio_start_back,
+        audio_start_back: app.audio_start_back,
+        video_stall: app.video_stall,
+        newcomer_seal: app.newcomer_seal,
         jump_back: app.jump_back,
         jump_forward: app.jump_forward,
         publisher_bitrate_max: app.publisher_bitrate_max,
@@ -310,8 +313,8 @@ fn settings(app: &config::App, limits: &config::Limits) -> Settings {
 
 fn rtmp_config(config: &Config) -> rtmp::ServerConfig {
     let limits = &config.limits;
-    let mut server = rtmp::ServerConfig::default();
-    server.chunk_size_bytes = config.rtmp.chunk_size;
+    let chunk_size_bytes = config.rtmp.chunk_size;
+    let mut server = rtmp::ServerConfig { chunk_size_bytes, ..rtmp::ServerConfig::default() };
     server.limits.message_bytes = limits.message_bytes;
     server.limits.reassembly_bytes = limits.reassembly_bytes;
     server.limits.reassembly_before_publish_bytes = limits.reassembly_bytes_before_publish;

@@ -14,6 +14,7 @@ pub struct HandOver {
     pub(crate) about: About,
     pub(crate) unread: BytesMut,
     pub(crate) unsent: Chain,
+    pub(crate) received: u64,
     pub(crate) key: StreamKey,
     pub(crate) place: Place,
     pub(crate) driver: Driver,
@@ -21,8 +22,8 @@ pub struct HandOver {
 
 /// The machine, and what it asked for.
 pub(crate) enum Driver {
-    Rtmp(rtmp::Moving),
-    Http(http::Moving),
+    Rtmp(Box<(rtmp::Rtmp, rtmp::Wish)>),
+    Http(Box<(http::Http, http::Wish)>),
 }
 
 impl std::fmt::Debug for HandOver {

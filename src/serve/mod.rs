@@ -15,6 +15,7 @@ mod http;
 pub mod page;
 mod reply;
 mod rtmp;
+mod session;
 pub mod verdict;
 
 pub use addresses::Addresses;

@@ -38,6 +38,9 @@ pub(super) fn preamble(tracks: &Tracks, selection: Selection) -> Bytes {
 
 fn tag(out: &mut BytesMut, kind: TagKind, at: Timestamp, head: &[u8], payload: &[u8]) {
     let body_len = head.len() + payload.len();
+    if body_len > TAG_BYTES_MAX {
+        return;
+    }
     let header = flv::tag_header(kind, body_len, at.as_millis());
     out.reserve(header.len() + body_len + 4);
     out.put_slice(&header);
@@ -45,6 +48,9 @@ fn tag(out: &mut BytesMut, kind: TagKind, at: Timestamp, head: &[u8], payload: &
     out.put_slice(payload);
     out.put_slice(&flv::previous_tag_size(body_len));
 }
+
+/// No tag can hold more: its length has 24 bits. RTMP refuses the same.
+const TAG_BYTES_MAX: usize = (1 << 24) - 1;
 
 fn tag_kind(of: TrackKind) -> TagKind {
     match of {

@@ -7,6 +7,7 @@
 mod flv;
 mod rtmp;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -68,18 +69,32 @@ pub(crate) struct Trans {
     /// Everyone who reads this log, in the order a sweep visits them.
     pub(crate) sinks: Vec<SinkId>,
     /// Those of `sinks` that have no cursor yet.
-    pub(crate) awaiting_key: Vec<SinkId>,
-    /// Where the sweep under way is; `None` between sweeps.
-    pub(crate) sweep_at: Option<usize>,
+    pub(crate) awaiting_key: BTreeSet<SinkId>,
+    /// The sweep under way.
+    pub(crate) sweep: Option<Sweep>,
     /// When what is unflushed must be flushed.
     pub(crate) due: Option<Instant>,
     pub(crate) sealed_for_newcomer: Option<Instant>,
+    /// Newcomers wait for the open block to be sealed; a timer will.
+    pub(crate) newcomer_seal_due: bool,
     pub(crate) idle_since: Option<Instant>,
     init: Rc<Init>,
+    /// The time in the headers of `init`.
+    init_at: Timestamp,
     tracks: Rc<Tracks>,
     open: Option<Open>,
     capacity: usize,
     block_bytes: usize,
+}
+
+/// One visit to each sink of a trans stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sweep {
+    /// Sinks before this place have been visited.
+    pub(crate) at: usize,
+    pub(crate) since: Instant,
+    /// The next one is due already and follows right on this.
+    pub(crate) again: bool,
 }
 
 /// The block that is being written.
@@ -104,12 +119,14 @@ impl Trans {
             selection,
             log: BlockLog::new(settings.max_lag, settings.log_max_bytes),
             sinks: Vec::new(),
-            awaiting_key: Vec::new(),
-            sweep_at: None,
+            awaiting_key: BTreeSet::new(),
+            sweep: None,
             due: None,
             sealed_for_newcomer: None,
+            newcomer_seal_due: false,
             idle_since: None,
             init: Rc::new(Init { version: tracks.version, bytes: Bytes::new() }),
+            init_at: Timestamp::ZERO,
             tracks,
             open: None,
             capacity: 16 << 10,
@@ -130,12 +147,17 @@ impl Trans {
             return false;
         }
         let head = self.log.head();
-        let full = |open: &Open| open.bytes.len() + frame.data.len() > self.block_bytes;
-        if starts || tracks.version != self.tracks.version || self.open.as_ref().is_some_and(full) {
+        let sound = !(has_video && self.selection.video);
+        let ends = |open: &Open| {
+            let full = open.bytes.len() + frame.data.len() > self.block_bytes;
+            // Pictures that have returned do not belong into a block where anyone may start.
+            full || (open.key == Start::Sound && !sound)
+        };
+        let other_tracks = tracks.version != self.tracks.version;
+        if starts || other_tracks || self.open.as_ref().is_some_and(ends) {
             self.seal();
         }
         if self.open.is_none() {
-            let sound = !(has_video && self.selection.video);
             let start = if starts {
                 Start::Picture
             } else if sound {
@@ -173,6 +195,11 @@ impl Trans {
         self.open.is_some()
     }
 
+    /// True if the open block is one to start at for its key frame.
+    pub(crate) fn opens_with_a_picture(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.key == Start::Picture)
+    }
+
     /// What precedes everything else of this format, once per viewer.
     pub(crate) fn preamble(&self) -> Bytes {
         match self.format {
@@ -184,12 +211,12 @@ impl Trans {
     /// Takes out the sink at `hole` of `sinks` and calls `moved` for each sink that got another
     /// place. A sweep under way still visits everyone else exactly once.
     pub(crate) fn remove(&mut self, mut hole: usize, mut moved: impl FnMut(SinkId, usize)) {
-        if let Some(at) = self.sweep_at.filter(|at| hole < *at) {
+        if let Some(sweep) = self.sweep.as_mut().filter(|sweep| hole < sweep.at) {
             // Fill the hole from the visited part, then the visited part from the end.
-            self.sinks.swap(hole, at - 1);
+            sweep.at -= 1;
+            self.sinks.swap(hole, sweep.at);
             moved(self.sinks[hole], hole);
-            hole = at - 1;
-            self.sweep_at = Some(at - 1);
+            hole = sweep.at;
         }
         self.sinks.swap_remove(hole);
         if let Some(id) = self.sinks.get(hole) {
@@ -198,9 +225,13 @@ impl Trans {
     }
 
     fn open_block(&mut self, tracks: &Rc<Tracks>, key: Start, start: Timestamp) {
-        if key != Start::No || tracks.version != self.tracks.version || self.init.bytes.is_empty() {
-            // Made anew at each key block so that headers carry its time, not an old one.
+        // Made anew now and then, so that headers carry the time of their block and not one of
+        // hours ago. Not at each key block: without video each is one, however small.
+        let old = start.since(self.init_at) >= INIT_AGE_MAX_NS || !Rc::ptr_eq(tracks, &self.tracks);
+        let other_tracks = tracks.version != self.tracks.version;
+        if (key != Start::No && old) || other_tracks || self.init.bytes.is_empty() {
             self.tracks = Rc::clone(tracks);
+            self.init_at = start;
             let bytes = match self.format {
                 Format::Rtmp { chunk_size, hevc } => {
                     rtmp::init(tracks, self.selection, start, chunk_size, hevc)
@@ -213,6 +244,9 @@ impl Trans {
         self.open = Some(Open { bytes, key, start, end: start });
     }
 }
+
+/// Headers are at most this much older than the key block they precede.
+const INIT_AGE_MAX_NS: i64 = 1_000_000_000;
 
 /// What precedes the frame's bytes in its message, the same for both formats. `None` for a frame
 /// whose track is not known: it cannot be labelled, and the source sends none.

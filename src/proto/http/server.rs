@@ -388,6 +388,11 @@ impl Server {
         matches!(self.state, State::Closed) && self.out.is_empty()
     }
 
+    /// Bytes taken since the connection began, for the log.
+    pub fn offset(&self) -> u64 {
+        self.taken
+    }
+
     fn asking(&self, ask: AskId) -> Option<&Asking> {
         match &self.state {
             State::Asking(asking) if asking.ask == ask => Some(asking),

@@ -1,0 +1,81 @@
+# Corecast: `make run` shows it, `make test` checks it, `make judges` has foreign programs judge it.
+# CARGO_TARGET_DIR is honoured. Every test runs on loopback and stops what it started.
+
+CARGO ?= cargo
+# The same selection everywhere, so that nothing is compiled twice.
+TEST := $(CARGO) test --locked --workspace
+# Tests with foreign programs mostly wait for media in real time, so more run than there are cores.
+THREADS ?= 6
+FUZZ_SECONDS ?= 300
+FUZZ_TARGETS = $(basename $(notdir $(wildcard bench/fuzz/fuzz_targets/*.rs)))
+
+.PHONY: help build run test fmt clippy unit lives docs end_to_end judges fuzz deny advisories ci
+
+help:
+	@echo 'make run         build, start with a demo stream, print the URLs to open'
+	@echo 'make build       the release binary'
+	@echo 'make test        style, unit and machine tests, ffmpeg end to end, one browser (minutes)'
+	@echo 'make judges      every foreign program against the server (about half an hour)'
+	@echo 'make lives       long random lives of the plane against its model (a minute)'
+	@echo 'make fuzz        each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (or FUZZ_TARGETS="a b")'
+	@echo 'make deny        licences, bans and sources of the dependencies; make advisories'
+	@echo '.ci/run          test and judges'
+
+build:
+	$(CARGO) build --locked --release --bin corecast
+
+run: build
+	$${CARGO_TARGET_DIR:-target}/release/corecast demo
+
+test: fmt clippy unit docs end_to_end
+
+fmt:
+	@tests/install.sh test
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --test judges -- -D warnings
+
+# What needs no foreign program. tidy comes with it: it reads src/.
+unit:
+	$(TEST) --lib --bins --test tidy --test config --test seeds
+	$(TEST) --test cli --test cores --test http --test limits --test process --test verdicts
+
+# The plane's random lives, twenty million steps of them; for changes of the plane.
+lives:
+	$(TEST) --release --lib plane::model -- --ignored
+
+docs:
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+end_to_end:
+	@tests/install.sh test
+	$(TEST) --test end_to_end -- --test-threads=$(THREADS)
+
+# FILTER=name runs the judges whose names hold it.
+judges:
+	@tests/install.sh judges
+	$(TEST) --test judges -- --test-threads=$(THREADS) $(FILTER)
+
+fuzz:
+	@tests/install.sh fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	    echo "== fuzz $$target"; \
+	    mkdir -p bench/fuzz/corpus/$$target; \
+	    RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir bench/fuzz $$target \
+	        bench/fuzz/corpus/$$target bench/fuzz/seeds/$$target \
+	        -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	        || exit 1; \
+	done
+
+deny:
+	@tests/install.sh deny
+	$(CARGO) deny --locked check licenses bans sources
+
+advisories:
+	@tests/install.sh deny
+	$(CARGO) deny --locked check advisories
+
+ci:
+	.ci/run

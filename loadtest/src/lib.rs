@@ -1,0 +1,14 @@
+//! The load generator: publishers and viewers of any live media server, and what they cost it.
+//!
+//! A publisher ([`publish`]) sends a clip or a [`stream`] made up, in real time, by RTMP. Viewers
+//! ([`play`]) are as cheap as they can be, so that thousands fit beside the server under test:
+//! one thread, one epoll, and bytes that the kernel throws away. The server's CPU is read from
+//! the kernel ([`cpu`]), so any server will do. `bench/` uses the same viewers for its floor.
+
+pub mod cpu;
+pub mod fds;
+pub mod play;
+pub mod publish;
+pub mod stream;
+pub mod units;
+mod viewer;

@@ -1,0 +1,207 @@
+//! The publishers' side of the hub: who holds a source's slot, and the way of a frame.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::hub::Timer;
+use super::sink::Position;
+use super::source::{Phase, Placed, PublisherMail, Slot};
+use super::{
+    Hub, OnConflict, PublisherEnd, PushError, Settings, SinkEnd, SinkId, SourceId, TransId,
+};
+use crate::media::{Frame, StreamKey, Track};
+
+/// A request to publish, authorised.
+#[derive(Debug, Clone)]
+pub struct PublishRequest {
+    /// The key.
+    pub key: StreamKey,
+    /// The app's numbers.
+    pub settings: Rc<Settings>,
+    /// The directory's epoch of the key.
+    pub epoch: u64,
+}
+
+/// Why a publisher was not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishRefused {
+    /// `on_conflict = "refuse"`, and somebody is there.
+    #[error("{key} is being published already, since {since:?} (on_conflict = \"refuse\")")]
+    InUse {
+        /// The key.
+        key: StreamKey,
+        /// How long the other has been there.
+        since: Duration,
+    },
+}
+impl Hub {
+    pub(super) fn publish(
+        &mut self,
+        request: PublishRequest,
+        mail: &Rc<RefCell<PublisherMail>>,
+        now: Instant,
+    ) -> Result<(SourceId, u64), PublishRefused> {
+        let id = self.source_for(&request.key, &request.settings, request.epoch, now);
+        let serial = self.next_serial();
+        let source = &mut self.sources[id];
+        if let Some(slot) = &source.publisher {
+            if request.settings.on_conflict == OnConflict::Refuse {
+                let since = now.saturating_duration_since(slot.since);
+                return Err(PublishRefused::InUse { key: request.key, since });
+            }
+            slot.end(PublisherEnd::TakenOver(request.key));
+        }
+        source.settings = request.settings;
+        source.start(Slot { serial, since: now, mail: Rc::clone(mail) });
+        let (until, serial_of_source) = (now + source.settings.probe_timeout, source.serial);
+        self.at(until, Timer::Probe(id, serial_of_source));
+        for trans in self.sources[id].transes.clone() {
+            // Newcomers start with this publisher, not with the end of the one before.
+            self.forget_starts(trans, now);
+        }
+        Ok((id, serial))
+    }
+
+    pub(super) fn unpublish(&mut self, id: SourceId, serial: u64) {
+        let now = self.now;
+        let Some(source) = self.published(id, serial) else { return };
+        source.leave(now);
+        let (phase, serial) = (source.phase, source.serial);
+        // What the publisher said last must not wait for a frame that never comes.
+        for trans in self.sources[id].transes.clone() {
+            self.seal(trans, now);
+            self.flush_by(trans, now);
+        }
+        match phase {
+            Phase::Grace { until } => self.at(until, Timer::Grace(id, serial)),
+            _ => self.drop_unused(id),
+        }
+    }
+
+    pub(super) fn set_track(&mut self, id: SourceId, serial: u64, track: Track, now: Instant) {
+        if self.published(id, serial).is_some_and(|source| source.set_track(track)) {
+            self.went_live(id, now);
+        }
+    }
+
+    pub(super) fn set_metadata(&mut self, id: SourceId, serial: u64, data: Bytes, now: Instant) {
+        let Some(source) = self.published(id, serial) else { return };
+        let changed = source.tracks.metadata.as_ref() != Some(&data);
+        let went_live = source.set_metadata(data);
+        if let Some(placed) = source.announcement().filter(|_| changed) {
+            for at in 0..self.sources[id].transes.len() {
+                let trans = self.sources[id].transes[at];
+                self.push_to(id, trans, &placed, now);
+            }
+        }
+        if went_live {
+            self.went_live(id, now);
+        }
+    }
+
+    pub(super) fn push(
+        &mut self,
+        id: SourceId,
+        serial: u64,
+        frame: Frame,
+        now: Instant,
+    ) -> Result<(), PushError> {
+        let Some(source) = self.sources.get_mut(id).filter(|source| source.is_held_by(serial))
+        else {
+            return Err(PushError::NotHeld);
+        };
+        self.totals.ingest_bytes += frame.data.len() as u64;
+        let starving = |trans: &TransId| !self.transes[*trans].awaiting_key.is_empty();
+        let seek_start = source.gop.is_overgrown() || source.transes.iter().any(starving);
+        let Some(placed) = source.place(now, frame, seek_start)? else { return Ok(()) };
+        self.totals.jumps += u64::from(placed.jumped);
+        self.totals.gop_overgrown += u64::from(placed.overgrown);
+        if placed.overgrown {
+            for trans in source.transes.clone() {
+                self.forget_starts(trans, now);
+            }
+        }
+        for at in 0..self.sources[id].transes.len() {
+            let trans = self.sources[id].transes[at];
+            self.push_to(id, trans, &placed, now);
+        }
+        Ok(())
+    }
+
+    fn push_to(&mut self, id: SourceId, trans_id: TransId, placed: &Placed, now: Instant) {
+        let source = &self.sources[id];
+        let trans = &mut self.transes[trans_id];
+        let sealed = trans.push(&source.tracks, &placed.frame, placed.starts, placed.has_video);
+        if trans.sinks.is_empty() {
+            return;
+        }
+        if sealed || trans.has_open() {
+            self.flush_in_a_window(trans_id, now);
+        }
+        if sealed {
+            self.after_seal(trans_id, now);
+        }
+    }
+
+    /// The source failed inside: everyone at it is told, nobody else notices.
+    pub fn abort(&mut self, key: &StreamKey, now: Instant) {
+        let Some(&id) = self.by_key.get(key) else { return };
+        let source = &mut self.sources[id];
+        if let Some(slot) = source.publisher.take() {
+            slot.end(PublisherEnd::SourceFailed(source.key.clone()));
+        }
+        source.forget();
+        self.end_source(id, SinkEnd::SourceFailed, now);
+    }
+
+    /// As [`Self::abort`], for the source of a sink.
+    pub fn abort_source_of(&mut self, id: SinkId, now: Instant) {
+        if let Some(sink) = self.sinks.get(id).filter(|sink| sink.position != Position::Ended) {
+            let key = self.sources[sink.source].key.clone();
+            self.abort(&key, now);
+        }
+    }
+
+    fn went_live(&mut self, id: SourceId, now: Instant) {
+        for sink in std::mem::take(&mut self.sources[id].waiting) {
+            self.node.waiting_sinks.fetch_sub(1, Ordering::Relaxed);
+            self.seat(sink, now);
+        }
+    }
+
+    pub(super) fn probe_is_over(&mut self, id: SourceId, serial: u64, now: Instant) {
+        let Some(source) = self.source_mut(id, serial) else { return };
+        if matches!(source.phase, Phase::Probing { until } if until <= now) {
+            if source.end_probe() {
+                self.went_live(id, now);
+            } else {
+                let again = now + source.settings.probe_timeout;
+                source.phase = Phase::Probing { until: again };
+                self.at(again, Timer::Probe(id, serial));
+            }
+        }
+    }
+
+    pub(super) fn grace_is_over(&mut self, id: SourceId, serial: u64, now: Instant) {
+        let Some(source) = self.source_mut(id, serial) else { return };
+        if matches!(source.phase, Phase::Grace { until } if until <= now) {
+            source.forget();
+            self.end_source(id, SinkEnd::PublisherGone, now);
+        }
+    }
+
+    /// Ends every seated sink and drops the trans streams; waiting ones go on waiting.
+    fn end_source(&mut self, id: SourceId, why: SinkEnd, now: Instant) {
+        for trans in std::mem::take(&mut self.sources[id].transes) {
+            for sink in self.transes[trans].sinks.clone() {
+                self.end_sink(sink, why, now);
+            }
+            self.remove_trans(trans);
+        }
+        self.drop_unused(id);
+    }
+}

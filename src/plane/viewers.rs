@@ -1,0 +1,335 @@
+//! The viewers' side of the hub: waiting, taking a seat at a trans stream, starting, leaving.
+
+use std::cmp::Reverse;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use bytes::Bytes;
+
+use super::hub::{Revisit, Timer};
+use super::sink::{Position, Sink};
+use super::source::{Phase, Source};
+use super::trans_streams::TRANS_IDLE;
+use super::{
+    Format, Framing, Hub, Selection, Settings, SinkEnd, SinkEvent, SinkId, SinkStats, SourceId,
+    TransId,
+};
+use crate::bytes::Chain;
+use crate::media::StreamKey;
+use crate::time::Timestamp;
+
+/// A request to play, authorised.
+#[derive(Debug, Clone)]
+pub struct PlayRequest {
+    /// The key.
+    pub key: StreamKey,
+    /// The app's numbers.
+    pub settings: Rc<Settings>,
+    /// The directory's epoch of the key.
+    pub epoch: u64,
+    /// The socket. It must stay open until the [`Viewer`](super::Viewer) is dropped.
+    pub fd: RawFd,
+    /// What to send.
+    pub format: Format,
+    /// Which tracks.
+    pub selection: Selection,
+    /// How to frame it.
+    pub framing: Framing,
+    /// Sent unframed right before the first block.
+    pub greeting: Bytes,
+    /// Start at the kept key frame (`?gop=0` says no).
+    pub from_cache: bool,
+}
+
+/// Why a viewer was not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlayRefused {
+    /// Too many wait for this key.
+    #[error("expected at most {0} viewers waiting for one stream (limits.waiting_sinks_per_key)")]
+    TooManyWaitForKey(usize),
+    /// Too many wait on this node.
+    #[error("expected at most {0} viewers waiting on this node (limits.waiting_sinks)")]
+    TooManyWait(usize),
+    /// The widest merge window was not enough.
+    #[error("the core is overloaded at its widest merge window")]
+    Overloaded,
+}
+
+/// Replies to a viewer that does not read them; past this it is ended.
+const REPLY_BYTES_MAX: usize = 64 << 10;
+
+impl Hub {
+    pub(super) fn play(
+        &mut self,
+        request: PlayRequest,
+        now: Instant,
+    ) -> Result<SinkId, PlayRefused> {
+        let live = self.by_key.get(&request.key).map(|id| &self.sources[*id]);
+        let waiting = live.map_or(0, |source| source.waiting.len());
+        let settings = &request.settings;
+        let refused = if self.pressure.refuses_newcomers() {
+            Some(PlayRefused::Overloaded)
+        } else if live.is_some_and(Source::is_live) {
+            None
+        } else if waiting >= settings.waiting_sinks_per_key {
+            Some(PlayRefused::TooManyWaitForKey(settings.waiting_sinks_per_key))
+        } else if self.node.waiting_sinks.load(Ordering::Relaxed) >= settings.waiting_sinks {
+            Some(PlayRefused::TooManyWait(settings.waiting_sinks))
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
+            self.totals.refused += 1;
+            return Err(refused);
+        }
+        let source = self.source_for(&request.key, &request.settings, request.epoch, now);
+        let serial = self.next_serial();
+        let until = now + request.settings.wait_for_publisher;
+        let id = self.sinks.insert(Sink {
+            serial,
+            source,
+            fd: request.fd,
+            format: request.format,
+            selection: request.selection,
+            framing: request.framing,
+            from_cache: request.from_cache && request.settings.gop_cache,
+            paused: false,
+            caught_up: false,
+            position: Position::Waiting,
+            in_hand: None,
+            private: Chain::default(),
+            greeting: Some(request.greeting),
+            init_sent: None,
+            behind: None,
+            blocked_since: None,
+            sent_until: None,
+            reply_bytes: 0,
+            events: ArrayVec::new(),
+            waker: None,
+            stats: SinkStats::default(),
+        });
+        self.sources[source].sinks += 1;
+        if self.sources[source].is_live() {
+            self.seat(id, now);
+        } else {
+            self.node.waiting_sinks.fetch_add(1, Ordering::Relaxed);
+            self.sources[source].waiting.insert(id);
+            self.at(until, Timer::Wait(id, serial));
+        }
+        Ok(id)
+    }
+
+    /// The viewer's handle was dropped.
+    pub(super) fn leave(&mut self, id: SinkId) {
+        let now = self.now;
+        self.unseat(id, now);
+        let sink = self.sinks.remove(id);
+        if sink.position != Position::Ended {
+            self.left_source(sink.source);
+        }
+    }
+
+    /// Takes `id` away from wherever it stands and tells its driver why. Its handle remains.
+    pub(super) fn end_sink(&mut self, id: SinkId, why: SinkEnd, now: Instant) {
+        if self.sinks[id].position == Position::Ended {
+            return;
+        }
+        self.unseat(id, now);
+        let sink = &mut self.sinks[id];
+        sink.position = Position::Ended;
+        if why.breaks_off() {
+            sink.in_hand = None;
+            sink.private = Chain::default();
+        }
+        if sink.greeting.is_some() && !why.breaks_off() {
+            self.totals.not_found += 1;
+            sink.tell(SinkEvent::NotFound);
+        } else {
+            sink.tell(SinkEvent::Ended(why));
+        }
+        let source = sink.source;
+        self.left_source(source);
+    }
+
+    fn left_source(&mut self, source: SourceId) {
+        self.sources[source].sinks -= 1;
+        self.drop_unused(source);
+    }
+
+    pub(super) fn wait_is_over(&mut self, id: SinkId, serial: u64, now: Instant) {
+        let Some(sink) = self.sink_mut(id, serial) else { return };
+        let Position::Waiting = sink.position else { return };
+        let source = sink.source;
+        if matches!(self.sources[source].phase, Phase::Probing { .. }) {
+            // Somebody publishes; the probe ends within its own limit.
+            let again = now + self.sources[source].settings.probe_timeout;
+            self.at(again, Timer::Wait(id, serial));
+            return;
+        }
+        self.end_sink(id, SinkEnd::PublisherGone, now);
+    }
+
+    pub(super) fn key_wait_is_over(&mut self, id: SinkId, serial: u64, now: Instant) {
+        let Some(sink) = self.sink_mut(id, serial) else { return };
+        if let Position::AwaitingKey { trans, until, .. } = sink.position
+            && until <= now
+        {
+            let head = self.transes[trans].log.head();
+            self.start_at(id, head, now);
+        }
+    }
+
+    /// Gives `id` a trans stream, and a block to start at if there is one.
+    pub(super) fn seat(&mut self, id: SinkId, now: Instant) {
+        let sink = &self.sinks[id];
+        let after = sink.sent_until();
+        // Who comes from another trans stream goes on as soon as it can.
+        let (source, from_cache) = (sink.source, sink.from_cache || after.is_some());
+        let trans_id = self.trans_for(source, (sink.format, sink.selection));
+        let settings = &self.sources[source].settings;
+        let (audio_start, until) = (settings.audio_start_back, now + settings.key_wait);
+        let trans = &mut self.transes[trans_id];
+        trans.idle_since = None;
+        let index = trans.sinks.len();
+        trans.sinks.push(id);
+        // The open block began before the newcomer came.
+        let from = trans.log.head() + u64::from(trans.has_open() && !from_cache);
+        let sink = &mut self.sinks[id];
+        sink.position = Position::AwaitingKey { trans: trans_id, index, from, after, until };
+        sink.caught_up = false;
+        if from_cache {
+            self.seal_for_newcomer(trans_id, now);
+            if let Some(start) = self.start_in_log(trans_id, after, audio_start) {
+                self.start_at(id, start, now);
+            }
+        }
+        if matches!(self.sinks[id].position, Position::AwaitingKey { .. }) {
+            self.await_key(id, trans_id, until);
+        }
+        if self.transes[trans_id].has_open() {
+            self.flush_in_a_window(trans_id, now);
+        }
+    }
+
+    /// The block to start at now. None also if a key frame waits in the open block, which will
+    /// be sealed in a moment.
+    fn start_in_log(
+        &self,
+        trans: TransId,
+        after: Option<Timestamp>,
+        audio_start: Duration,
+    ) -> Option<u64> {
+        let trans = &self.transes[trans];
+        let start = trans.log.start(audio_start).filter(|_| !trans.opens_with_a_picture())?;
+        let block = trans.log.get(start).expect("a start lies in the log");
+        after.is_none_or(|after| block.start >= after).then_some(start)
+    }
+
+    /// Lists a sink whose position says that it awaits a key block.
+    pub(super) fn await_key(&mut self, id: SinkId, trans: TransId, until: Instant) {
+        self.transes[trans].awaiting_key.insert(id);
+        let serial = self.sinks[id].serial;
+        self.at(until, Timer::KeyWait(id, serial));
+    }
+
+    /// Sets the cursor of a sink that awaited a key block.
+    pub(super) fn start_at(&mut self, id: SinkId, next: u64, now: Instant) {
+        let sink = &mut self.sinks[id];
+        let Position::AwaitingKey { trans, index, .. } = sink.position else { return };
+        sink.position = Position::At { trans, index, next };
+        if let Some(greeting) = sink.greeting.take() {
+            sink.private.push(greeting);
+            let preamble = self.transes[trans].preamble();
+            sink.send_framed(&preamble);
+            sink.tell(SinkEvent::Started);
+        }
+        self.transes[trans].awaiting_key.remove(&id);
+        self.visit_at(id, now);
+    }
+
+    /// Takes `id` out of its trans stream or waiting list, leaving its position stale.
+    fn unseat(&mut self, id: SinkId, now: Instant) {
+        let sink = &self.sinks[id];
+        let source = sink.source;
+        match sink.position {
+            Position::Waiting => {
+                self.node.waiting_sinks.fetch_sub(1, Ordering::Relaxed);
+                self.sources[source].waiting.remove(&id);
+            }
+            Position::AwaitingKey { trans, index, .. } | Position::At { trans, index, .. } => {
+                let from = &mut self.transes[trans];
+                from.awaiting_key.remove(&id);
+                let sinks = &mut self.sinks;
+                from.remove(index, |moved, index| sinks[moved].position.set_index(index));
+                if from.sinks.is_empty() {
+                    from.idle_since = Some(now);
+                    self.at(now + TRANS_IDLE, Timer::TransIdle(trans));
+                }
+            }
+            Position::Ended => {}
+        }
+    }
+
+    pub(super) fn pause(&mut self, id: SinkId) {
+        self.sinks[id].paused = true;
+    }
+
+    /// Goes on at the newest key block if it lies ahead of the cursor.
+    pub(super) fn resume(&mut self, id: SinkId, now: Instant) {
+        let sink = &mut self.sinks[id];
+        if !std::mem::take(&mut sink.paused) {
+            return;
+        }
+        if let Position::At { trans, index, next } = sink.position {
+            let newest = self.transes[trans].log.newest_key().unwrap_or(next);
+            sink.position = Position::At { trans, index, next: next.max(newest) };
+            sink.caught_up = false;
+            self.visit_at(id, now);
+        }
+    }
+
+    /// Moves a viewer to other tracks, at a key block that is not older than what it has.
+    pub(super) fn select(&mut self, id: SinkId, selection: Selection, now: Instant) {
+        let sink = &mut self.sinks[id];
+        if sink.selection == selection {
+            return;
+        }
+        sink.selection = selection;
+        if sink.is_seated() {
+            self.unseat(id, now);
+            // The headers it has are not those of the other tracks.
+            self.sinks[id].init_sent = None;
+            self.seat(id, now);
+        }
+    }
+
+    /// Bytes for this viewer alone: at once if its cursor stands at a block boundary.
+    pub(super) fn send_private(&mut self, id: SinkId, bytes: Bytes, now: Instant) {
+        let sink = &mut self.sinks[id];
+        sink.reply_bytes += bytes.len();
+        if sink.reply_bytes > REPLY_BYTES_MAX {
+            return self.end_sink(id, SinkEnd::Flooded, now);
+        }
+        sink.private.push(bytes);
+        self.visit_at(id, now);
+    }
+
+    /// Puts `id` into the behind set, to be visited at `at`.
+    pub(super) fn visit_at(&mut self, id: SinkId, at: Instant) {
+        if self.sinks[id].behind.is_none() {
+            self.revisit(id, super::visit::RETRY_MIN, at);
+        }
+    }
+
+    /// Puts `id`, which is not in it, into the behind set. `wait` is how long it waited.
+    pub(super) fn revisit(&mut self, id: SinkId, wait: Duration, at: Instant) {
+        let turn = self.next_serial();
+        let sink = &mut self.sinks[id];
+        sink.behind = Some(wait);
+        self.behind.push(Reverse(Revisit { at, turn, id, serial: sink.serial }));
+        self.wake(at);
+    }
+}

@@ -1,0 +1,413 @@
+//! The task of one connection: the loop that every driver has.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::admit::{Admission, Admitted, Ticket};
+use super::conn::{Conn, End, Io, Totals};
+use super::core::Core;
+use super::hand_over::{Driver, HandOver};
+use super::verdict::{Action, Question};
+use crate::bytes::Chain;
+use crate::media::StreamKey;
+use crate::net::{TcpStream, rt};
+use crate::plane::{
+    PlayRefused, PlayRequest, PublishRefused, PublishRequest, Publisher, PublisherEnd, Settings,
+    SinkEnd, SinkEvent, SinkStats, Viewer,
+};
+use crate::proto::Machine;
+
+/// What one protocol adds to the loop: its machine, and what its questions and answers mean.
+pub(crate) trait Protocol: Sized + 'static {
+    /// Its machine.
+    type Machine: Machine;
+    /// A question of the machine, while it is open.
+    type Wish: 'static;
+
+    fn machine(&mut self) -> &mut Self::Machine;
+
+    /// Applies one thing the machine has to say. Answers false when it is silent.
+    fn apply(session: &mut Session<Self>, now: Instant) -> Result<bool, Stop<Self::Wish>>;
+
+    /// The client may connect; only protocols that ask for it are told.
+    fn connected(&mut self, wish: Self::Wish, now: Instant);
+
+    /// The session is at the owner of the stream it wishes for: take the publisher's slot or a
+    /// viewer's place, and only then tell the client.
+    fn arrive(session: &mut Session<Self>, at: Arrival, wish: Self::Wish);
+
+    /// No.
+    fn refuse(&mut self, wish: &Self::Wish, why: &Refused, now: Instant);
+
+    /// The greeting is on its way.
+    fn started(&mut self);
+
+    /// Nobody published in time, and the greeting was not sent.
+    fn not_found(&mut self, reason: &str, now: Instant);
+
+    /// The plane has ended the viewer.
+    fn viewer_ended(&mut self, end: SinkEnd, now: Instant);
+
+    /// The plane has ended the publisher.
+    fn publisher_ended(&mut self, end: &PublisherEnd);
+
+    /// What crosses cores.
+    fn pack(self, wish: Self::Wish) -> Driver;
+
+    /// The reverse; `None` for another protocol's.
+    fn unpack(driver: Driver) -> Option<(Self, Self::Wish)>;
+}
+
+/// One connection and what it is about.
+pub(crate) struct Session<P: Protocol> {
+    /// Before the socket: a sink must be unlinked before its socket closes.
+    pub(crate) doing: Doing<P::Wish>,
+    pub(crate) conn: Conn,
+    pub(crate) protocol: P,
+    /// The stream of the last question, for the log.
+    stream: Option<StreamKey>,
+    received: u64,
+    sent: SinkStats,
+}
+
+/// What the connection waits for, or is let do.
+pub(crate) enum Doing<W> {
+    Nothing,
+    Asking(Box<(Admission, W)>),
+    Publishing(Publisher),
+    Playing(Viewer),
+}
+
+/// Where a session has arrived.
+pub(crate) struct Arrival {
+    pub(crate) key: StreamKey,
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) epoch: u64,
+    pub(crate) now: Instant,
+}
+
+/// Why a question is answered by no.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// Not allowed.
+    #[error("{0}")]
+    Denied(String),
+    /// Somebody else publishes.
+    #[error(transparent)]
+    Publish(#[from] PublishRefused),
+    /// Too many wait, or the core is overloaded.
+    #[error(transparent)]
+    Play(#[from] PlayRefused),
+    /// Moving takes a descriptor for a moment, and there is none.
+    #[error("no room: {0}")]
+    NoDescriptor(std::io::Error),
+    /// The owner's inbox is full.
+    #[error("the core that owns this stream is too busy to take more")]
+    OwnerIsBusy,
+}
+
+/// Why the loop ended.
+pub(crate) enum Stop<W> {
+    End(End),
+    Move(Ticket, W),
+}
+
+impl<W, E: Into<End>> From<E> for Stop<W> {
+    fn from(end: E) -> Self {
+        Self::End(end.into())
+    }
+}
+
+enum Wake {
+    Io(Io),
+    Admitted(Admitted),
+    Publisher(PublisherEnd),
+    Viewer(SinkEvent),
+}
+
+impl<P: Protocol> Session<P> {
+    pub(crate) fn new(conn: Conn, protocol: P) -> Self {
+        let sent = SinkStats::default();
+        Self { doing: Doing::Nothing, conn, protocol, stream: None, received: 0, sent }
+    }
+
+    /// Serves a connection to its end.
+    pub(crate) async fn run(mut self) {
+        let end = match self.work_until_stopped().await {
+            Stop::End(end) => end,
+            Stop::Move(ticket, wish) => match self.hand_over(ticket, wish) {
+                Ok(()) => return,
+                Err(this) => {
+                    self = *this;
+                    End::Finished("it could not be moved to the owner of the stream".to_owned())
+                }
+            },
+        };
+        self.leave();
+        let totals = Totals {
+            offset: self.protocol.machine().offset(),
+            received: self.received,
+            sent: self.sent,
+        };
+        self.conn.log_end(&end, self.stream.as_ref(), &totals);
+        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
+            while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
+            self.conn.say_goodbye().await;
+        }
+    }
+
+    async fn work_until_stopped(&mut self) -> Stop<P::Wish> {
+        loop {
+            if let Err(stop) = self.work().await {
+                return stop;
+            }
+            if self.protocol.machine().is_finished() {
+                return End::Finished("finished".to_owned()).into();
+            }
+            let wake = poll_fn(|cx| self.poll_wake(cx)).await;
+            if let Err(stop) = self.handle(wake) {
+                return stop;
+            }
+            rt::yield_if_needed().await;
+        }
+    }
+
+    fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        let woken = match &mut self.doing {
+            Doing::Nothing => Poll::Pending,
+            Doing::Asking(asking) => asking.0.poll(cx, &self.conn.core).map(Wake::Admitted),
+            Doing::Publishing(publisher) => publisher.poll_end(cx).map(Wake::Publisher),
+            Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
+        };
+        if woken.is_ready() {
+            return woken;
+        }
+        let until = self.protocol.machine().deadline();
+        self.conn.poll_io(cx, until).map(|io| match io {
+            Ok(io) => Wake::Io(io),
+            Err(_) => Wake::Io(Io::Closed),
+        })
+    }
+
+    fn handle(&mut self, wake: Wake) -> Result<(), Stop<P::Wish>> {
+        let now = Instant::now();
+        self.conn.core.hub.borrow_mut().set_now(now);
+        match wake {
+            Wake::Io(Io::Closed) => return Err(End::PeerClosed.into()),
+            Wake::Io(Io::Deadline) => {
+                self.protocol.machine().handle_timeout(now).map_err(violation)?;
+            }
+            Wake::Io(Io::Input(read)) => {
+                self.received += read as u64;
+                let machine = self.protocol.machine();
+                let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
+                fed.map_err(violation)?;
+            }
+            Wake::Admitted(admitted) => {
+                let doing = std::mem::replace(&mut self.doing, Doing::Nothing);
+                if let Doing::Asking(asking) = doing {
+                    self.admitted(admitted, asking.1, now)?;
+                }
+            }
+            Wake::Publisher(end) => {
+                self.leave();
+                self.log(&end.to_string());
+                self.protocol.publisher_ended(&end);
+            }
+            Wake::Viewer(SinkEvent::Started) => {
+                self.protocol.started();
+                self.log("play");
+            }
+            Wake::Viewer(SinkEvent::NotFound) => {
+                self.stop_playing();
+                self.protocol.not_found("nobody publishes this stream", now);
+            }
+            Wake::Viewer(SinkEvent::Ended(end)) => {
+                self.stop_playing();
+                if end.breaks_off() {
+                    return Err(End::BrokenOff(end).into());
+                }
+                self.log(&end.to_string());
+                self.protocol.viewer_ended(end, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies what the machine has to say, writes its answers and feeds what was held back,
+    /// until it is quiet.
+    async fn work(&mut self) -> Result<(), Stop<P::Wish>> {
+        loop {
+            let now = Instant::now();
+            while P::apply(self, now)? {}
+            self.flush(now).await?;
+            let machine = self.protocol.machine();
+            let fed = self.conn.feed_rest(|input| machine.handle_input(now, input));
+            if !fed.map_err(violation)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// While a viewer is attached, only the flush writes to its socket: replies go through it.
+    async fn flush(&mut self, now: Instant) -> std::io::Result<()> {
+        let machine = self.protocol.machine();
+        let Doing::Playing(viewer) = &self.doing else {
+            while machine.poll_transmit(&mut self.conn.out) {}
+            return self.conn.flush().await;
+        };
+        let mut replies = Chain::default();
+        while machine.poll_transmit(&mut replies) {}
+        for slice in replies.drain() {
+            viewer.send(slice, now);
+        }
+        Ok(())
+    }
+
+    /// Asks whether the client may do what it wishes. Often the answer is there at once.
+    pub(crate) fn ask(
+        &mut self,
+        question: Question,
+        wish: P::Wish,
+        now: Instant,
+    ) -> Result<(), Stop<P::Wish>> {
+        if let Action::Publish(key) | Action::Play(key) = &question.action {
+            self.stream = Some(key.clone());
+        }
+        match Admission::begin(&self.conn.core, question, now) {
+            Ok(admission) => {
+                self.doing = Doing::Asking(Box::new((admission, wish)));
+                Ok(())
+            }
+            Err(admitted) => self.admitted(admitted, wish, now),
+        }
+    }
+
+    fn admitted(
+        &mut self,
+        admitted: Admitted,
+        wish: P::Wish,
+        now: Instant,
+    ) -> Result<(), Stop<P::Wish>> {
+        match admitted {
+            Admitted::Connect => self.protocol.connected(wish, now),
+            Admitted::Refused(reason) => self.refuse(&wish, &Refused::Denied(reason), now),
+            Admitted::Stream(ticket) if ticket.owner() == self.conn.core.id => {
+                self.arrive(ticket, wish, now);
+            }
+            Admitted::Stream(ticket) => return Err(Stop::Move(ticket, wish)),
+        }
+        Ok(())
+    }
+
+    /// At the owner of the stream.
+    pub(crate) fn arrive(&mut self, ticket: Ticket, wish: P::Wish, now: Instant) {
+        let core = Rc::clone(&self.conn.core);
+        let (key, epoch) = (ticket.key().clone(), ticket.epoch());
+        self.stream = Some(key.clone());
+        core.hub.borrow_mut().set_now(now);
+        match core.app(key.app()) {
+            Some((_, settings)) => {
+                let settings = Rc::clone(settings);
+                P::arrive(self, Arrival { key, settings, epoch, now }, wish);
+            }
+            None => self.refuse(&wish, &Refused::Denied("no such app".to_owned()), now),
+        }
+        ticket.used();
+        core.is_active();
+    }
+
+    /// Takes the publisher's slot.
+    pub(crate) fn publish(&mut self, at: &Arrival) -> Result<(), Refused> {
+        let Arrival { key, settings, epoch, now } = at;
+        let request =
+            PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
+        let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
+        self.doing = Doing::Publishing(publisher);
+        self.log("publish");
+        Ok(())
+    }
+
+    /// Takes a viewer's place.
+    pub(crate) fn play(&mut self, request: PlayRequest, now: Instant) -> Result<(), Refused> {
+        let viewer = Viewer::join(&self.conn.core.hub, request, now)?;
+        self.doing = Doing::Playing(viewer);
+        Ok(())
+    }
+
+    pub(crate) fn refuse(&mut self, wish: &P::Wish, why: &Refused, now: Instant) {
+        self.log(&format!("refused: {why}"));
+        self.protocol.refuse(wish, why, now);
+    }
+
+    /// Gives up a viewer's place; what the flush has begun to say is for the driver to finish.
+    pub(crate) fn stop_playing(&mut self) {
+        if let Doing::Playing(viewer) = &self.doing {
+            for slice in viewer.take_rest().drain() {
+                self.conn.out.push(slice);
+            }
+        }
+        self.leave();
+    }
+
+    /// Leaves the slot or the place, if it has one.
+    pub(crate) fn leave(&mut self) {
+        if let Doing::Playing(viewer) = &self.doing {
+            self.sent = viewer.stats();
+        }
+        self.doing = Doing::Nothing;
+    }
+
+    /// A line of this connection's life.
+    pub(crate) fn log(&self, what: &str) {
+        let about = &self.conn.about;
+        let stream = self.stream.as_ref().map_or("-", StreamKey::as_str);
+        tracing::info!(client = %about.client, peer = %about.peer, protocol = %about.protocol,
+            core = %self.conn.core.id, %stream, "{what}");
+    }
+
+    fn hand_over(mut self, ticket: Ticket, wish: P::Wish) -> Result<(), Box<Self>> {
+        let (owner, core) = (ticket.owner(), Rc::clone(&self.conn.core));
+        let socket = match self.conn.socket.duplicate() {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.refuse(&wish, &Refused::NoDescriptor(error), Instant::now());
+                return Err(Box::new(self));
+            }
+        };
+        let Conn { socket: here, about, unread, out: mut unsent, .. } = self.conn;
+        drop(here);
+        while self.protocol.machine().poll_transmit(&mut unsent) {}
+        let (key, place) = ticket.into_parts();
+        let (received, driver) = (self.received, self.protocol.pack(wish));
+        let moved = HandOver { socket, about, unread, unsent, received, key, place, driver };
+        match core.post.hand_over(owner, Box::new(moved)) {
+            Ok(()) => Ok(()),
+            Err(moved) => match Self::unpack(&core, *moved) {
+                None => Ok(()),
+                Some((mut this, ticket, wish)) => {
+                    drop(ticket);
+                    this.refuse(&wish, &Refused::OwnerIsBusy, Instant::now());
+                    Err(Box::new(this))
+                }
+            },
+        }
+    }
+
+    /// Takes over what was packed up, on this core.
+    pub(crate) fn unpack(core: &Rc<Core>, moved: HandOver) -> Option<(Self, Ticket, P::Wish)> {
+        let ticket = Ticket::new(core, moved.key.clone(), moved.place);
+        let mut conn = Conn::new(core, TcpStream::from_fd(moved.socket), moved.about);
+        (conn.unread, conn.out) = (moved.unread, moved.unsent);
+        let (protocol, wish) = P::unpack(moved.driver)?;
+        let mut this = Self::new(conn, protocol);
+        (this.received, this.stream) = (moved.received, Some(moved.key));
+        Some((this, ticket, wish))
+    }
+}
+
+fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
+    Stop::End(End::Violation(error.to_string()))
+}

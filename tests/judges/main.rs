@@ -1,0 +1,12 @@
+//! Foreign programs judge the server: `make judges`. What each publishes must come out of each
+//! player as it went in; see `tests/support/frames.rs` for what "as it went in" means.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod browsers;
+mod exact;
+mod life;
+mod load;
+mod matrix;
+mod relays;

@@ -1,0 +1,180 @@
+//! The server under test: started on free loopback ports with a configuration of its own.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::child::Child;
+use super::machine::{RunDir, eventually, free_port, secs};
+
+/// What differs from test to test. Short waits by default, so that players end soon.
+pub(crate) struct Setup {
+    pub(crate) cores: u32,
+    /// Lines of `[app_defaults]`.
+    pub(crate) app: &'static str,
+    /// How long viewers stay when the publisher is gone.
+    pub(crate) publisher_grace: &'static str,
+    /// How long viewers wait for a publisher.
+    pub(crate) wait_for_publisher: &'static str,
+    /// More of the configuration: whole tables.
+    pub(crate) tables: &'static str,
+    /// The limit of open files, soft and hard.
+    pub(crate) open_files: Option<u32>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            cores: 1,
+            app: "",
+            publisher_grace: "1s",
+            wait_for_publisher: "15s",
+            tables: "",
+            open_files: None,
+        }
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) rtmp: u16,
+    pub(crate) http: u16,
+    pub(crate) dir: RunDir,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::with(&Setup::default())
+    }
+
+    /// Starts it and waits until both ports accept. Tries again when a port was taken meanwhile.
+    pub(crate) fn with(setup: &Setup) -> Self {
+        let mut last = String::new();
+        for _ in 0..3 {
+            match Self::try_start(setup) {
+                Ok(server) => return server,
+                Err(log) => last = log,
+            }
+        }
+        panic!("the server did not start:\n{last}");
+    }
+
+    fn try_start(setup: &Setup) -> Result<Self, String> {
+        let (rtmp, http) = (free_port(), free_port());
+        let dir = RunDir::new("server");
+        let mut config = String::new();
+        let Setup { cores, app, publisher_grace, wait_for_publisher, tables, .. } = setup;
+        write!(
+            config,
+            "cores = {cores}\n\
+             [rtmp]\nlisten = [\"127.0.0.1:{rtmp}\"]\n\
+             [http]\nlisten = [\"127.0.0.1:{http}\"]\n\
+             [app_defaults]\n\
+             publisher_grace = \"{publisher_grace}\"\n\
+             wait_for_publisher = \"{wait_for_publisher}\"\n\
+             {app}\n{tables}\n"
+        )
+        .expect("a string takes it");
+        let path = dir.file("corecast.toml");
+        fs::write(&path, config).expect("the run directory is ours");
+
+        let binary = env!("CARGO_BIN_EXE_corecast");
+        let mut command = match setup.open_files {
+            None => Command::new(binary),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string(), binary]);
+                shell
+            }
+        };
+        command.args(["run", "--config"]).arg(&path).current_dir(dir.path());
+        command.env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
+        let log = dir.file("server.log");
+        let mut child = Child::start(&mut command, &log);
+        let accepts = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let up =
+            eventually(secs(15), || child.ended().is_some() || (accepts(rtmp) && accepts(http)));
+        if !up || child.ended().is_some() {
+            return Err(child.log());
+        }
+        Ok(Self { child, rtmp, http, dir })
+    }
+
+    /// `rtmp://…/KEY`.
+    pub(crate) fn rtmp(&self, key: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/{key}", self.rtmp)
+    }
+
+    /// `http://…/PATH`.
+    pub(crate) fn http(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.http)
+    }
+
+    /// `ws://…/PATH`.
+    pub(crate) fn ws(&self, path: &str) -> String {
+        format!("ws://127.0.0.1:{}/{path}", self.http)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.child.log()
+    }
+
+    /// Waits until the log holds `text`, at most `within`.
+    #[track_caller]
+    pub(crate) fn expect_log(&self, text: &str, within: Duration) {
+        let found = eventually(within, || self.log().contains(text));
+        assert!(found, "expected {text:?} in the log of the server:\n{}", self.child.log_tail());
+    }
+
+    /// Open file descriptors.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server runs").count()
+    }
+
+    /// Threads.
+    pub(crate) fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the server runs").count()
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.expect("a running process has VmRSS").parse().expect("a number")
+    }
+
+    /// Processor time used so far, in ticks of 10 ms.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        let stat = stat.expect("the server runs");
+        let fields = stat.rsplit(") ").next().expect("the name is in brackets");
+        let ticks = fields.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().expect("ticks"));
+        ticks.sum()
+    }
+
+    /// Asks it to end and checks that it does so in order: exit code 0, nothing panicked.
+    #[track_caller]
+    pub(crate) fn stop(mut self) {
+        assert!(self.child.ended().is_none(), "the server ended:\n{}", self.child.log_tail());
+        self.child.signal(Signal::TERM);
+        self.child.succeed(secs(20));
+        let log = self.log();
+        assert!(!log.contains("panicked at"), "something panicked:\n{}", self.child.log_tail());
+    }
+}
