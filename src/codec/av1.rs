@@ -28,12 +28,17 @@ fn sequence_header(obus: &[u8]) -> Option<SequenceHeaderObu> {
         let size = header.size.map_or(Some(after.len()), |size| usize::try_from(size).ok())?;
         let (obu, next) = after.split_at_checked(size)?;
         if header.obu_type == ObuType::SequenceHeader {
+            // The parser counts the zeros of a number in a byte: 256 of them must not come.
+            let obu = &obu[..obu.len().min(SEQUENCE_HEADER_BYTES_MAX)];
             return SequenceHeaderObu::parse(header, &mut Cursor::new(obu)).ok();
         }
         rest = next;
     }
     None
 }
+
+/// Real ones have a dozen bytes.
+const SEQUENCE_HEADER_BYTES_MAX: usize = 31;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -53,6 +58,15 @@ mod tests {
         let mut record = testing::hex(AV1C);
         record.splice(4..4, [0x7a, 1, 0]);
         assert_eq!(video_format(&record), Some(format));
+    }
+
+    #[test]
+    fn a_number_of_endless_zeros_is_no_panic() {
+        // Timing info with a number whose leading zeros never end.
+        let obu: Vec<u8> =
+            [vec![0x0a, 0x30, 0x04, 0, 0, 0, 1, 0, 0, 0, 1, 0x40], vec![0; 40]].concat();
+        let record = [vec![0x81, 0, 0x0c, 0], obu].concat();
+        assert_eq!(video_format(&record), None);
     }
 
     #[test]

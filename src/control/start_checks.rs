@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -256,7 +258,7 @@ fn cores(wanted: &Cores, allowed: &[usize]) -> Result<Vec<usize>, Failure> {
 /// The address to listen on for `address`, which must be free. `all` are those of its protocol.
 fn free(key: &'static str, address: SocketAddr, all: &[SocketAddr]) -> Result<SocketAddr, Failure> {
     let only = v6_only(address, all);
-    let Err(error) = bind(address, only) else { return Ok(address) };
+    let Err(error) = bind_patiently(address, only) else { return Ok(address) };
     let errno = Errno::from_io_error(&error);
     let no_ipv6 = matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL));
     if address.is_ipv6() && address.ip().is_unspecified() && !only && no_ipv6 {
@@ -284,6 +286,21 @@ fn free(key: &'static str, address: SocketAddr, all: &[SocketAddr]) -> Result<So
     };
     Err(Failure::Address { key, address, what, cure })
 }
+
+/// The kernel takes a moment to close the listeners of a process that has just ended, since its
+/// io_uring still holds them: a restart must not fail for that.
+fn bind_patiently(address: SocketAddr, v6_only: bool) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match bind(address, v6_only) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(BETWEEN_TRIES),
+            bound => return bound,
+        }
+    }
+    bind(address, v6_only)
+}
+
+const TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 /// Binds once, alone: without SO_REUSEPORT a port that another program listens on is in use, even
 /// if that program would share it.

@@ -15,7 +15,8 @@ use bytes::Bytes;
 pub use demux::Demux;
 pub use file::FileReader;
 pub use mux::{
-    HevcForm, file_header, frame_head, hdr_body, previous_tag_size, sequence_start, tag_header,
+    HevcForm, file_header, frame_head, hdr_body, is_hdr, metadata_of, previous_tag_size,
+    sequence_start, tag_header,
 };
 pub use notice::{CodecTag, Notice};
 

@@ -3,6 +3,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::TagKind;
 use super::header::{self, SoundFlags, four_cc_of, frame_type, legacy_packet, picture, sound};
+use crate::container::amf0::{self, Value};
 use crate::media::{AudioCodec, Codec, Frame, Track, TrackKind, VideoCodec};
 
 /// How H.265 is written. Everything else has one form.
@@ -80,6 +81,53 @@ pub fn hdr_body(track: &Track, form: HevcForm) -> Option<Bytes> {
     Some(body.freeze())
 }
 
+/// True if `track` says that its picture has a high dynamic range (PQ or HLG). Encoders describe
+/// ordinary colours in the same way, which nobody needs to be told.
+pub fn is_hdr(track: &Track) -> bool {
+    let Some(hdr) = &track.hdr else { return false };
+    let values = amf0::decode(hdr, amf0::Limits::default()).unwrap_or_default();
+    let config = values.get(1).and_then(|info| info.get("colorConfig"));
+    let transfer = config.and_then(|config| config.get("transferCharacteristics"));
+    // ISO/IEC 23091-4: 16 is SMPTE ST 2084, 18 is ARIB STD-B67.
+    transfer.and_then(Value::as_f64).is_some_and(|code| code == 16.0 || code == 18.0)
+}
+
+/// `onMetaData` without what it says of a kind of track that is left out: players wait for what
+/// is announced. What cannot be read stays as it is.
+pub fn metadata_of(metadata: &Bytes, audio: bool, video: bool) -> Bytes {
+    if audio && video {
+        return metadata.clone();
+    }
+    let Ok(mut values) = amf0::decode(metadata, amf0::Limits::default()) else {
+        return metadata.clone();
+    };
+    let stays = |name: &str| {
+        (video || !VIDEO_METADATA.contains(&name)) && (audio || !AUDIO_METADATA.contains(&name))
+    };
+    for value in &mut values {
+        if let Value::Object(fields) | Value::EcmaArray(fields) = value {
+            fields.retain(|(name, _)| stays(name));
+        }
+    }
+    let mut out = BytesMut::new();
+    for value in &values {
+        amf0::encode(&mut out, value);
+    }
+    out.freeze()
+}
+
+const VIDEO_METADATA: [&str; 7] =
+    ["width", "height", "videodatarate", "framerate", "fps", "videocodecid", "hasVideo"];
+const AUDIO_METADATA: [&str; 7] = [
+    "audiodatarate",
+    "audiosamplerate",
+    "audiosamplesize",
+    "audiochannels",
+    "stereo",
+    "audiocodecid",
+    "hasAudio",
+];
+
 /// The header of an FLV tag whose body has `body_len` bytes (less than 2^24). Times wrap at 32
 /// bits.
 pub fn tag_header(kind: TagKind, body_len: usize, time_ms: i64) -> [u8; 11] {
@@ -146,6 +194,46 @@ const MAX_CTS: i64 = (1 << 23) - 1;
 const SEQUENCE_START: u8 = 0;
 const CODED_FRAMES: u8 = 1;
 const METADATA: u8 = 4;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod metadata_tests {
+    use super::*;
+
+    fn encoded(values: &[Value]) -> Bytes {
+        let mut out = BytesMut::new();
+        values.iter().for_each(|value| amf0::encode(&mut out, value));
+        out.freeze()
+    }
+
+    fn number(name: &str, value: f64) -> (String, Value) {
+        (name.to_owned(), value.into())
+    }
+
+    #[test]
+    fn metadata_says_nothing_of_a_kind_that_is_left_out() {
+        let fields = vec![number("width", 1.0), number("audiocodecid", 10.0), number("x", 3.0)];
+        let metadata = encoded(&["onMetaData".into(), Value::EcmaArray(fields)]);
+        assert_eq!(metadata_of(&metadata, true, true), metadata);
+        let sound = amf0::decode(&metadata_of(&metadata, true, false), Default::default()).unwrap();
+        let rest = vec![number("audiocodecid", 10.0), number("x", 3.0)];
+        assert_eq!(sound, ["onMetaData".into(), Value::EcmaArray(rest)]);
+        let junk = Bytes::from_static(b"junk");
+        assert_eq!(metadata_of(&junk, false, true), junk);
+    }
+
+    #[test]
+    fn only_pq_and_hlg_are_high_dynamic_range() {
+        let track = |transfer: f64| {
+            let config = Value::Object(vec![number("transferCharacteristics", transfer)]);
+            let info = Value::Object(vec![("colorConfig".to_owned(), config)]);
+            let hdr = Some(encoded(&["colorInfo".into(), info]));
+            let codec = Codec::Video(VideoCodec::H265);
+            Track { codec, config: Bytes::new(), hdr, video: None, audio: None }
+        };
+        assert_eq!([1.0, 16.0, 18.0].map(|code| is_hdr(&track(code))), [false, true, true]);
+    }
+}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

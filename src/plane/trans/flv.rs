@@ -17,12 +17,13 @@ pub(super) fn frame(out: &mut BytesMut, tracks: &Tracks, frame: &Frame, hevc: He
 pub(super) fn init(tracks: &Tracks, selection: Selection, at: Timestamp, hevc: HevcForm) -> Bytes {
     let mut out = BytesMut::new();
     if let Some(metadata) = &tracks.metadata {
-        tag(&mut out, TagKind::Script, super::METADATA_TIME, &[], metadata);
+        let metadata = flv::metadata_of(metadata, selection.audio, selection.video);
+        tag(&mut out, TagKind::Script, super::METADATA_TIME, &[], &metadata);
     }
     for track in rtmp::selected(tracks, selection) {
-        for body in
-            [flv::sequence_start(track, hevc), flv::hdr_body(track, hevc)].into_iter().flatten()
-        {
+        // mpegts.js gives up at the packet, so browsers see it only where it says something.
+        let hdr = flv::hdr_body(track, hevc).filter(|_| flv::is_hdr(track));
+        for body in [flv::sequence_start(track, hevc), hdr].into_iter().flatten() {
             tag(&mut out, tag_kind(track.kind()), at, &[], &body);
         }
     }

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::block::{Block, BlockLog, Init, Start};
 use super::{Settings, SinkId, SourceId, Tracks};
-use crate::container::flv::{HevcForm, frame_head};
+use crate::container::flv::{HevcForm, frame_head, metadata_of};
 use crate::media::{Frame, TrackKind};
 use crate::time::Timestamp;
 
@@ -146,6 +146,14 @@ impl Trans {
         if !self.selection.takes(frame.kind) {
             return false;
         }
+        let of_selection;
+        let frame = if is_metadata(frame) && self.selection != Selection::ALL {
+            let data = metadata_of(&frame.data, self.selection.audio, self.selection.video);
+            of_selection = Frame { data, ..frame.clone() };
+            &of_selection
+        } else {
+            frame
+        };
         let head = self.log.head();
         let sound = !(has_video && self.selection.video);
         let ends = |open: &Open| {
@@ -261,8 +269,11 @@ fn body_head(tracks: &Tracks, frame: &Frame, hevc: HevcForm) -> Option<ArrayVec<
 const METADATA_TIME: Timestamp = Timestamp::ZERO;
 
 fn wire_time(frame: &Frame) -> Timestamp {
-    let is_metadata = frame.kind == TrackKind::Data && frame.data.starts_with(ON_META_DATA);
-    if is_metadata { METADATA_TIME } else { frame.dts }
+    if is_metadata(frame) { METADATA_TIME } else { frame.dts }
+}
+
+fn is_metadata(frame: &Frame) -> bool {
+    frame.kind == TrackKind::Data && frame.data.starts_with(ON_META_DATA)
 }
 
 /// The AMF0 string `onMetaData`.

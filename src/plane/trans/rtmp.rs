@@ -41,7 +41,8 @@ pub(super) fn init(
         writer.write(&mut out, csid, kind, wire_ms(at), STREAM, &[], body);
     };
     if let Some(metadata) = &tracks.metadata {
-        message(TrackKind::Data, super::METADATA_TIME, metadata);
+        let metadata = flv::metadata_of(metadata, selection.audio, selection.video);
+        message(TrackKind::Data, super::METADATA_TIME, &metadata);
     }
     for track in selected(tracks, selection) {
         for body in
