@@ -61,15 +61,6 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_endless_zeros_is_no_panic() {
-        // Timing info with a number whose leading zeros never end.
-        let obu: Vec<u8> =
-            [vec![0x0a, 0x30, 0x04, 0, 0, 0, 1, 0, 0, 0, 1, 0x40], vec![0; 40]].concat();
-        let record = [vec![0x81, 0, 0x0c, 0], obu].concat();
-        assert_eq!(video_format(&record), None);
-    }
-
-    #[test]
     fn av1c_cut_or_damaged_never_panics() {
         testing::cut_and_damage(Codec::Video(VideoCodec::Av1), &testing::hex(AV1C));
     }
