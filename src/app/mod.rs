@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,7 @@ use crate::config::{self, Config};
 use crate::control::ask::{self, Answerer, Desk};
 use crate::control::log::{self, Log};
 use crate::control::start_checks::{self, Host, StartError};
-use crate::net::{self, Listener, rt};
+use crate::net::{self, Alarm, Listener, rt};
 use crate::plane::NodeCounters;
 use crate::serve::Addresses;
 use crate::serve::accept;
@@ -91,7 +91,8 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         clients: AtomicU64::new(1),
     });
     let (ended, mut ends) = mpsc::unbounded_channel();
-    let threads = launch(&node, &host, options.demo, ended)?;
+    let alarms: Vec<_> = host.cores.iter().map(|_| Arc::new(Alarm::default())).collect();
+    let threads = launch(&node, &host, &alarms, options.demo, ended)?;
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http,
         connections = host.connections, "listening");
     if options.demo {
@@ -101,7 +102,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(Error::Control)?;
-    let reason = runtime.block_on(control(desk, options.stop, &mut ends, &mut log));
+    let reason = runtime.block_on(control(desk, options.stop, &mut ends, &mut log, &alarms));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -125,6 +126,7 @@ async fn control(
     stop: Option<oneshot::Receiver<()>>,
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
+    alarms: &[Arc<Alarm>],
 ) -> Result<&'static str, Error> {
     if let Some(desk) = desk {
         tokio::spawn(desk.run());
@@ -145,7 +147,19 @@ async fn control(
             _ = interrupt.recv() => return Ok("SIGINT"),
             () = &mut told => return Ok("told to"),
             Some(end) = ends.recv() => return Err(Error::CoreDied(end.core)),
-            _ = seconds.tick() => log.drops().tell(),
+            _ = seconds.tick() => {
+                log.drops().tell();
+                ring(alarms);
+            }
+        }
+    }
+}
+
+fn ring(alarms: &[Arc<Alarm>]) {
+    let now = Instant::now();
+    for (core, alarm) in alarms.iter().enumerate() {
+        if let Some(late) = alarm.check(now) {
+            tracing::warn!(core, ?late, "slept past its deadline, and was woken");
         }
     }
 }
@@ -170,6 +184,7 @@ type Sockets = Vec<(OwnedFd, Protocol)>;
 fn launch(
     node: &Arc<Node>,
     host: &Host,
+    alarms: &[Arc<Alarm>],
     demo: bool,
     ended: mpsc::UnboundedSender<CoreEnded>,
 ) -> Result<Vec<rt::CoreThread>, Error> {
@@ -188,7 +203,7 @@ fn launch(
             core_main(Core::new(id, node), own.unwrap_or_default(), demo).await;
         }
     };
-    shard::launch(&host.cores, ended, main).map_err(Error::Launch)
+    shard::launch(&host.cores, alarms, ended, main).map_err(Error::Launch)
 }
 
 async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
@@ -230,7 +245,8 @@ mod tests {
         ended.send(CoreEnded { core: CoreId(3), panicked: true }).expect("the other end is there");
         let mut log = log::start(&config::Log::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let end = runtime.expect("a runtime").block_on(control(None, None, &mut ends, &mut log));
+        let end =
+            runtime.expect("a runtime").block_on(control(None, None, &mut ends, &mut log, &[]));
         let error = end.expect_err("it did not end by itself");
         assert_eq!(
             error.to_string(),

@@ -2,10 +2,12 @@
 //! this file, [`stream`](super::TcpStream) and [`listener`](super::Listener).
 
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares};
 
+use super::Alarm;
 pub use super::timers::Deadline;
 
 /// A core's thread.
@@ -20,13 +22,15 @@ const IO_MEMORY: usize = 64 << 10;
 /// rows, and each turn walks past an eighth of all viewers. From this depth on it has 256.
 const RING_DEPTH: usize = 4096;
 
-/// Starts a thread pinned to `cpu` and runs `main` on it until it ends.
+/// Starts a thread pinned to `cpu` and runs `main` on it until it ends. Somebody else must look at
+/// `alarm` now and then.
 ///
 /// # Errors
 /// The message of the kernel or of glommio: no io_uring, too little locked memory, no such CPU.
 pub fn launch<F>(
     cpu: usize,
     name: &str,
+    alarm: Arc<Alarm>,
     main: impl FnOnce() -> F + Send + 'static,
 ) -> Result<CoreThread, String>
 where
@@ -38,7 +42,7 @@ where
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
         .spawn(move || async move {
-            spawn(super::timers::run());
+            spawn(async move { super::timers::run(&alarm).await });
             main().await;
         })
         .map_err(|error| error.to_string())

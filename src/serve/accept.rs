@@ -165,7 +165,7 @@ mod tests {
             assert_eq!(core.directory.borrow().len(), 1);
             publish(&bad);
         };
-        let thread = rt::launch(0, "test", main).expect("a core");
+        let thread = rt::launch(0, "test", std::sync::Arc::default(), main).expect("a core");
         thread.join().expect("the core has not noticed");
     }
 }
