@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::serve::HandOver;
 use crate::serve::verdict::{Ask, Question, Verdict};
@@ -21,50 +21,113 @@ pub trait Answerer: Send + Sync + fmt::Debug {
 /// The cores' end: puts questions into the control thread's queue.
 #[derive(Debug)]
 pub(crate) struct Questions {
-    queue: mpsc::Sender<(Question, CoreId, u64)>,
+    queue: mpsc::UnboundedSender<Open>,
+    /// One permit for each question that may be open; it bounds the queue as well.
+    room: Arc<Semaphore>,
     mesh: Arc<Mesh<HandOver, Verdict>>,
 }
 
 /// The control thread's end.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    queue: mpsc::Receiver<(Question, CoreId, u64)>,
+    queue: mpsc::UnboundedReceiver<Open>,
     mesh: Arc<Mesh<HandOver, Verdict>>,
     answerer: Arc<dyn Answerer>,
 }
 
-/// More open questions than this are answered by no.
-const QUEUE: usize = 4096;
+/// A question, who asks it, and its place among those that are open.
+#[derive(Debug)]
+struct Open {
+    question: Question,
+    core: CoreId,
+    ask: u64,
+    place: OwnedSemaphorePermit,
+}
+
+/// More open questions than this are answered by no. One is open until the answerer has answered,
+/// even if its client has left.
+const OPEN_MAX: usize = 4096;
 
 /// A queue of questions to `answerer`.
 pub(crate) fn desk(
     mesh: &Arc<Mesh<HandOver, Verdict>>,
     answerer: Arc<dyn Answerer>,
 ) -> (Questions, Desk) {
-    let (sender, queue) = mpsc::channel(QUEUE);
-    let questions = Questions { queue: sender, mesh: Arc::clone(mesh) };
+    let (sender, queue) = mpsc::unbounded_channel();
+    let room = Arc::new(Semaphore::new(OPEN_MAX));
+    let questions = Questions { queue: sender, room, mesh: Arc::clone(mesh) };
     (questions, Desk { queue, mesh: Arc::clone(mesh), answerer })
 }
 
 impl Ask for Questions {
     fn ask(&self, question: Question, core: CoreId, ask: u64) {
-        if self.queue.try_send((question, core, ask)).is_err() {
-            let verdict = Verdict::Deny("too many open questions".to_owned());
-            // If even the asker's inbox is full, its own timeout answers.
-            drop(self.mesh.try_tell(core, Tell::Verdict { ask, verdict }));
+        if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
+            // Err: the node is stopping, and nobody waits for an answer any more.
+            let _ = self.queue.send(Open { question, core, ask, place });
+            return;
         }
+        let verdict = Verdict::Deny("too many open questions".to_owned());
+        // If even the asker's inbox is full, its own timeout answers.
+        drop(self.mesh.try_tell(core, Tell::Verdict { ask, verdict }));
     }
 }
 
 impl Desk {
     /// Answers for as long as there are cores that ask.
     pub(crate) async fn run(mut self) {
-        while let Some((question, core, ask)) = self.queue.recv().await {
+        while let Some(Open { question, core, ask, place }) = self.queue.recv().await {
             let (mesh, answerer) = (Arc::clone(&self.mesh), Arc::clone(&self.answerer));
             tokio::spawn(async move {
                 let verdict = answerer.answer(question).await;
                 drop(mesh.try_tell(core, Tell::Verdict { ask, verdict }));
+                drop(place);
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::verdict::{Action, ClientId, Protocol};
+
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Answerer for Silent {
+        fn answer(&self, _: Question) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn question() -> Question {
+        Question {
+            client: ClientId(1),
+            peer: ([127, 0, 0, 1], 1).into(),
+            protocol: Protocol::Rtmp,
+            action: Action::Connect { app: "live".to_owned() },
+            query: String::new(),
+            connect: None,
+            referer: None,
+            user_agent: None,
+        }
+    }
+
+    #[test]
+    fn questions_that_are_never_answered_do_not_pile_up() {
+        let mesh = Mesh::new(1, 16);
+        let (questions, desk) = desk(&mesh, Arc::new(Silent));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.spawn(desk.run());
+        let open = OPEN_MAX as u64;
+        for ask in 0..=open {
+            questions.ask(question(), CoreId(0), ask);
+            // The desk takes each at once: it is not the queue that is full.
+            runtime.block_on(tokio::task::yield_now());
+        }
+        match runtime.block_on(mesh.receive(CoreId(0))) {
+            Tell::Verdict { ask, verdict: Verdict::Deny(_) } => assert_eq!(ask, open),
+            other => panic!("{other:?}"),
         }
     }
 }

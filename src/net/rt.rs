@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use glommio::{Latency, LocalExecutorBuilder, Placement, Shares};
+use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 
 use super::Alarm;
 pub use super::timers::Deadline;
@@ -48,20 +48,25 @@ where
         .map_err(|error| error.to_string())
 }
 
-/// Runs `task` on this core beside everything else.
+/// Runs `task` on this core beside everything else, whoever spawns it: a task that is not told
+/// where to run would run as urgently as its parent.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    glommio::spawn_local(task).detach();
+    spawn_into(task, TaskQueueHandle::default());
 }
 
 /// Runs `task` on this core ahead of media: for what other cores wait for.
 pub fn spawn_urgent(task: impl Future<Output = ()> + 'static) {
     let executor = glommio::executor();
     let queue = executor.create_task_queue(Shares::Static(1000), Latency::Matters(PREEMPT), "mesh");
+    spawn_into(task, queue);
+}
+
+fn spawn_into(task: impl Future<Output = ()> + 'static, queue: TaskQueueHandle) {
     match glommio::spawn_local_into(task, queue) {
         Ok(task) => {
             task.detach();
         }
-        Err(_) => unreachable!("the queue was created on this executor just now"),
+        Err(_) => unreachable!("the default queue is always there, and no other is ever removed"),
     }
 }
 

@@ -209,7 +209,15 @@ impl Hub {
 
     /// What happened, oldest first.
     pub fn poll_event(&mut self) -> Option<HubEvent> {
-        self.events.pop_front()
+        while let Some(event) = self.events.pop_front() {
+            let HubEvent::Emptied { key, .. } = &event;
+            // Somebody has come meanwhile, and the home core may have heard of that first: to say
+            // now that the key is empty would let it give the key to another core.
+            if !self.holds(key) {
+                return Some(event);
+            }
+        }
+        None
     }
 
     /// The flush loop sleeps until `until`; wake it when something is due sooner.

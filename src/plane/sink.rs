@@ -75,6 +75,14 @@ pub struct SinkStats {
     pub skipped_ms: u64,
 }
 
+impl std::ops::AddAssign for SinkStats {
+    fn add_assign(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.skips += more.skips;
+        self.skipped_ms += more.skipped_ms;
+    }
+}
+
 /// One viewer: a socket's number and a cursor.
 #[derive(Debug)]
 pub(crate) struct Sink {

@@ -61,6 +61,7 @@ pub struct Core {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) violations: RefCell<RateLimit>,
     pub(crate) rtmp_config: Arc<rtmp::ServerConfig>,
+    pub(crate) http_config: Arc<http::Config>,
     settings: HashMap<String, (Arc<config::App>, Rc<Settings>)>,
     default_settings: Rc<Settings>,
     idle: RefCell<Option<Waker>>,
@@ -87,6 +88,7 @@ impl Core {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             violations: RefCell::new(RateLimit::new(limits.log_violations_per_second)),
             rtmp_config: Arc::new(rtmp_config(config)),
+            http_config: Arc::new(http_config(config)),
             settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),
             default_settings: of(&config.app_defaults).1,
             idle: RefCell::default(),
@@ -166,7 +168,7 @@ impl Core {
             return self.handle(message);
         }
         self.post.tell(to, message);
-        if self.post.retry() {
+        if self.post.wants_retries() {
             let core = Rc::clone(self);
             rt::spawn(async move { core.post.retry_until_delivered().await });
         }
@@ -188,6 +190,7 @@ impl Core {
         loop {
             let message = self.node.mesh.receive(self.id).await;
             self.handle(message);
+            rt::yield_if_needed().await;
         }
     }
 
@@ -204,7 +207,11 @@ impl Core {
             Tell::TicketUsed { key, epoch, empty } => {
                 self.directory.borrow_mut().ticket_used(&key, epoch, empty);
             }
-            Tell::TicketBack { key, epoch } => self.directory.borrow_mut().ticket_back(&key, epoch),
+            Tell::TicketBack { key, epoch } => {
+                if let Some(owner) = self.directory.borrow_mut().ticket_back(&key, epoch) {
+                    self.expect_less_of(owner);
+                }
+            }
             Tell::Emptied { key, epoch } => self.directory.borrow_mut().emptied(&key, epoch),
             Tell::HandOver(connection) => super::accept::take_over(self, *connection),
             // A late answer is ignored by its id.
@@ -229,6 +236,15 @@ impl Core {
             .expect("a node has a core");
         self.node.loads[index].fetch_add(SOURCE_LOAD, Ordering::Relaxed);
         CoreId(u16::try_from(index).expect("fewer than 2^16 cores"))
+    }
+
+    /// The source that a placing counted in will not be. An idle owner would count it for ever,
+    /// as nobody came who would have made it count anew.
+    fn expect_less_of(&self, owner: CoreId) {
+        let less = |load: u64| Some(load.saturating_sub(SOURCE_LOAD));
+        let load = &self.node.loads[owner.index()];
+        // Err cannot be: `less` always says Some.
+        let _ = load.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Once a second, while anything moves: how busy the core is, and its load. An idle core must
@@ -328,8 +344,7 @@ fn rtmp_config(config: &Config) -> rtmp::ServerConfig {
     server
 }
 
-/// The bounds of one HTTP connection.
-pub(crate) fn http_config(config: &Config) -> http::Config {
+fn http_config(config: &Config) -> http::Config {
     http::Config {
         head_bytes: config.http.head_bytes,
         head_timeout: config.http.head_timeout,

@@ -48,20 +48,20 @@ impl Directory {
 
     /// A ticket came to the owner. `empty`: nothing came of it, and nobody uses the key there.
     pub fn ticket_used(&mut self, key: &StreamKey, epoch: u64, empty: bool) {
-        self.update(key, epoch, |entry| {
+        let _ = self.update(key, epoch, |entry| {
             entry.tickets = entry.tickets.saturating_sub(1);
             entry.empty = empty;
         });
     }
 
-    /// A ticket was not used.
-    pub fn ticket_back(&mut self, key: &StreamKey, epoch: u64) {
-        self.update(key, epoch, |entry| entry.tickets = entry.tickets.saturating_sub(1));
+    /// A ticket was not used. Answers with the owner if that was the last of the key.
+    pub fn ticket_back(&mut self, key: &StreamKey, epoch: u64) -> Option<CoreId> {
+        self.update(key, epoch, |entry| entry.tickets = entry.tickets.saturating_sub(1))
     }
 
     /// Nobody uses the key at the owner any more.
     pub fn emptied(&mut self, key: &StreamKey, epoch: u64) {
-        self.update(key, epoch, |entry| entry.empty = true);
+        let _ = self.update(key, epoch, |entry| entry.empty = true);
     }
 
     /// Keys that have an owner.
@@ -74,16 +74,21 @@ impl Directory {
         self.entries.is_empty()
     }
 
-    fn update(&mut self, key: &StreamKey, epoch: u64, change: impl FnOnce(&mut Entry)) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.place.epoch == epoch)
-        else {
-            return;
-        };
+    /// Answers with the owner of the entry if that was forgotten.
+    fn update(
+        &mut self,
+        key: &StreamKey,
+        epoch: u64,
+        change: impl FnOnce(&mut Entry),
+    ) -> Option<CoreId> {
+        let entry = self.entries.get_mut(key).filter(|entry| entry.place.epoch == epoch)?;
         change(entry);
-        if entry.empty && entry.tickets == 0 {
-            self.entries.remove(key);
-            tracing::debug!(stream = %key, epoch, keys = self.entries.len(), "forgotten");
+        if !entry.empty || entry.tickets > 0 {
+            return None;
         }
+        let entry = self.entries.remove(key)?;
+        tracing::debug!(stream = %key, epoch, keys = self.entries.len(), "forgotten");
+        Some(entry.place.owner)
     }
 }
 
@@ -134,7 +139,9 @@ mod tests {
     fn a_ticket_given_back_leaves_no_trace() {
         let mut directory = Directory::default();
         let place = directory.lookup(&key(), || CoreId(0));
-        directory.ticket_back(&key(), place.epoch);
+        directory.lookup(&key(), never);
+        assert_eq!(directory.ticket_back(&key(), place.epoch), None);
+        assert_eq!(directory.ticket_back(&key(), place.epoch), Some(CoreId(0)));
         assert!(directory.is_empty());
         let used_in_vain = directory.lookup(&key(), || CoreId(0));
         directory.ticket_used(&key(), used_in_vain.epoch, true);

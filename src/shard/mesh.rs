@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::hash::BuildHasher;
@@ -136,6 +136,8 @@ pub struct Post<C, V> {
     mesh: Arc<Mesh<C, V>>,
     /// Per core. Its length is bounded by the connections of this core: each has one question.
     waiting: RefCell<Vec<VecDeque<Tell<C, V>>>>,
+    /// Somebody delivers what waits.
+    retrying: Cell<bool>,
 }
 
 /// How often a full inbox is tried again.
@@ -145,7 +147,7 @@ impl<C, V> Post<C, V> {
     /// A core's own.
     pub fn new(mesh: Arc<Mesh<C, V>>) -> Self {
         let waiting = (0..mesh.cores()).map(|_| VecDeque::new()).collect();
-        Self { mesh, waiting: RefCell::new(waiting) }
+        Self { mesh, waiting: RefCell::new(waiting), retrying: Cell::new(false) }
     }
 
     /// The inboxes.
@@ -175,9 +177,15 @@ impl<C, V> Post<C, V> {
         }
     }
 
-    /// Delivers what had to wait. Answers true if something still waits; ask again after a
-    /// millisecond.
-    pub fn retry(&self) -> bool {
+    /// True if something waits and nobody runs [`Self::retry_until_delivered`] yet: the caller
+    /// must.
+    pub fn wants_retries(&self) -> bool {
+        let waits = self.waiting.borrow().iter().any(|queue| !queue.is_empty());
+        waits && !self.retrying.replace(true)
+    }
+
+    /// Delivers what had to wait. Answers true if something still waits.
+    fn retry(&self) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         for (to, queue) in waiting.iter_mut().enumerate() {
             let to = CoreId(u16::try_from(to).expect("fewer than 2^16 cores"));
@@ -196,5 +204,6 @@ impl<C, V> Post<C, V> {
         while self.retry() {
             rt::sleep(RETRY).await;
         }
+        self.retrying.set(false);
     }
 }

@@ -55,6 +55,18 @@ fn a_viewer_waits_for_a_publisher_then_is_told_not_found_and_nothing_is_left() {
 }
 
 #[test]
+fn a_key_in_use_again_is_not_called_empty() {
+    let mut rig = Rig::new();
+    drop(rig.join());
+    // The flush loop has not run yet when the next one comes.
+    let watcher = rig.join();
+    assert_eq!(rig.hub.borrow_mut().poll_event(), None);
+    drop(watcher);
+    let emptied = HubEvent::Emptied { key: Rig::key(), epoch: 7 };
+    assert_eq!(rig.hub.borrow_mut().poll_event(), Some(emptied));
+}
+
+#[test]
 fn a_viewer_that_leaves_while_it_waits_leaves_nothing() {
     let mut rig = Rig::new();
     drop(rig.join());
