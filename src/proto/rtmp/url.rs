@@ -78,7 +78,10 @@ impl FromStr for Url {
             return Err(invalid("a host without user and password", authority));
         }
         let port = match port.strip_prefix(':') {
-            Some(port) => port.parse().map_err(|_| invalid("a port from 1 to 65535", port))?,
+            Some(port) => match port.parse() {
+                Ok(number @ 1..) => number,
+                _ => return Err(invalid("a port from 1 to 65535", port)),
+            },
             None if port.is_empty() => Self::PORT,
             None => return Err(invalid("a port after the host", port)),
         };
@@ -141,6 +144,7 @@ mod tests {
             ("rtmp://h/live/?k", "an app and a stream name (/APP/NAME)"),
             ("rtmp:///live/x", "a host without user and password"),
             ("rtmp://h:99999/live/x", "a port from 1 to 65535"),
+            ("rtmp://h:0/live/x", "a port from 1 to 65535"),
             ("rtmp://[::1/live/x", "] after an IPv6 address"),
             ("rtmp://[::1]9/live/x", "a port after the host"),
         ] {
