@@ -91,7 +91,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         clients: AtomicU64::new(1),
     });
     let (ended, mut ends) = mpsc::unbounded_channel();
-    let threads = launch(&node, &host, options.demo, ended)?;
+    launch(&node, &host, options.demo, ended)?;
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http,
         connections = host.connections, "listening");
     if options.demo {
@@ -115,7 +115,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         // A core whose inbox stays full is stopped by the end of the process.
         drop(node.mesh.try_tell(core, Tell::Stop));
     }
-    runtime.block_on(wait_for(threads.len(), &mut ends));
+    runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
     Ok(())
 }
 
@@ -172,7 +172,7 @@ fn launch(
     host: &Host,
     demo: bool,
     ended: mpsc::UnboundedSender<CoreEnded>,
-) -> Result<Vec<rt::CoreThread>, Error> {
+) -> Result<(), Error> {
     let sockets = host.cores.iter().map(|_| bind(node, host).map(Some));
     // Each core takes its own, once; the lock is never waited for.
     let sockets = Arc::new(Mutex::new(sockets.collect::<Result<Vec<_>, _>>()?));
