@@ -133,6 +133,7 @@ fn limits(limits: &Limits, at: &mut Section<'_>) {
     at.time("request_timeout", limits.request_timeout, MOMENT, DAY);
     at.time("first_frame_timeout", limits.first_frame_timeout, MOMENT, DAY);
     at.time("publisher_silence", limits.publisher_silence, MOMENT, DAY);
+    at.time("reply_timeout", limits.reply_timeout, MOMENT, DAY);
     at.time("verdict_timeout", limits.verdict_timeout, MOMENT, DAY);
 }
 

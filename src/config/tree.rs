@@ -174,6 +174,9 @@ pub struct Limits {
     /// The longest silence of a publisher.
     #[serde(with = "duration")]
     pub publisher_silence: Duration,
+    /// A peer that takes nothing of an answer for this long is closed.
+    #[serde(with = "duration")]
+    pub reply_timeout: Duration,
     /// The longest wait for a verdict on a publish or play.
     #[serde(with = "duration")]
     pub verdict_timeout: Duration,
@@ -260,6 +263,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(20),
             first_frame_timeout: Duration::from_secs(20),
             publisher_silence: Duration::from_secs(10),
+            reply_timeout: Duration::from_secs(10),
             verdict_timeout: Duration::from_secs(5),
             mesh_queue: 1024,
             log_violations_per_second: 10,

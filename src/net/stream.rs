@@ -1,4 +1,3 @@
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -52,12 +51,7 @@ impl TcpStream {
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 
-    /// Writes all of `chain`, waiting for the socket where it is full.
-    pub async fn write_all(&mut self, chain: &mut Chain) -> io::Result<()> {
-        poll_fn(|cx| self.poll_write_all(cx, chain)).await
-    }
-
-    /// As [`Self::write_all`]; what was not written stays in `chain`.
+    /// Writes all of `chain` before it is ready; what was not written yet stays in there.
     pub fn poll_write_all(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,18 +1,17 @@
 //! Listeners: from a new connection to its driver.
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
-
-use futures_lite::FutureExt;
 
 use super::conn::{About, Conn, Counted};
 use super::core::Core;
 use super::hand_over::{Driver, HandOver};
 use super::session::{Protocol, Session};
-use super::verdict::Protocol as Kind;
+use super::verdict::{ClientId, Protocol as Kind};
 use super::{http, rtmp};
 use crate::net::{AcceptError, Listener, TcpStream, rt};
 
@@ -50,7 +49,7 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
     let here = node.addresses.enter(peer.ip());
-    let counted = Counted(std::sync::Arc::clone(node), peer);
+    let counted = Counted(std::sync::Arc::clone(node), peer.ip());
     let most_here = node.config.limits.connections_per_address;
     let refused = if before >= node.connections_max {
         Some(format!("expected at most {} connections (limits.connections)", node.connections_max))
@@ -73,10 +72,10 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     }
     let about = About { client: core.next_client(), peer, protocol, opened, _counted: counted };
     tracing::debug!(client = %about.client, %peer, %protocol, core = %core.id, "open");
-    let conn = Conn::new(core, socket, about);
+    let (client, conn) = (about.client, Conn::new(core, socket, about));
     match protocol {
-        Kind::Rtmp => drive(rtmp::session(conn).run()),
-        Kind::Http => drive(http::session(conn).run()),
+        Kind::Rtmp => drive(client, rtmp::session(conn).run()),
+        Kind::Http => drive(client, http::session(conn).run()),
     }
 }
 
@@ -91,21 +90,25 @@ pub(crate) fn take_over(core: &Rc<Core>, moved: HandOver) {
 }
 
 fn go_on<P: Protocol>(core: &Rc<Core>, moved: HandOver) {
-    if let Some((mut session, ticket, wish)) = Session::<P>::unpack(core, moved) {
-        drive(async move {
-            session.arrive(ticket, wish, Instant::now());
-            session.run().await;
-        });
+    let client = moved.about.client;
+    if let Some((session, ticket, wish)) = Session::<P>::unpack(core, moved) {
+        drive(client, session.arrive_and_run(ticket, wish));
     }
 }
 
 /// Runs a driver; its panic is its own.
-fn drive(driver: impl Future<Output = ()> + 'static) {
-    rt::spawn(async move {
-        if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
-            tracing::error!("a connection's driver panicked: that connection was closed");
-        }
-    });
+///
+/// The driver is boxed, because a future that is handed another by value has room for it twice,
+/// and there may be many thousands.
+fn drive(client: ClientId, driver: impl Future<Output = ()> + 'static) {
+    let mut driver = Box::pin(driver);
+    rt::spawn(std::future::poll_fn(move |cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| driver.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| {
+            tracing::error!(%client, reason = "its driver panicked", "close");
+            Poll::Ready(())
+        })
+    }));
 }
 
 #[cfg(test)]
@@ -145,7 +148,7 @@ mod tests {
             };
             let (publisher, other) = (publish(&bad), publish(&good));
             let hub = Rc::clone(core.hub());
-            drive(async move {
+            drive(ClientId(1), async move {
                 let _held = publisher;
                 // In the midst of the plane, as a bug there would be.
                 let _hub = hub.borrow_mut();

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -24,6 +24,8 @@ pub(crate) struct Conn {
     /// Read, and not taken by the machine because a question is open.
     pub(crate) unread: BytesMut,
     pub(crate) out: Chain,
+    /// When a peer that takes nothing of `out` is given up; while one does not.
+    gives_up: Option<Instant>,
     deadline: Deadline,
 }
 
@@ -39,12 +41,12 @@ pub(crate) struct About {
 
 /// A place among the connections of the node, given back on drop.
 #[derive(Debug)]
-pub(crate) struct Counted(pub(crate) std::sync::Arc<super::core::Node>, pub(crate) SocketAddr);
+pub(crate) struct Counted(pub(crate) std::sync::Arc<super::core::Node>, pub(crate) IpAddr);
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.counters.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.addresses.leave(self.1.ip());
+        self.0.addresses.leave(self.1);
     }
 }
 
@@ -55,6 +57,8 @@ pub(crate) enum Io {
     Input(usize),
     /// The peer has closed.
     Closed,
+    /// What was to be written is.
+    Written,
     /// The deadline has passed.
     Deadline,
 }
@@ -93,24 +97,34 @@ impl Conn {
             about,
             unread: BytesMut::new(),
             out: Chain::default(),
+            gives_up: None,
             deadline: Deadline::default(),
         }
     }
 
-    /// Waits for input or for `until`. While the machine holds back too much, nothing is read.
+    /// Waits for input or for `until`. What is to be written goes first, and while the machine
+    /// holds back too much, nothing is read.
     pub(crate) fn poll_io(
         &mut self,
         cx: &mut Context<'_>,
         until: Option<Instant>,
     ) -> Poll<io::Result<Io>> {
+        if !self.out.is_empty() {
+            return self.poll_write(cx);
+        }
         if self.deadline.poll(cx, until).is_ready() {
             return Poll::Ready(Ok(Io::Deadline));
         }
-        if self.unread.len() >= self.core.node.config.limits.held_input_bytes {
+        let mut scratch = self.core.scratch.borrow_mut();
+        let most = match self.unread.len() {
+            0 => scratch.len(),
+            held => self.core.node.config.limits.held_input_bytes.saturating_sub(held),
+        };
+        let most = most.min(scratch.len());
+        if most == 0 {
             return Poll::Pending;
         }
-        let mut scratch = self.core.scratch.borrow_mut();
-        self.socket.poll_read(cx, &mut scratch).map_ok(|read| match read {
+        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(|read| match read {
             0 => Io::Closed,
             read => Io::Input(read),
         })
@@ -150,12 +164,18 @@ impl Conn {
         Ok(taken > 0)
     }
 
-    /// Writes what is to be written.
-    pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        if self.out.is_empty() {
-            return Ok(());
+    /// Writes what is to be written, for as long as the peer takes some of it now and then.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Io>> {
+        let before = self.out.len();
+        if let Poll::Ready(written) = self.socket.poll_write_all(cx, &mut self.out) {
+            self.gives_up = None;
+            return Poll::Ready(written.map(|()| Io::Written));
         }
-        self.socket.write_all(&mut self.out).await
+        if self.out.len() < before || self.gives_up.is_none() {
+            let patience = self.core.node.config.limits.reply_timeout;
+            self.gives_up = Some(Instant::now() + patience);
+        }
+        self.deadline.poll(cx, self.gives_up).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes the last words, says that they were the last, and waits until the peer has closed
@@ -174,6 +194,7 @@ impl Conn {
         }
         let until = Instant::now() + LINGER;
         self.unread = BytesMut::new();
+        // Nothing is left in `out`, so this only reads.
         while let Ok(Io::Input(_)) = std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
         {
             rt::yield_if_needed().await;

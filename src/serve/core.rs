@@ -61,6 +61,7 @@ pub struct Core {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) violations: RefCell<RateLimit>,
     pub(crate) rtmp_config: Arc<rtmp::ServerConfig>,
+    pub(crate) http_config: Arc<http::Config>,
     settings: HashMap<String, (Arc<config::App>, Rc<Settings>)>,
     default_settings: Rc<Settings>,
     idle: RefCell<Option<Waker>>,
@@ -87,6 +88,7 @@ impl Core {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             violations: RefCell::new(RateLimit::new(limits.log_violations_per_second)),
             rtmp_config: Arc::new(rtmp_config(config)),
+            http_config: Arc::new(http_config(config)),
             settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),
             default_settings: of(&config.app_defaults).1,
             idle: RefCell::default(),
@@ -342,8 +344,7 @@ fn rtmp_config(config: &Config) -> rtmp::ServerConfig {
     server
 }
 
-/// The bounds of one HTTP connection.
-pub(crate) fn http_config(config: &Config) -> http::Config {
+fn http_config(config: &Config) -> http::Config {
     http::Config {
         head_bytes: config.http.head_bytes,
         head_timeout: config.http.head_timeout,

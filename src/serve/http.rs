@@ -1,9 +1,9 @@
 //! HTTP connections: pages, FLV by HTTP and by WebSocket.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::conn::Conn;
-use super::core::http_config;
 use super::hand_over::Driver;
 use super::page;
 use super::session::{Arrival, Protocol, Refused, Session, Stop};
@@ -34,8 +34,8 @@ pub(crate) struct Wish {
 const FLV: &str = "video/x-flv";
 
 /// A new connection.
-pub(crate) fn session(conn: Conn) -> Session<Http> {
-    let machine = Server::new(http_config(&conn.core.node.config), Instant::now());
+pub(crate) fn session(conn: Conn) -> Box<Session<Http>> {
+    let machine = Server::new(Arc::clone(&conn.core.http_config), Instant::now());
     Session::new(conn, Http { machine, playing: None })
 }
 

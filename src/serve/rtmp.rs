@@ -29,7 +29,7 @@ pub(crate) enum Wish {
 }
 
 /// A new connection.
-pub(crate) fn session(conn: Conn) -> Session<Rtmp> {
+pub(crate) fn session(conn: Conn) -> Box<Session<Rtmp>> {
     let config = Arc::clone(&conn.core.rtmp_config);
     // Handshake bytes need to differ, not to be secret.
     let seed = conn.about.client.0 ^ u64::from(conn.about.peer.port()) << 48;

@@ -10,7 +10,6 @@ use super::conn::{Conn, End, Io, Totals};
 use super::core::Core;
 use super::hand_over::{Driver, HandOver};
 use super::verdict::{Action, Question};
-use crate::bytes::Chain;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
 use crate::plane::{
@@ -70,6 +69,8 @@ pub(crate) struct Session<P: Protocol> {
     stream: Option<StreamKey>,
     received: u64,
     sent: SinkStats,
+    /// What ended its last wish, which may be what ends the connection.
+    why: Option<Box<str>>,
 }
 
 /// What the connection waits for, or is let do.
@@ -121,26 +122,33 @@ impl<W, E: Into<End>> From<E> for Stop<W> {
 }
 
 enum Wake {
-    Io(Io),
+    Io(std::io::Result<Io>),
     Admitted(Admitted),
     Publisher(PublisherEnd),
     Viewer(SinkEvent),
 }
 
 impl<P: Protocol> Session<P> {
-    pub(crate) fn new(conn: Conn, protocol: P) -> Self {
-        let sent = SinkStats::default();
-        Self { doing: Doing::Nothing, conn, protocol, stream: None, received: 0, sent }
+    /// Boxed: a future that is handed another by value has room for it twice.
+    pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
+        let (doing, sent) = (Doing::Nothing, SinkStats::default());
+        Box::new(Self { doing, conn, protocol, stream: None, received: 0, sent, why: None })
+    }
+
+    /// Goes on with a connection that has come to the owner of its stream.
+    pub(crate) async fn arrive_and_run(mut self: Box<Self>, ticket: Ticket, wish: P::Wish) {
+        self.arrive(ticket, wish, Instant::now());
+        self.run().await;
     }
 
     /// Serves a connection to its end.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         let end = match self.work_until_stopped().await {
             Stop::End(end) => end,
             Stop::Move(ticket, wish) => match self.hand_over(ticket, wish) {
                 Ok(()) => return,
                 Err(this) => {
-                    self = *this;
+                    self = this;
                     End::Finished("it could not be moved to the owner of the stream".to_owned())
                 }
             },
@@ -160,11 +168,12 @@ impl<P: Protocol> Session<P> {
 
     async fn work_until_stopped(&mut self) -> Stop<P::Wish> {
         loop {
-            if let Err(stop) = self.work().await {
+            if let Err(stop) = self.work() {
                 return stop;
             }
-            if self.protocol.machine().is_finished() {
-                return End::Finished("finished".to_owned()).into();
+            if self.conn.out.is_empty() && self.protocol.machine().is_finished() {
+                let why = self.why.take().unwrap_or_else(|| "finished".into());
+                return End::Finished(why.into()).into();
             }
             let wake = poll_fn(|cx| self.poll_wake(cx)).await;
             if let Err(stop) = self.handle(wake) {
@@ -185,26 +194,26 @@ impl<P: Protocol> Session<P> {
             return woken;
         }
         let until = self.protocol.machine().deadline();
-        self.conn.poll_io(cx, until).map(|io| match io {
-            Ok(io) => Wake::Io(io),
-            Err(_) => Wake::Io(Io::Closed),
-        })
+        self.conn.poll_io(cx, until).map(Wake::Io)
     }
 
     fn handle(&mut self, wake: Wake) -> Result<(), Stop<P::Wish>> {
         let now = Instant::now();
         self.conn.core.hub.borrow_mut().set_now(now);
         match wake {
-            Wake::Io(Io::Closed) => return Err(End::PeerClosed.into()),
-            Wake::Io(Io::Deadline) => {
-                self.protocol.machine().handle_timeout(now).map_err(violation)?;
-            }
-            Wake::Io(Io::Input(read)) => {
-                self.received += read as u64;
-                let machine = self.protocol.machine();
-                let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
-                fed.map_err(violation)?;
-            }
+            Wake::Io(io) => match io? {
+                Io::Closed => return Err(End::PeerClosed.into()),
+                Io::Written => {}
+                Io::Deadline => {
+                    self.protocol.machine().handle_timeout(now).map_err(violation)?;
+                }
+                Io::Input(read) => {
+                    self.received += read as u64;
+                    let machine = self.protocol.machine();
+                    let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
+                    fed.map_err(violation)?;
+                }
+            },
             Wake::Admitted(admitted) => {
                 let doing = std::mem::replace(&mut self.doing, Doing::Nothing);
                 if let Doing::Asking(asking) = doing {
@@ -213,8 +222,8 @@ impl<P: Protocol> Session<P> {
             }
             Wake::Publisher(end) => {
                 self.leave();
-                self.log(&end.to_string());
                 self.protocol.publisher_ended(&end);
+                self.ended_for(&end);
             }
             Wake::Viewer(SinkEvent::Started) => {
                 self.protocol.started();
@@ -229,20 +238,23 @@ impl<P: Protocol> Session<P> {
                 if end.breaks_off() {
                     return Err(End::BrokenOff(end).into());
                 }
-                self.log(&end.to_string());
                 self.protocol.viewer_ended(end, now);
+                self.ended_for(&end);
             }
         }
         Ok(())
     }
 
-    /// Applies what the machine has to say, writes its answers and feeds what was held back,
-    /// until it is quiet.
-    async fn work(&mut self) -> Result<(), Stop<P::Wish>> {
+    /// Applies what the machine has to say and feeds what was held back, until it is quiet or has
+    /// answers to be written first.
+    fn work(&mut self) -> Result<(), Stop<P::Wish>> {
+        let now = Instant::now();
         loop {
-            let now = Instant::now();
             while P::apply(self, now)? {}
-            self.flush(now).await?;
+            self.take_replies(now);
+            if !self.conn.out.is_empty() {
+                return Ok(());
+            }
             let machine = self.protocol.machine();
             let fed = self.conn.feed_rest(|input| machine.handle_input(now, input));
             if !fed.map_err(violation)? {
@@ -252,18 +264,13 @@ impl<P: Protocol> Session<P> {
     }
 
     /// While a viewer is attached, only the flush writes to its socket: replies go through it.
-    async fn flush(&mut self, now: Instant) -> std::io::Result<()> {
-        let machine = self.protocol.machine();
-        let Doing::Playing(viewer) = &self.doing else {
-            while machine.poll_transmit(&mut self.conn.out) {}
-            return self.conn.flush().await;
-        };
-        let mut replies = Chain::default();
-        while machine.poll_transmit(&mut replies) {}
-        for slice in replies.drain() {
-            viewer.send(slice, now);
+    fn take_replies(&mut self, now: Instant) {
+        while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
+        if let Doing::Playing(viewer) = &self.doing {
+            for slice in self.conn.out.drain() {
+                viewer.send(slice, now);
+            }
         }
-        Ok(())
     }
 
     /// Asks whether the client may do what it wishes. Often the answer is there at once.
@@ -276,6 +283,7 @@ impl<P: Protocol> Session<P> {
         if let Action::Publish(key) | Action::Play(key) = &question.action {
             self.stream = Some(key.clone());
         }
+        self.why = None;
         match Admission::begin(&self.conn.core, question, now) {
             Ok(admission) => {
                 self.doing = Doing::Asking(Box::new((admission, wish)));
@@ -308,6 +316,8 @@ impl<P: Protocol> Session<P> {
         let (key, epoch) = (ticket.key().clone(), ticket.epoch());
         self.stream = Some(key.clone());
         core.hub.borrow_mut().set_now(now);
+        // What was said before must not wait with the greeting for the first block.
+        while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
         match core.app(key.app()) {
             Some((_, settings)) => {
                 let settings = Rc::clone(settings);
@@ -338,8 +348,18 @@ impl<P: Protocol> Session<P> {
     }
 
     pub(crate) fn refuse(&mut self, wish: &P::Wish, why: &Refused, now: Instant) {
-        self.log(&format!("refused: {why}"));
+        // A client may ask again and again.
+        if self.conn.core.violations.borrow_mut().allow(now).is_some() {
+            self.log(&format!("refused: {why}"));
+        }
+        self.why = Some(why.to_string().into());
         self.protocol.refuse(wish, why, now);
+    }
+
+    fn ended_for(&mut self, why: &impl std::fmt::Display) {
+        let why = why.to_string();
+        self.log(&why);
+        self.why = Some(why.into());
     }
 
     /// Gives up a viewer's place; what the flush has begun to say is for the driver to finish.
@@ -355,7 +375,7 @@ impl<P: Protocol> Session<P> {
     /// Leaves the slot or the place, if it has one.
     pub(crate) fn leave(&mut self) {
         if let Doing::Playing(viewer) = &self.doing {
-            self.sent = viewer.stats();
+            self.sent += viewer.stats();
         }
         self.doing = Doing::Nothing;
     }
@@ -368,20 +388,21 @@ impl<P: Protocol> Session<P> {
             core = %self.conn.core.id, %stream, "{what}");
     }
 
-    fn hand_over(mut self, ticket: Ticket, wish: P::Wish) -> Result<(), Box<Self>> {
+    fn hand_over(mut self: Box<Self>, ticket: Ticket, wish: P::Wish) -> Result<(), Box<Self>> {
         let (owner, core) = (ticket.owner(), Rc::clone(&self.conn.core));
         let socket = match self.conn.socket.duplicate() {
             Ok(socket) => socket,
             Err(error) => {
                 self.refuse(&wish, &Refused::NoDescriptor(error), Instant::now());
-                return Err(Box::new(self));
+                return Err(self);
             }
         };
-        let Conn { socket: here, about, unread, out: mut unsent, .. } = self.conn;
+        let Self { conn, mut protocol, received, .. } = *self;
+        let Conn { socket: here, about, unread, out: mut unsent, .. } = conn;
         drop(here);
-        while self.protocol.machine().poll_transmit(&mut unsent) {}
+        while protocol.machine().poll_transmit(&mut unsent) {}
         let (key, place) = ticket.into_parts();
-        let (received, driver) = (self.received, self.protocol.pack(wish));
+        let driver = protocol.pack(wish);
         let moved = HandOver { socket, about, unread, unsent, received, key, place, driver };
         match core.post.hand_over(owner, Box::new(moved)) {
             Ok(()) => Ok(()),
@@ -390,14 +411,14 @@ impl<P: Protocol> Session<P> {
                 Some((mut this, ticket, wish)) => {
                     drop(ticket);
                     this.refuse(&wish, &Refused::OwnerIsBusy, Instant::now());
-                    Err(Box::new(this))
+                    Err(this)
                 }
             },
         }
     }
 
     /// Takes over what was packed up, on this core.
-    pub(crate) fn unpack(core: &Rc<Core>, moved: HandOver) -> Option<(Self, Ticket, P::Wish)> {
+    pub(crate) fn unpack(core: &Rc<Core>, moved: HandOver) -> Option<(Box<Self>, Ticket, P::Wish)> {
         let ticket = Ticket::new(core, moved.key.clone(), moved.place);
         let mut conn = Conn::new(core, TcpStream::from_fd(moved.socket), moved.about);
         (conn.unread, conn.out) = (moved.unread, moved.unsent);

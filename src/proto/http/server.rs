@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -97,7 +98,7 @@ pub enum Timer {
 /// answer that says what was wrong waits there, and the machine is finished.
 #[derive(Debug)]
 pub struct Server {
-    config: Config,
+    config: Arc<Config>,
     state: State,
     /// Boxed and one at most: input stops at a request, and a close is the last event.
     event: Option<Box<Event>>,
@@ -139,10 +140,11 @@ struct Asking {
 
 impl Server {
     /// The machine of a connection opened at `now`.
-    pub fn new(config: Config, now: Instant) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>, now: Instant) -> Self {
+        let config = config.into();
         Self {
-            config,
             state: State::Head { bytes: Vec::new(), deadline: now + config.head_timeout },
+            config,
             event: None,
             out: Chain::default(),
             last_ask: 0,
