@@ -142,6 +142,26 @@ fn what_was_sent_ahead_moves_along() {
 }
 
 #[test]
+fn answers_to_what_was_sent_ahead_do_not_wait_for_a_publisher() {
+    let node = Node::start("cores = 2\napp_defaults.wait_for_publisher = '1s'", None);
+    let create = talk::call("createStream", 2.0, 0, &[corecast::container::amf0::Value::Null]);
+    let mut moved = HashSet::new();
+    for number in 0..20 {
+        let mut raw = Raw::new(node.rtmp);
+        let play = talk::play(&format!("nobody-{number}"));
+        raw.send(&[talk::connect_call("live"), create.clone(), play].concat());
+        // Before the publisher is given up, and even though no greeting is ever sent.
+        raw.reply(2.0);
+        assert_eq!(raw.status().0, "NetStream.Play.StreamNotFound");
+        moved.insert(moved_to(raw.address()).is_some());
+        if moved.len() == 2 {
+            return;
+        }
+    }
+    panic!("all of them moved, or none");
+}
+
+#[test]
 fn a_viewer_asks_for_another_stream_on_another_core_and_moves_again() {
     let node = Node::start("cores = 2\napp_defaults.wait_for_publisher = '50ms'", None);
     // Four streams lie on both cores: each new one goes to the less loaded.

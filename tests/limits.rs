@@ -341,6 +341,19 @@ fn who_does_not_close_after_our_last_words_is_closed_all_the_same() {
 }
 
 #[test]
+fn who_asks_and_does_not_read_is_closed_with_the_reason() {
+    let node = Node::start("limits.reply_timeout = '300ms'", None);
+    let socket = connect(node.http);
+    socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 10).expect("a socket");
+    let mut web = Web::on(socket);
+    let peer = web.address();
+    // More answers than all buffers on the way hold.
+    web.send(&"GET /_/mpegts.js HTTP/1.1\r\nHost: test\r\n\r\n".repeat(100));
+    let line = log().wait_for(&[" close ", &format!("peer={peer} ")]);
+    assert!(line.contains("socket: timed out"), "{line}");
+}
+
+#[test]
 fn a_burst_of_connections_waits_its_turn_and_a_running_stream_does_not() {
     let node = Node::start("cores = 1\ntcp.accept_per_turn = 4", None);
     let mut healthy = Healthy::start(&node, "healthy-burst");

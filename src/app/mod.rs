@@ -92,7 +92,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     });
     let (ended, mut ends) = mpsc::unbounded_channel();
     let alarms: Vec<_> = host.cores.iter().map(|_| Arc::new(Alarm::default())).collect();
-    let threads = launch(&node, &host, &alarms, options.demo, ended)?;
+    launch(&node, &host, &alarms, options.demo, ended)?;
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http,
         connections = host.connections, "listening");
     if options.demo {
@@ -116,7 +116,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         // A core whose inbox stays full is stopped by the end of the process.
         drop(node.mesh.try_tell(core, Tell::Stop));
     }
-    runtime.block_on(wait_for(threads.len(), &mut ends));
+    runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
     Ok(())
 }
 
@@ -187,7 +187,7 @@ fn launch(
     alarms: &[Arc<Alarm>],
     demo: bool,
     ended: mpsc::UnboundedSender<CoreEnded>,
-) -> Result<Vec<rt::CoreThread>, Error> {
+) -> Result<(), Error> {
     let sockets = host.cores.iter().map(|_| bind(node, host).map(Some));
     // Each core takes its own, once; the lock is never waited for.
     let sockets = Arc::new(Mutex::new(sockets.collect::<Result<Vec<_>, _>>()?));

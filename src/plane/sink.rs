@@ -105,6 +105,8 @@ pub(crate) struct Sink {
     pub(crate) private: Chain,
     /// Sent before everything else; `None` once it is in `private`.
     pub(crate) greeting: Option<Bytes>,
+    /// A timer is set that ends its wait for a key block.
+    pub(crate) key_wait_set: bool,
     pub(crate) init_sent: Option<u64>,
     /// In the behind set, and how long to wait if it takes nothing again.
     pub(crate) behind: Option<Duration>,

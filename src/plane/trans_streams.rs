@@ -34,8 +34,13 @@ impl Hub {
     }
 
     pub(super) fn drop_idle_trans(&mut self, id: TransId, now: Instant) {
-        let Some(trans) = self.transes.get(id) else { return };
-        if trans.idle_since.is_some_and(|since| since + TRANS_IDLE <= now) {
+        let Some(trans) = self.transes.get_mut(id) else { return };
+        trans.idle_set = false;
+        let Some(since) = trans.idle_since else { return };
+        if since + TRANS_IDLE > now {
+            trans.idle_set = true;
+            self.at(since + TRANS_IDLE, Timer::TransIdle(id));
+        } else {
             let source = trans.source;
             self.sources[source].transes.retain(|other| *other != id);
             self.remove_trans(id);

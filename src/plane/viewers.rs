@@ -102,6 +102,7 @@ impl Hub {
             in_hand: None,
             private: Chain::default(),
             greeting: Some(request.greeting),
+            key_wait_set: false,
             init_sent: None,
             behind: None,
             blocked_since: None,
@@ -174,11 +175,13 @@ impl Hub {
 
     pub(super) fn key_wait_is_over(&mut self, id: SinkId, serial: u64, now: Instant) {
         let Some(sink) = self.sink_mut(id, serial) else { return };
-        if let Position::AwaitingKey { trans, until, .. } = sink.position
-            && until <= now
-        {
+        sink.key_wait_set = false;
+        let Position::AwaitingKey { trans, until, .. } = sink.position else { return };
+        if until <= now {
             let head = self.transes[trans].log.head();
             self.start_at(id, head, now);
+        } else {
+            self.await_key(id, trans, until);
         }
     }
 
@@ -231,8 +234,12 @@ impl Hub {
     /// Lists a sink whose position says that it awaits a key block.
     pub(super) fn await_key(&mut self, id: SinkId, trans: TransId, until: Instant) {
         self.transes[trans].awaiting_key.insert(id);
-        let serial = self.sinks[id].serial;
-        self.at(until, Timer::KeyWait(id, serial));
+        // One timer at most: a viewer may move to other tracks as often as it likes.
+        let sink = &mut self.sinks[id];
+        if !std::mem::replace(&mut sink.key_wait_set, true) {
+            let serial = sink.serial;
+            self.at(until, Timer::KeyWait(id, serial));
+        }
     }
 
     /// Sets the cursor of a sink that awaited a key block.
@@ -266,7 +273,9 @@ impl Hub {
                 from.remove(index, |moved, index| sinks[moved].position.set_index(index));
                 if from.sinks.is_empty() {
                     from.idle_since = Some(now);
-                    self.at(now + TRANS_IDLE, Timer::TransIdle(trans));
+                    if !std::mem::replace(&mut from.idle_set, true) {
+                        self.at(now + TRANS_IDLE, Timer::TransIdle(trans));
+                    }
                 }
             }
             Position::Ended => {}

@@ -3,6 +3,26 @@
 use super::*;
 
 #[test]
+fn a_viewer_that_changes_its_mind_all_the_time_sets_no_more_timers() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish_av();
+    rig.push(&publisher, sound(0, 100));
+    let watcher = rig.join();
+    let flip = || {
+        watcher.viewer.select(Selection { audio: true, video: false }, rig.now);
+        watcher.viewer.select(Selection::ALL, rig.now);
+        rig.hub.borrow().timers.len()
+    };
+    let first = flip();
+    for _ in 0..100 {
+        assert!(flip() <= first + 1);
+    }
+    rig.advance(60_000);
+    assert_eq!(rig.hub.borrow().transes.len(), 1, "the one it left is gone");
+    drop((watcher, publisher));
+}
+
+#[test]
 fn viewers_that_wait_are_limited_per_key_and_per_node() {
     let mut rig = Rig::with(|settings| {
         settings.waiting_sinks_per_key = 2;

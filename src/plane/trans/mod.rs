@@ -78,6 +78,8 @@ pub(crate) struct Trans {
     /// Newcomers wait for the open block to be sealed; a timer will.
     pub(crate) newcomer_seal_due: bool,
     pub(crate) idle_since: Option<Instant>,
+    /// A timer is set that looks whether it is idle still.
+    pub(crate) idle_set: bool,
     init: Rc<Init>,
     /// The time in the headers of `init`.
     init_at: Timestamp,
@@ -125,6 +127,7 @@ impl Trans {
             sealed_for_newcomer: None,
             newcomer_seal_due: false,
             idle_since: None,
+            idle_set: false,
             init: Rc::new(Init { version: tracks.version, bytes: Bytes::new() }),
             init_at: Timestamp::ZERO,
             tracks,
