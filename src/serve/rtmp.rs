@@ -61,7 +61,7 @@ impl Protocol for Rtmp {
                 session.question(Action::Play(key), query, wish, now)?;
             }
             Event::PublishEnded { reason } => {
-                session.log(&format!("unpublish: {reason}"));
+                session.log_sparingly(&format!("unpublish: {reason}"));
                 session.leave();
             }
             Event::PlayEnded => session.stop_playing(),
@@ -75,7 +75,7 @@ impl Protocol for Rtmp {
                         }
                     },
                     Event::Track(track) => {
-                        session.log(&format!("track: {track}"));
+                        session.log_sparingly(&format!("track: {track}"));
                         publisher.set_track(track, now);
                     }
                     Event::Metadata(metadata) => publisher.set_metadata(metadata, now),
