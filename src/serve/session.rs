@@ -382,7 +382,7 @@ impl<P: Protocol> Session<P> {
 
     /// A line that a client can cause as often as it likes.
     pub(crate) fn log_sparingly(&self, what: &str) {
-        let allowed = self.conn.core.violations.borrow_mut().allow(Instant::now());
+        let allowed = self.conn.core.chatter.borrow_mut().allow(Instant::now());
         if let Some(suppressed) = allowed {
             match suppressed {
                 0 => self.log(what),
