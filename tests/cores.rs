@@ -296,7 +296,7 @@ fn start_with_a_stalled_core() -> HalfNode {
         }
     };
     let ended = move |end| ended.send(end).expect("the test waits");
-    shard::launch(&[0, 1], ended, main).expect("two cores");
+    shard::launch(&[0, 1], &[(); 2].map(|()| Arc::default()), ended, main).expect("two cores");
     eventually("it listens", || {
         [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
     });
@@ -398,7 +398,8 @@ fn a_core_that_dies_is_noticed() {
             panic!("as the test wants it");
         }
     };
-    shard::launch(&[0, 0, 0], ended, main).expect("three threads on one core");
+    shard::launch(&[0, 0, 0], &[(); 3].map(|()| Arc::default()), ended, main)
+        .expect("three threads on one core");
     let mut all: Vec<CoreEnded> =
         (0..3).map(|_| ends.recv_timeout(node::PATIENCE).expect("each ends")).collect();
     all.sort_by_key(|end| end.core.0);

@@ -250,3 +250,40 @@ fn without_descriptors_accepting_pauses_and_does_not_spin() {
     Peer::new(binary.rtmp, Goal::Publish, "live/second").start();
     assert_eq!(binary.terminate().code(), Some(0));
 }
+
+/// As most systems start it: no privilege, and a limit of locked memory that a huge page per ring
+/// would exceed. Other processes of the same user count, so the user is one that nobody else is.
+#[test]
+fn a_user_without_privileges_needs_no_more_locked_memory_than_usual() {
+    if !rustix::process::geteuid().is_root() {
+        // Then every other test of this file shows it.
+        return;
+    }
+    let dir = std::env::temp_dir().join(format!("corecast-unprivileged-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a scratch directory");
+    let binary = dir.join("corecast");
+    std::fs::copy(env!("CARGO_BIN_EXE_corecast"), &binary).expect("room for it");
+    let (rtmp, http) = (free_port(), free_port());
+    let config = format!(
+        "cores = 2\nrtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\n"
+    );
+    std::fs::write(dir.join("corecast.toml"), config).expect("room for it");
+    let user = (100_000 + std::process::id()).to_string();
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -l 8192 && exec setpriv \"$@\"", "sh", "--clear-groups"])
+        .args([format!("--reuid={user}"), format!("--regid={user}")])
+        .args(["--bounding-set=-all", "./corecast", "--config", "corecast.toml"])
+        .current_dir(&dir)
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("a shell");
+    eventually("it listens", || {
+        let end = child.try_wait().expect("our child");
+        assert!(end.is_none(), "it ended: {end:?}");
+        [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+    });
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::TERM).expect("it runs");
+    assert_eq!(child.wait().expect("our child").code(), Some(0));
+    std::fs::remove_dir_all(&dir).expect("ours");
+}

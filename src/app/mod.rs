@@ -10,16 +10,16 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{self, Config};
 use crate::control::ask::{self, Answerer, Desk};
 use crate::control::log::{self, Log};
 use crate::control::start_checks::{self, Host, StartError};
-use crate::net::{self, Listener, rt};
+use crate::net::{self, Alarm, Listener, rt};
 use crate::plane::NodeCounters;
 use crate::serve::Addresses;
 use crate::serve::accept;
@@ -53,7 +53,10 @@ pub enum Error {
         error: std::io::Error,
     },
     /// A core's thread could not be started.
-    #[error("core: {0}")]
+    #[error(
+        "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \
+         per core: `ulimit -l unlimited`, or LimitMEMLOCK=infinity in the service file"
+    )]
     Launch(String),
     /// A core's thread ended although nobody told it to.
     #[error("core {0} died; its streams are lost, so the whole process ends")]
@@ -90,18 +93,32 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         addresses: Addresses::default(),
         clients: AtomicU64::new(1),
     });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Control)?;
+    // Heard from before the first connection on: a signal without an ear kills.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen().map_err(Error::Control)?
+    };
     let (ended, mut ends) = mpsc::unbounded_channel();
-    launch(&node, &host, options.demo, ended)?;
+    let alarms: Vec<_> = host.cores.iter().map(|_| Arc::new(Alarm::default())).collect();
+    // Each ring registers a small buffer, and the kernel charges the whole page it lies in to the
+    // limit of locked memory: a huge one would use it up.
+    let huge_pages = rustix::thread::disable_transparent_huge_pages(true).is_ok();
+    launch(&node, &host, &alarms, options.demo, ended)?;
+    if huge_pages {
+        // Media may have them; without them it only costs a little more.
+        let _ = rustix::thread::disable_transparent_huge_pages(false);
+    }
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http,
         connections = host.connections, "listening");
     if options.demo {
         print!("{}", demo::welcome(&host));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Control)?;
-    let reason = runtime.block_on(control(desk, options.stop, &mut ends, &mut log));
+    let reason =
+        runtime.block_on(control(desk, (options.stop, signals), &mut ends, &mut log, &alarms));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -119,18 +136,31 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// The signals that end the program.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Inside a runtime.
+    fn listen() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+}
+
 /// The control thread's life. Answers with why it ended.
 async fn control(
     desk: Option<Desk>,
-    stop: Option<oneshot::Receiver<()>>,
+    (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
+    alarms: &[Arc<Alarm>],
 ) -> Result<&'static str, Error> {
     if let Some(desk) = desk {
         tokio::spawn(desk.run());
     }
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Control)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Control)?;
     let told = async {
         match stop {
             Some(stop) => drop(stop.await),
@@ -141,11 +171,23 @@ async fn control(
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok("SIGTERM"),
-            _ = interrupt.recv() => return Ok("SIGINT"),
+            _ = signals.terminate.recv() => return Ok("SIGTERM"),
+            _ = signals.interrupt.recv() => return Ok("SIGINT"),
             () = &mut told => return Ok("told to"),
             Some(end) = ends.recv() => return Err(Error::CoreDied(end.core)),
-            _ = seconds.tick() => log.drops().tell(),
+            _ = seconds.tick() => {
+                log.drops().tell();
+                ring(alarms);
+            }
+        }
+    }
+}
+
+fn ring(alarms: &[Arc<Alarm>]) {
+    let now = Instant::now();
+    for (core, alarm) in alarms.iter().enumerate() {
+        if let Some(late) = alarm.check(now) {
+            tracing::warn!(core, ?late, "slept past its deadline, and was woken");
         }
     }
 }
@@ -170,6 +212,7 @@ type Sockets = Vec<(OwnedFd, Protocol)>;
 fn launch(
     node: &Arc<Node>,
     host: &Host,
+    alarms: &[Arc<Alarm>],
     demo: bool,
     ended: mpsc::UnboundedSender<CoreEnded>,
 ) -> Result<(), Error> {
@@ -188,7 +231,7 @@ fn launch(
             core_main(Core::new(id, node), own.unwrap_or_default(), demo).await;
         }
     };
-    shard::launch(&host.cores, ended, main).map_err(Error::Launch)
+    shard::launch(&host.cores, alarms, ended, main).map_err(Error::Launch)
 }
 
 async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
@@ -237,7 +280,10 @@ mod tests {
         ended.send(CoreEnded { core: CoreId(3), panicked: true }).expect("the other end is there");
         let mut log = log::start(&config::Log::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let end = runtime.expect("a runtime").block_on(control(None, None, &mut ends, &mut log));
+        let end = runtime.expect("a runtime").block_on(async {
+            let signals = Signals::listen().expect("signals");
+            control(None, (None, signals), &mut ends, &mut log, &[]).await
+        });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(
             error.to_string(),

@@ -43,7 +43,7 @@ impl<'a> BitReader<'a> {
         Ok(())
     }
 
-    /// An unsigned Exp-Golomb number, `ue(v)` of H.264 9.1. More than 32 leading zeros are
+    /// An unsigned Exp-Golomb number, `ue(v)` of H.264 9.1. More than 31 leading zeros are
     /// reported as short: no such number exists in a valid stream.
     pub fn ue(&mut self, what: &'static str) -> Result<u32, Short> {
         let mut zeros = 0;

@@ -22,6 +22,11 @@ pub fn is_recovery_point(frame: &[u8], nal_length_bytes: u8) -> bool {
     false
 }
 
+/// Bytes of the length before each NAL unit of a frame, 1 to 4, as `avcC` says.
+pub(super) fn nal_length_bytes(config: &[u8]) -> Option<u8> {
+    config.get(4).map(|byte| (byte & 3) + 1)
+}
+
 /// What `avcC` says of the picture: its profile and level, and the first SPS's size.
 pub(super) fn video_format(config: &[u8]) -> Option<VideoFormat> {
     let mut reader = Reader::new(config);

@@ -26,9 +26,6 @@ pub struct Description {
     pub video: Option<VideoFormat>,
     /// The sound.
     pub audio: Option<AudioFormat>,
-    /// Bytes of the length before each NAL unit of a frame, 1 to 4; none for codecs without NAL
-    /// units.
-    pub nal_length_bytes: Option<u8>,
 }
 
 /// Why bytes are no configuration record of their codec.
@@ -69,14 +66,8 @@ pub fn describe(codec: Codec, config: &[u8]) -> Result<Description, Error> {
     }
     let mut description = Description::default();
     match codec {
-        Codec::Video(VideoCodec::H264) => {
-            description.video = h264::video_format(config);
-            description.nal_length_bytes = config.get(4).map(|byte| (byte & 3) + 1);
-        }
-        Codec::Video(VideoCodec::H265) => {
-            description.video = h265::video_format(config);
-            description.nal_length_bytes = config.get(21).map(|byte| (byte & 3) + 1);
-        }
+        Codec::Video(VideoCodec::H264) => description.video = h264::video_format(config),
+        Codec::Video(VideoCodec::H265) => description.video = h265::video_format(config),
         Codec::Video(VideoCodec::Av1) => description.video = av1::video_format(config),
         // vpcC has a profile and a level, but no size: that stands in each key frame.
         Codec::Video(VideoCodec::Vp9) => {}
@@ -103,17 +94,16 @@ pub fn describe_frame(codec: Codec, frame: &[u8]) -> Description {
     description
 }
 
-/// Shared by the tests of each codec.
 /// True if a decoder can start at `frame` although it is no key frame: an H.264 recovery point
 /// (intra refresh). Of other codecs none is known.
 pub fn is_recovery_point(track: &Track, frame: &[u8]) -> bool {
-    if track.codec != Codec::Video(VideoCodec::H264) {
-        return false;
-    }
-    let described = describe(track.codec, &track.config).unwrap_or_default();
-    described.nal_length_bytes.is_some_and(|length| h264::is_recovery_point(frame, length))
+    // Only the one field: it is asked of each frame until one is found.
+    track.codec == Codec::Video(VideoCodec::H264)
+        && h264::nal_length_bytes(&track.config)
+            .is_some_and(|length| h264::is_recovery_point(frame, length))
 }
 
+/// Shared by the tests of each codec.
 #[cfg(test)]
 mod testing {
     use proptest::test_runner::TestRunner;
@@ -169,7 +159,23 @@ mod tests {
     #[test]
     fn a_record_that_makes_no_sense_describes_nothing() {
         let description = describe(Codec::Video(VideoCodec::H264), &[0; 8]).unwrap();
-        assert_eq!(description, Description { nal_length_bytes: Some(1), ..Default::default() });
+        assert_eq!(description, Description::default());
+    }
+
+    #[test]
+    fn only_h264_has_recovery_points_and_its_record_says_how_to_find_them() {
+        let track = |codec, length_size: u8| {
+            let config = vec![1, 0, 0, 0, 0xfc | length_size, 0xe0, 0].into();
+            Track { codec: Codec::Video(codec), config, hdr: None, video: None, audio: None }
+        };
+        let is_one = |track, frame| is_recovery_point(&track, frame);
+        let frame = [0, 0, 0, 5, 6, 6, 1, 0xc4, 0x80];
+        assert!(is_one(track(VideoCodec::H264, 3), &frame[..]));
+        assert!(is_one(track(VideoCodec::H264, 1), &frame[2..]));
+        assert!(!is_one(track(VideoCodec::H264, 3), &frame[2..]));
+        assert!(!is_one(track(VideoCodec::H265, 3), &frame[..]));
+        let bare = Track { config: bytes::Bytes::new(), ..track(VideoCodec::H264, 3) };
+        assert!(!is_one(bare, &frame[..]));
     }
 
     proptest! {

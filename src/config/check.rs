@@ -83,7 +83,26 @@ fn http(http: &Http, at: &mut Section<'_>) {
     at.time("keep_alive", http.keep_alive, MOMENT, DAY);
 }
 
+/// A directive without `=` that is no level would be taken for the name of a module, and silence
+/// everything else.
+fn stray_directive(level: &str) -> Option<&str> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+    let ours = |word: &str| word == "corecast" || word.starts_with("corecast::");
+    let mut words = level.split(',').map(str::trim);
+    words.find(|word| !word.contains(['=', '[']) && !is_level(word) && !ours(word))
+}
+
 fn log(log: &Log, at: &mut Section<'_>) {
+    if let Some(word) = stray_directive(&log.level) {
+        at.require(false, "level", || {
+            format!(
+                "expected a level (error, warn, info, debug, trace, off) or directives such as \
+                 \"info,corecast::proto=trace\", found {word:?}"
+            )
+        });
+        return;
+    }
     if let Err(error) = EnvFilter::builder().parse(&log.level) {
         at.require(false, "level", || {
             format!(

@@ -4,6 +4,7 @@
 //! Nothing above this room names glommio. The choice of system call for a viewer's write is one
 //! function, [`fd::send`].
 
+mod alarm;
 pub mod fd;
 pub mod flush;
 mod listener;
@@ -11,5 +12,6 @@ pub mod rt;
 mod stream;
 mod timers;
 
+pub use alarm::Alarm;
 pub use listener::{AcceptError, Listener, bind};
 pub use stream::TcpStream;

@@ -2,10 +2,12 @@
 //! this file, [`stream`](super::TcpStream) and [`listener`](super::Listener).
 
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 
+use super::Alarm;
 pub use super::timers::Deadline;
 
 /// A core's thread.
@@ -20,28 +22,42 @@ const IO_MEMORY: usize = 64 << 10;
 /// rows, and each turn walks past an eighth of all viewers. From this depth on it has 256.
 const RING_DEPTH: usize = 4096;
 
-/// Starts a thread pinned to `cpu` and runs `main` on it until it ends.
+/// Starts a thread pinned to `cpu` and runs `main` on it until it ends. Returns when it stands.
+/// Somebody else must look at
+/// `alarm` now and then.
 ///
 /// # Errors
 /// The message of the kernel or of glommio: no io_uring, too little locked memory, no such CPU.
 pub fn launch<F>(
     cpu: usize,
     name: &str,
+    alarm: Arc<Alarm>,
     main: impl FnOnce() -> F + Send + 'static,
 ) -> Result<CoreThread, String>
 where
     F: Future<Output = ()> + 'static,
 {
-    LocalExecutorBuilder::new(Placement::Fixed(cpu))
+    let (standing, stands) = std::sync::mpsc::channel();
+    let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
         .name(name)
         .io_memory(IO_MEMORY)
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
         .spawn(move || async move {
-            spawn(super::timers::run());
+            // If nobody listens any more, the launch was given up.
+            let _ = standing.send(());
+            spawn(async move { super::timers::run(&alarm).await });
             main().await;
         })
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    // The thread sets up its rings itself; only its end tells why it could not.
+    match stands.recv() {
+        Ok(()) => Ok(thread),
+        Err(_) => Err(match thread.join() {
+            Ok(()) => "its thread ended at once".to_owned(),
+            Err(error) => error.to_string(),
+        }),
+    }
 }
 
 /// Runs `task` on this core beside everything else, whoever spawns it: a task that is not told

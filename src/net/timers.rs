@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::Alarm;
+
 thread_local! {
     static QUEUE: RefCell<Queue> = RefCell::default();
 }
@@ -87,7 +89,7 @@ impl Queue {
 }
 
 /// Wakes whose time has come, for as long as the core runs. One per core.
-pub(super) async fn run() {
+pub(super) async fn run(alarm: &Alarm) {
     let mut timer: Option<(Instant, glommio::timer::Timer)> = None;
     poll_fn(|cx| -> Poll<()> {
         loop {
@@ -98,6 +100,7 @@ pub(super) async fn run() {
                 queue.sleeper = Some((until, cx.waker().clone()));
                 until
             });
+            alarm.set(until, cx.waker());
             let Some(until) = until else {
                 timer = None;
                 return Poll::Pending;

@@ -52,7 +52,12 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     let counted = Counted(std::sync::Arc::clone(node), peer.ip());
     let most_here = node.config.limits.connections_per_address;
     let refused = if before >= node.connections_max {
-        Some(format!("expected at most {} connections (limits.connections)", node.connections_max))
+        let most = node.connections_max;
+        let by = match node.config.limits.connections {
+            asked if asked == most => "limits.connections",
+            _ => "as many as file descriptors allow, `ulimit -n`",
+        };
+        Some(format!("expected at most {most} connections ({by})"))
     } else if most_here > 0 && here > most_here {
         Some(format!(
             "expected at most {most_here} connections from one address \
@@ -168,7 +173,7 @@ mod tests {
             assert_eq!(core.directory.borrow().len(), 1);
             publish(&bad);
         };
-        let thread = rt::launch(0, "test", main).expect("a core");
+        let thread = rt::launch(0, "test", std::sync::Arc::default(), main).expect("a core");
         thread.join().expect("the core has not noticed");
     }
 }

@@ -215,8 +215,8 @@ impl Conn {
         }
         let Totals { received, sent, .. } = totals;
         let SinkStats { skips, skipped_ms, bytes } = sent;
-        tracing::info!(%client, %peer, %protocol, %stream, seconds = format!("{seconds:.3}"),
-            received, sent = bytes, skips, skipped_ms, reason = %end, "close");
+        tracing::info!(%client, %peer, %protocol, %stream, seconds = %format_args!("{seconds:.3}"),
+            received, sent = bytes, skips, skipped_ms, reason = end.to_string(), "close");
     }
 }
 

@@ -59,7 +59,10 @@ pub struct Core {
     pub(crate) places: Rc<Replies<Ticket>>,
     /// Everybody's read buffer: what is read into it is used up before anyone else runs.
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Of log lines about broken rules.
     pub(crate) violations: RefCell<RateLimit>,
+    /// Of log lines that a client can cause as often as it likes.
+    pub(crate) chatter: RefCell<RateLimit>,
     pub(crate) rtmp_config: Arc<rtmp::ServerConfig>,
     pub(crate) http_config: Arc<http::Config>,
     settings: HashMap<String, (Arc<config::App>, Rc<Settings>)>,
@@ -68,6 +71,9 @@ pub struct Core {
     stop: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
 }
+
+/// Lines about tracks and refusals that one core writes in a second.
+const CHATTER_PER_SECOND: u32 = 100;
 
 /// As much as is read at once. A publisher of 100 Mbit/s fills it five times in 25 ms.
 const SCRATCH_BYTES: usize = 64 << 10;
@@ -87,6 +93,7 @@ impl Core {
             places: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             violations: RefCell::new(RateLimit::new(limits.log_violations_per_second)),
+            chatter: RefCell::new(RateLimit::new(CHATTER_PER_SECOND)),
             rtmp_config: Arc::new(rtmp_config(config)),
             http_config: Arc::new(http_config(config)),
             settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),

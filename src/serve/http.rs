@@ -191,6 +191,11 @@ impl Session<Http> {
     ) -> Result<(), Stop<Wish>> {
         let query = Query::new(&request.query);
         let flag = |name| query.flag(name).unwrap_or(true);
+        if !flag("audio") && !flag("video") {
+            let response = Response::json_error(400, "bad request", super::rtmp::NOTHING_LEFT);
+            self.protocol.machine.respond(now, request.ask, &response);
+            return Ok(());
+        }
         let legacy = query.get("hevc").is_some_and(|form| form == "legacy");
         let wish = Wish {
             ask: request.ask,

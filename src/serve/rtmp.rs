@@ -28,6 +28,10 @@ pub(crate) enum Wish {
     Play { ask: AskId, selection: Selection, from_cache: bool, hevc: HevcForm },
 }
 
+/// For a query that leaves out both.
+pub(super) const NOTHING_LEFT: &str =
+    "expected audio or video to be left, found audio=0 and video=0";
+
 /// A new connection.
 pub(crate) fn session(conn: Conn) -> Box<Session<Rtmp>> {
     let config = Arc::clone(&conn.core.rtmp_config);
@@ -58,10 +62,16 @@ impl Protocol for Rtmp {
             }
             Event::Play { ask, key, query, hevc, .. } => {
                 let wish = wish_to_play(ask, &query, hevc);
-                session.question(Action::Play(key), query, wish, now)?;
+                if let Wish::Play { selection: Selection { audio: false, video: false }, .. } = wish
+                {
+                    let why = Refused::Denied(NOTHING_LEFT.to_owned());
+                    session.refuse(&wish, &why, now);
+                } else {
+                    session.question(Action::Play(key), query, wish, now)?;
+                }
             }
             Event::PublishEnded { reason } => {
-                session.log(&format!("unpublish: {reason}"));
+                session.log_sparingly(&format!("unpublish: {reason}"));
                 session.leave();
             }
             Event::PlayEnded => session.stop_playing(),
@@ -75,7 +85,7 @@ impl Protocol for Rtmp {
                         }
                     },
                     Event::Track(track) => {
-                        session.log(&format!("track: {track}"));
+                        session.log_sparingly(&format!("track: {track}"));
                         publisher.set_track(track, now);
                     }
                     Event::Metadata(metadata) => publisher.set_metadata(metadata, now),

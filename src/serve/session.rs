@@ -350,7 +350,7 @@ impl<P: Protocol> Session<P> {
     pub(crate) fn refuse(&mut self, wish: &P::Wish, why: &Refused, now: Instant) {
         // A client may ask again and again.
         if self.conn.core.violations.borrow_mut().allow(now).is_some() {
-            self.log(&format!("refused: {why}"));
+            self.log_sparingly(&format!("refused: {why}"));
         }
         self.why = Some(why.to_string().into());
         self.protocol.refuse(wish, why, now);
@@ -378,6 +378,17 @@ impl<P: Protocol> Session<P> {
             self.sent += viewer.stats();
         }
         self.doing = Doing::Nothing;
+    }
+
+    /// A line that a client can cause as often as it likes.
+    pub(crate) fn log_sparingly(&self, what: &str) {
+        let allowed = self.conn.core.chatter.borrow_mut().allow(Instant::now());
+        if let Some(suppressed) = allowed {
+            match suppressed {
+                0 => self.log(what),
+                lines => self.log(&format!("{what} ({lines} lines left out before)")),
+            }
+        }
     }
 
     /// A line of this connection's life.

@@ -4,10 +4,12 @@ use super::header::{self, Packet, SoundFlags, codec_of, frame_type, legacy_packe
 use super::{CodecTag, Error, Item, Limits, Notice, TagKind};
 use crate::bytes::Reader;
 use crate::codec;
+use crate::container::amf0;
 use crate::media::{AudioCodec, AudioFormat, Codec, Frame, Track, TrackKind, VideoCodec};
 use crate::time::Timestamp;
 
-/// Turns tag bodies into tracks and frames. Frames share the memory of the body they came in.
+/// Turns tag bodies into tracks and frames. Frames share the memory of the body they came in, if
+/// they are most of it.
 #[derive(Debug)]
 pub struct Demux {
     limits: Limits,
@@ -56,14 +58,18 @@ impl Demux {
         body: Bytes,
         items: &mut Vec<Item>,
     ) -> Result<(), Error> {
-        within("tag body", self.limits.tag_bytes, body.len())?;
-        match kind {
+        let body_bytes = body.len();
+        within("tag body", self.limits.tag_bytes, body_bytes)?;
+        let first = items.len();
+        let result = match kind {
             // An empty audio message is Flash's silence, an empty one of any kind a keep-alive.
             _ if body.is_empty() => Ok(()),
             TagKind::Audio => self.on_audio(time, &body, items),
             TagKind::Video => self.on_video(time, &body, items),
             TagKind::Script => self.on_script(time, body, items),
-        }
+        };
+        items[first..].iter_mut().for_each(|item| let_go(item, body_bytes));
+        result
     }
 
     /// The next notice. Each is told once, however often its cause comes.
@@ -265,7 +271,8 @@ impl Demux {
         items: &mut Vec<Item>,
     ) -> Result<(), Error> {
         within("sequence start", self.limits.config_bytes, config.len())?;
-        if !has_config(codec) || (config.is_empty() && !codec.needs_config()) {
+        // ffmpeg announces an AAC stream it copies by an empty one; the real one follows.
+        if !has_config(codec) || config.is_empty() {
             return Ok(());
         }
         let last = self.track(codec.kind());
@@ -359,6 +366,7 @@ impl Demux {
             name = script_name(&body);
         }
         match name {
+            Some(_) if holds_amf3(&body) => self.note(Notice::Amf3Script),
             Some(b"onMetaData") => {
                 within("onMetaData", self.limits.config_bytes, body.len())?;
                 items.push(Item::Metadata(body));
@@ -420,6 +428,16 @@ impl Demux {
     }
 }
 
+/// Copies a frame that is the smaller part of its body: who keeps it for its few bytes would keep
+/// the others too (the other tracks of a multitrack), and no bound would count them.
+fn let_go(item: &mut Item, body_bytes: usize) {
+    if let Item::Frame(frame) = item
+        && frame.data.len() < body_bytes / 2
+    {
+        frame.data = Bytes::copy_from_slice(&frame.data);
+    }
+}
+
 /// One ModEx: its effect goes to `head`, the packet type after it is returned.
 fn read_mod_ex(kind: TrackKind, reader: &mut Reader<'_>, head: &mut Head) -> Result<Packet, Error> {
     let mut len = usize::from(reader.u8("modExDataSize")?) + 1;
@@ -460,6 +478,11 @@ fn script_name(body: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(body.strip_prefix(&[AMF0_STRING])?);
     let len = reader.u16("name length").ok()?;
     reader.take("name", len.into()).ok()
+}
+
+/// True if script data switches to AMF3. That it is AMF0 otherwise is not checked.
+fn holds_amf3(body: &[u8]) -> bool {
+    matches!(amf0::decode(body, amf0::Limits::default()), Err(amf0::Error::Amf3 { .. }))
 }
 
 fn within(what: &'static str, max: usize, found: usize) -> Result<(), Error> {
@@ -568,17 +591,12 @@ mod tests {
     }
 
     #[test]
-    fn media_is_shared_not_copied() {
-        let mut demux = begun();
-        let body = Bytes::from_static(b"\x17\x01\0\0\0payload");
-        let mut items = Vec::new();
-        demux.push(TagKind::Video, Timestamp::ZERO, body.clone(), &mut items).unwrap();
-        assert_eq!(only_frame(&items).data.as_ptr(), body[5..].as_ptr());
-    }
-
-    #[test]
-    fn an_empty_avcc_is_an_error() {
-        let error = push(&mut demux(), TagKind::Video, &[&[0x17, 0, 0, 0, 0]]).unwrap_err();
+    fn an_empty_configuration_holds_nothing_and_a_cut_one_is_an_error() {
+        let mut demux = demux();
+        assert_eq!(audio(&mut demux, &[&[0xaf, 0]]), []);
+        assert_eq!(video(&mut demux, &[&[0x17, 0, 0, 0, 0]]), []);
+        only_track(&audio(&mut demux, &[&[0xaf, 0], ASC]));
+        let error = push(&mut demux, TagKind::Video, &[&[0x17, 0, 0, 0, 0, 1]]).unwrap_err();
         assert!(matches!(error, Error::Config(_)), "{error}");
     }
 
@@ -756,6 +774,18 @@ mod tests {
         let told = |kind, id| Notice::OtherTrack { kind, id };
         assert_eq!(notices, [told(video, 3), told(audio, 1)]);
         assert_eq!(demux.other_track_packets(), 3);
+    }
+
+    #[test]
+    fn a_frame_shares_its_body_unless_it_is_the_smaller_part() {
+        let shares = |body: Bytes| {
+            let mut items = Vec::new();
+            begun().push(TagKind::Video, Timestamp::ZERO, body.clone(), &mut items).unwrap();
+            body.as_ptr_range().contains(&only_frame(&items).data.as_ptr())
+        };
+        assert!(shares(Bytes::from([&[0x27, 1, 0, 0, 0][..], &[1; 9]].concat())));
+        let track_0 = b"\x96\x13avc1\0\0\0\x02me\x01\0\0\x40";
+        assert!(!shares(Bytes::from([&track_0[..], &[1; 64]].concat())));
     }
 
     #[test]

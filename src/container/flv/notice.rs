@@ -25,6 +25,8 @@ pub enum Notice {
     },
     /// Script data that does not begin with a name is dropped.
     UnnamedScript,
+    /// Script data with an AMF3 object in it, which few players can read, is dropped.
+    Amf3Script,
 }
 
 /// The name of a codec on the wire.
@@ -52,6 +54,7 @@ impl fmt::Display for Notice {
                 write!(f, "{kind:?} packet type {packet} is not known: dropped")
             }
             Self::UnnamedScript => f.write_str("script data without a name: dropped"),
+            Self::Amf3Script => f.write_str("script data with an AMF3 object (0x11): dropped"),
         }
     }
 }

@@ -7,11 +7,8 @@ use super::Selection;
 use crate::container::flv::{self, HevcForm};
 use crate::media::{Frame, Track, TrackKind};
 use crate::plane::Tracks;
-use crate::proto::rtmp::{ChunkWriter, kind};
+use crate::proto::rtmp::{ChunkWriter, PLAY_STREAM_ID, csid, kind};
 use crate::time::Timestamp;
-
-/// The message stream every player plays on.
-const STREAM: u32 = 1;
 
 pub(super) fn frame(
     out: &mut BytesMut,
@@ -24,7 +21,7 @@ pub(super) fn frame(
     let (csid, kind) = channel(frame.kind);
     let writer = ChunkWriter::new(chunk_size);
     let at = wire_ms(super::wire_time(frame));
-    writer.write(out, csid, kind, at, STREAM, &head, &frame.data);
+    writer.write(out, csid, kind, at, PLAY_STREAM_ID, &head, &frame.data);
 }
 
 pub(super) fn init(
@@ -38,7 +35,7 @@ pub(super) fn init(
     let writer = ChunkWriter::new(chunk_size);
     let mut message = |of: TrackKind, at: Timestamp, body: &[u8]| {
         let (csid, kind) = channel(of);
-        writer.write(&mut out, csid, kind, wire_ms(at), STREAM, &[], body);
+        writer.write(&mut out, csid, kind, wire_ms(at), PLAY_STREAM_ID, &[], body);
     };
     if let Some(metadata) = &tracks.metadata {
         let metadata = flv::metadata_of(metadata, selection.audio, selection.video);
@@ -62,9 +59,9 @@ pub(super) fn selected(tracks: &Tracks, selection: Selection) -> impl Iterator<I
 
 fn channel(of: TrackKind) -> (u32, u8) {
     match of {
-        TrackKind::Audio => (4, kind::AUDIO),
-        TrackKind::Data => (5, kind::DATA),
-        TrackKind::Video => (6, kind::VIDEO),
+        TrackKind::Audio => (csid::AUDIO, kind::AUDIO),
+        TrackKind::Data => (csid::DATA, kind::DATA),
+        TrackKind::Video => (csid::VIDEO, kind::VIDEO),
     }
 }
 

@@ -217,12 +217,13 @@ impl Connect {
         let (_, url_query) = url::split_query(text("tcUrl"));
         let four_cc_list = match object.get("fourCcList") {
             Some(Value::StrictArray(list)) => {
-                Some(list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+                let names = list.iter().filter_map(|name| name.as_str().map(str::to_owned));
+                Some(names.take(FOUR_CCS_MAX).collect())
             }
             // A list with named places is a list.
             Some(Value::EcmaArray(fields) | Value::Object(fields)) => {
                 let names = fields.iter().filter_map(|(_, name)| name.as_str().map(str::to_owned));
-                Some(names.collect())
+                Some(names.take(FOUR_CCS_MAX).collect())
             }
             _ => None,
         };
@@ -264,11 +265,16 @@ fn info_map(value: Option<&Value>) -> Vec<(String, u32)> {
     match value {
         Some(Value::Object(fields) | Value::EcmaArray(fields)) => {
             let number = |value: &Value| value.as_f64().unwrap_or(0.0) as u32;
-            fields.iter().map(|(name, mask)| (name.clone(), number(mask))).collect()
+            let masks = fields.iter().map(|(name, mask)| (name.clone(), number(mask)));
+            masks.take(FOUR_CCS_MAX).collect()
         }
         _ => Vec::new(),
     }
 }
+
+/// Codecs kept of each list of a client, which lives as long as its connection. The rest is left
+/// out: there are not half as many.
+const FOUR_CCS_MAX: usize = 64;
 
 /// The body of a command message.
 pub(super) fn encode(name: &str, transaction: f64, arguments: &[Value]) -> Bytes {
@@ -411,6 +417,23 @@ mod tests {
         assert!(with(&["av01"]).lacks_video("hvc1"));
         assert!(!with(&["av01", "hvc1"]).lacks_video("hvc1"));
         assert!(!with(&["*"]).lacks_video("hvc1"));
+    }
+
+    #[test]
+    fn an_endless_list_of_codecs_is_not_kept() {
+        let map =
+            || Value::Object((0..1000).map(|n| (n.to_string(), Value::Number(1.0))).collect());
+        let fields = object([
+            ("fourCcList", Value::StrictArray(vec![text("av01"); 1000])),
+            ("videoFourCcInfoMap", map()),
+            ("audioFourCcInfoMap", map()),
+        ]);
+        let Command::Connect(connect) = Command::of(&round_trip("connect", 1.0, &[fields])) else {
+            panic!("not connect")
+        };
+        assert_eq!(connect.four_cc_list.as_deref().map(<[_]>::len), Some(FOUR_CCS_MAX));
+        let maps = [connect.video_four_cc_info, connect.audio_four_cc_info];
+        assert_eq!(maps.map(|map| map.len()), [FOUR_CCS_MAX; 2]);
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Ingest {
     fn push_aggregate(
         &mut self,
         timestamp_ms: u32,
-        body: &Bytes,
+        body: &[u8],
         items: &mut Vec<Item>,
     ) -> Result<(), Error> {
         let mut reader = Reader::new(body);
@@ -77,7 +77,7 @@ impl Ingest {
                 let found = format!("more than {}", self.aggregate_tags);
                 Error::unexpected("aggregate", "a bounded number of tags", found)
             })?;
-            let tag = sub_message(&mut reader, body)
+            let tag = sub_message(&mut reader)
                 .map_err(|short| Error::unexpected("aggregate", "whole tags", short.to_string()))?;
             let offset_ms = tag.time_ms.wrapping_sub(*first_ms.get_or_insert(tag.time_ms));
             let time_ms = timestamp_ms.wrapping_add(offset_ms);
@@ -116,16 +116,58 @@ struct SubMessage {
     body: Bytes,
 }
 
-fn sub_message(reader: &mut Reader<'_>, whole: &Bytes) -> Result<SubMessage, Short> {
+/// The body is a copy: as a slice, one small frame would keep the whole aggregate in memory.
+fn sub_message(reader: &mut Reader<'_>) -> Result<SubMessage, Short> {
     let kind = reader.u8("sub-message type")?;
     let size = reader.u24("sub-message size")? as usize;
     let low = reader.u24("sub-message time")?;
     let time_ms = u32::from(reader.u8("sub-message time")?) << 24 | low;
     reader.u24("sub-message stream id")?;
-    let body = whole.slice_ref(reader.take("sub-message", size)?);
+    let body = Bytes::copy_from_slice(reader.take("sub-message", size)?);
     // The last back pointer is missing from some senders' aggregates.
     if !reader.is_empty() {
         reader.u32("sub-message back pointer")?;
     }
     Ok(SubMessage { kind, time_ms, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_of_an_aggregate_does_not_keep_the_aggregate() {
+        let mp3 = [&[kind::AUDIO, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0][..], b"\x2fsound"].concat();
+        let payload = Bytes::from([&mp3[..], &[0, 0, 0, 17], &mp3].concat());
+        let message = Message {
+            kind: kind::AGGREGATE,
+            timestamp_ms: 0,
+            stream_id: 1,
+            payload: payload.clone(),
+        };
+        let mut items = Vec::new();
+        Ingest::new(Limits::default(), 10).push(message, &mut items).expect("two tags");
+        let frames = items.iter().filter_map(|item| match item {
+            Item::Frame(frame) => Some(&frame.data),
+            _ => None,
+        });
+        let kept = frames.clone().filter(|data| payload.as_ptr_range().contains(&data.as_ptr()));
+        assert_eq!((frames.clone().count(), kept.count()), (2, 0));
+    }
+
+    #[test]
+    fn data_with_an_amf3_object_is_dropped_and_named() {
+        let mut ingest = Ingest::new(Limits::default(), 10);
+        let mut push = |kind, body: &[u8]| {
+            let payload = Bytes::copy_from_slice(body);
+            let mut items = Vec::new();
+            let message = Message { kind, timestamp_ms: 0, stream_id: 1, payload };
+            ingest.push(message, &mut items).expect("the stream goes on");
+            (items.len(), ingest.poll_notice())
+        };
+        assert_eq!(push(kind::DATA_AMF3, b"\0\x02\0\x04text\x05"), (1, None));
+        let object = b"\0\x02\0\x0aonMetaData\x11\x0a\x0b\x01\x01";
+        assert_eq!(push(kind::DATA_AMF3, object), (0, Some(Notice::Amf3Script)));
+        assert!(Notice::Amf3Script.to_string().contains("AMF3"));
+    }
 }

@@ -84,7 +84,7 @@ pub struct Limits {
     /// Media outside a publish (what is under way when it ends, or sent to the wrong stream) is
     /// dropped; more than this between two publishes closes the connection: 4 MiB.
     pub stray_media_bytes: usize,
-    /// From the first byte to the end of the handshake: 5 s.
+    /// From the accepted connection to the end of the handshake: 5 s.
     pub handshake: Duration,
     /// For the next step of a client that has neither asked to publish nor to play: 20 s.
     pub request: Duration,

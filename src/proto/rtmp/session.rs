@@ -82,7 +82,7 @@ impl Session {
     fn on_media(&mut self, core: &mut Core, now: Instant, message: Message) -> Result<(), Error> {
         match &mut self.doing {
             Doing::Publishing(publishing)
-                if publishing.owns(message.stream_id) && Ingest::takes(message.kind) =>
+                if publishing.hears(message.stream_id) && Ingest::takes(message.kind) =>
             {
                 if !matches!(message.kind, kind::DATA | kind::DATA_AMF3) {
                     core.expect_media(now, Timer::Silence);
@@ -413,6 +413,12 @@ impl Publishing {
     /// connection itself does not know message streams, so everything is.
     fn owns(&self, stream_id: u32) -> bool {
         self.stream_id == stream_id || self.stream_id == 0
+    }
+
+    /// True if media of this stream is the publish's. Stream 0 is what media has whose chunk stream
+    /// was opened by fmt 1, which carries no stream id.
+    fn hears(&self, stream_id: u32) -> bool {
+        self.owns(stream_id) || stream_id == 0
     }
 
     fn take(&mut self, core: &mut Core, message: Message) -> Result<(), Error> {

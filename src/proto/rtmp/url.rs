@@ -1,5 +1,6 @@
 //! `rtmp://host[:port]/app/name?query`, and the query wherever a client puts it.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
 /// Where a client connects, and what it wants there.
@@ -77,7 +78,10 @@ impl FromStr for Url {
             return Err(invalid("a host without user and password", authority));
         }
         let port = match port.strip_prefix(':') {
-            Some(port) => port.parse().map_err(|_| invalid("a port from 1 to 65535", port))?,
+            Some(port) => match port.parse() {
+                Ok(number @ 1..) => number,
+                _ => return Err(invalid("a port from 1 to 65535", port)),
+            },
             None if port.is_empty() => Self::PORT,
             None => return Err(invalid("a port after the host", port)),
         };
@@ -95,15 +99,15 @@ pub(super) fn split_query(text: &str) -> (&str, &str) {
 /// name, so the first of a name counts.
 pub(super) fn merge_queries<'a>(queries: impl IntoIterator<Item = &'a str>) -> String {
     let mut merged: Vec<&str> = Vec::new();
+    // A set, because strangers choose how many names there are.
+    let mut known: HashSet<&str> = HashSet::new();
     let name_of = |pair: &'a str| pair.split_once('=').map_or(pair, |(name, _)| name);
     for query in queries {
         // Repetition inside one query is the sender's meaning and stays.
         let earlier = merged.len();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            if !merged[..earlier].iter().any(|&known| name_of(known) == name_of(pair)) {
-                merged.push(pair);
-            }
-        }
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        merged.extend(pairs.filter(|pair| !known.contains(name_of(pair))));
+        known.extend(merged[earlier..].iter().map(|pair| name_of(pair)));
     }
     merged.join("&")
 }
@@ -140,6 +144,7 @@ mod tests {
             ("rtmp://h/live/?k", "an app and a stream name (/APP/NAME)"),
             ("rtmp:///live/x", "a host without user and password"),
             ("rtmp://h:99999/live/x", "a port from 1 to 65535"),
+            ("rtmp://h:0/live/x", "a port from 1 to 65535"),
             ("rtmp://[::1/live/x", "] after an IPv6 address"),
             ("rtmp://[::1]9/live/x", "a port after the host"),
         ] {
@@ -158,5 +163,16 @@ mod tests {
     fn the_first_query_that_names_a_parameter_counts() {
         assert_eq!(merge_queries(["a=1&a=2", "", "b&a=3&c=", "b=4"]), "a=1&a=2&b&c=");
         assert_eq!(merge_queries([]), "");
+    }
+
+    #[test]
+    fn long_queries_are_merged_in_no_time() {
+        // As long as a connect and a play before a publish can be. Pair by pair it would take
+        // half a minute here.
+        let [app, name] = ["a&", "b&"].map(|pair| pair.repeat(32 << 10));
+        let start = std::time::Instant::now();
+        let merged = merge_queries([name.as_str(), app.as_str()]);
+        assert_eq!(merged.len(), name.len() + app.len() - 1);
+        assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
     }
 }

@@ -33,16 +33,17 @@ function showRows(place, rows) {
 }
 
 async function copy(text, button) {
+  let done;
   // The clipboard API exists only on https and localhost; a media server often is neither.
   if (navigator.clipboard) {
-    await navigator.clipboard.writeText(text).catch(() => {});
+    done = await navigator.clipboard.writeText(text).then(() => true, () => false);
   } else {
     const area = document.body.appendChild(document.createElement("textarea"));
     area.value = text;
     area.select();
-    document.execCommand("copy");
+    done = document.execCommand("copy");
     area.remove();
   }
-  button.textContent = "Copied";
+  button.textContent = done ? "Copied" : "Not copied";
   setTimeout(() => { button.textContent = "Copy"; }, 1500);
 }

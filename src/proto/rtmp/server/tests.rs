@@ -364,6 +364,17 @@ fn haivision_creates_its_stream_before_fc_publish_and_publishes_on_the_second() 
 }
 
 #[test]
+fn media_whose_first_chunk_names_no_stream_belongs_to_the_publish() {
+    let mut talk = Talk::publishing();
+    // csid 4 begins with fmt 1: a time, a length and a kind, and no message stream id.
+    talk.peer.out.extend_from_slice(&[0x44, 0, 0, 0, 0, 0, ASC.len() as u8, kind::AUDIO]);
+    talk.peer.out.extend_from_slice(&ASC);
+    talk.peer.send(kind::AUDIO, 20, 1, &SOUND);
+    talk.run();
+    assert_eq!(talk.frame_times_ms(), [20]);
+}
+
+#[test]
 fn a_connection_publishes_again_after_it_stopped() {
     let mut talk = Talk::publishing();
     for (round, stop) in ["closeStream", "deleteStream", "FCUnpublish"].into_iter().enumerate() {
