@@ -237,14 +237,21 @@ fn launch(
 async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
     core.start();
     let tcp = core.config().tcp.clone();
+    let mut listeners = Vec::new();
     for (socket, protocol) in sockets {
-        let listener = Listener::new(socket, tcp.keepalive, tcp.user_timeout);
-        rt::spawn(accept::run(Rc::clone(&core), listener, protocol));
+        let listener = Rc::new(Listener::new(socket, tcp.keepalive, tcp.user_timeout));
+        rt::spawn(accept::run(Rc::clone(&core), Rc::clone(&listener), protocol));
+        listeners.push(listener);
     }
     if demo {
         demo::start(&core);
     }
     core.stopped().await;
+    for listener in listeners {
+        if let Err(error) = listener.close() {
+            tracing::debug!(%error, "a listener was not closed");
+        }
+    }
 }
 
 fn bind(node: &Node, host: &Host) -> Result<Sockets, Error> {

@@ -58,7 +58,7 @@ pub(super) fn with_socket<T>(
     fd: RawFd,
     work: impl FnOnce(SockRef<'_>) -> std::io::Result<T>,
 ) -> std::io::Result<T> {
-    // SAFETY: the caller's stream owns the number and lives until after this call.
+    // SAFETY: the caller's stream or listener owns the number and lives until after this call.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     work(SockRef::from(&socket))
 }

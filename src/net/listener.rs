@@ -1,6 +1,6 @@
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -11,6 +11,8 @@ use super::{TcpStream, fd};
 #[derive(Debug)]
 pub struct Listener {
     listener: glommio::net::TcpListener,
+    /// Its descriptor, which glommio does not tell.
+    number: RawFd,
     keepalive: Duration,
     user_timeout: Duration,
 }
@@ -43,7 +45,8 @@ pub fn bind(address: SocketAddr, v6_only: bool, backlog: u32) -> io::Result<Owne
 impl Listener {
     /// Takes a listening socket over on this core.
     pub fn new(socket: OwnedFd, keepalive: Duration, user_timeout: Duration) -> Self {
-        Self { listener: fd::listener(socket), keepalive, user_timeout }
+        let number = socket.as_raw_fd();
+        Self { listener: fd::listener(socket), number, keepalive, user_timeout }
     }
 
     /// The next connection, with its options set, and where it comes from.
@@ -59,6 +62,13 @@ impl Listener {
         let stream = TcpStream::new(stream);
         let peer = self.set_up(&stream).map_err(AcceptError::Connection)?;
         Ok((stream, peer))
+    }
+
+    /// Stops listening at once. Dropping it does so only when the kernel has taken apart the whole
+    /// ring that waits on it, which with thousands of connections is a second during which a
+    /// restarted process finds its port in use.
+    pub fn close(&self) -> io::Result<()> {
+        fd::with_socket(self.number, |socket| socket.shutdown(Shutdown::Both))
     }
 
     fn set_up(&self, stream: &TcpStream) -> io::Result<SocketAddr> {

@@ -20,7 +20,7 @@ use crate::net::{AcceptError, Listener, TcpStream, rt};
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts on one listener for as long as the core runs.
-pub async fn run(core: Rc<Core>, listener: Listener, protocol: Kind) {
+pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
     let per_turn = core.node.config.tcp.accept_per_turn.max(1);
     let mut this_turn = 0;
     loop {
