@@ -6,8 +6,8 @@ use atomic_waker::AtomicWaker;
 
 /// Wakes a core that sleeps past its own deadline.
 ///
-/// The runtime was once seen to miss a timer on an otherwise idle core, and nothing else would
-/// have woken it. The core says here until when it sleeps, which costs it a store; the control
+/// The runtime may miss what should wake it, as `timers.rs` tells; this is for the case that what
+/// is done there does not help. The core says here until when it sleeps, which costs it a store; the control
 /// thread looks once a second.
 #[derive(Debug)]
 pub struct Alarm {

@@ -88,9 +88,20 @@ impl Queue {
     }
 }
 
+/// glommio 0.9 may sleep although tasks are ready: before it runs the first of them it looks
+/// whether the preempt timer has expired, and if so takes it that there was nothing to run. A
+/// thread that others keep off its CPU for that millisecond loses what has just woken it, timer or
+/// socket, until something else does. So no sleep is longer than this while there is a deadline
+/// within [`IDLE_NAP`], as there is wherever anything is published or watched.
+const NAP: Duration = Duration::from_millis(50);
+/// The longest sleep of an idle core.
+const IDLE_NAP: Duration = Duration::from_secs(1);
+/// What ends a nap may be lost in the same way; then the next of these ends it.
+const AFTER_MS: [u64; 4] = [0, 5, 50, 500];
+
 /// Wakes whose time has come, for as long as the core runs. One per core.
 pub(super) async fn run(alarm: &Alarm) {
-    let mut timer: Option<(Instant, glommio::timer::Timer)> = None;
+    let mut timers = None;
     poll_fn(|cx| -> Poll<()> {
         loop {
             let now = Instant::now();
@@ -101,18 +112,15 @@ pub(super) async fn run(alarm: &Alarm) {
                 until
             });
             alarm.set(until, cx.waker());
-            let Some(until) = until else {
-                timer = None;
+            let wait = until.map_or(IDLE_NAP, |until| until.saturating_duration_since(now));
+            let wait = if wait < IDLE_NAP { wait.min(NAP) } else { IDLE_NAP };
+            let wait = wait.max(Duration::from_micros(50));
+            // A timer is with the runtime from its first poll until it is dropped.
+            let timer = |ms| glommio::timer::Timer::new(wait + Duration::from_millis(ms));
+            let timers = timers.insert(AFTER_MS.map(timer));
+            let polls = timers.each_mut().map(|timer| Pin::new(timer).poll(cx));
+            if polls.iter().all(Poll::is_pending) {
                 return Poll::Pending;
-            };
-            if timer.as_ref().is_none_or(|(at, _)| *at != until) {
-                let wait = until.saturating_duration_since(now).max(Duration::from_micros(50));
-                timer = Some((until, glommio::timer::Timer::new(wait)));
-            }
-            let (_, sleeping) = timer.as_mut().expect("made above");
-            match Pin::new(sleeping).poll(cx) {
-                Poll::Ready(_) => timer = None,
-                Poll::Pending => return Poll::Pending,
             }
         }
     })
