@@ -186,7 +186,7 @@ async fn control(
 fn ring(alarms: &[Arc<Alarm>]) {
     let now = Instant::now();
     for (core, alarm) in alarms.iter().enumerate() {
-        if let Some(late) = alarm.check(now) {
+        if let Some(late) = alarm.ring(now) {
             tracing::warn!(core, ?late, "slept past its deadline, and was woken");
         }
     }

@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 
-/// Wakes a core that sleeps past its own deadline.
+/// Wakes a core that may have slept through what was to wake it.
 ///
-/// The runtime may miss what should wake it, as `timers.rs` tells; this is for the case that what
-/// is done there does not help. The core says here until when it sleeps, which costs it a store; the control
-/// thread looks once a second.
+/// glommio 0.9 may sleep although tasks are ready: before it runs the first of them it looks
+/// whether the preempt timer has expired, and if so takes it that there was nothing to run. A
+/// thread that others keep off its CPU for that millisecond loses what has just woken it, timer or
+/// socket, until something else does. A core at work takes short naps instead (`timers.rs`); an
+/// idle one is woken from outside once a second, which costs it next to nothing. The core says
+/// here until when it sleeps, so that a lost deadline is told of.
 #[derive(Debug)]
 pub struct Alarm {
     zero: Instant,
@@ -34,15 +37,12 @@ impl Alarm {
         self.until.store(until.map_or(NEVER, |at| self.millis(at)), Ordering::Release);
     }
 
-    /// Wakes the core if it should have woken half a second before `now`, and says how late it is.
-    pub fn check(&self, now: Instant) -> Option<Duration> {
+    /// Wakes the core, and says how late it is if it should have woken half a second before `now`.
+    pub fn ring(&self, now: Instant) -> Option<Duration> {
         let until = self.until.load(Ordering::Acquire);
-        let late = Duration::from_millis(self.millis(now).checked_sub(until)?);
-        if late < LATE {
-            return None;
-        }
         self.sleeper.wake();
-        Some(late)
+        let late = Duration::from_millis(self.millis(now).checked_sub(until)?);
+        Some(late).filter(|late| *late >= LATE)
     }
 
     fn millis(&self, at: Instant) -> u64 {
@@ -68,17 +68,17 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeper_is_woken_when_it_is_late_and_not_before() {
+    fn a_sleeper_is_woken_and_its_lateness_is_told() {
         let alarm = Alarm::default();
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&woken));
         let until = Instant::now() + Duration::from_secs(5);
         alarm.set(Some(until), &waker);
-        assert_eq!(alarm.check(until + LATE / 2), None);
-        assert!(!woken.0.load(Ordering::Relaxed));
-        assert!(alarm.check(until + LATE * 2).is_some());
+        assert_eq!(alarm.ring(until + LATE / 2), None);
         assert!(woken.0.load(Ordering::Relaxed));
+        alarm.set(Some(until), &waker);
+        assert!(alarm.ring(until + LATE * 2).is_some());
         alarm.set(None, &waker);
-        assert_eq!(alarm.check(until + LATE * 9), None);
+        assert_eq!(alarm.ring(until + LATE * 9), None);
     }
 }

@@ -88,15 +88,12 @@ impl Queue {
     }
 }
 
-/// glommio 0.9 may sleep although tasks are ready: before it runs the first of them it looks
-/// whether the preempt timer has expired, and if so takes it that there was nothing to run. A
-/// thread that others keep off its CPU for that millisecond loses what has just woken it, timer or
-/// socket, until something else does. So no sleep is longer than this while there is a deadline
-/// within [`IDLE_NAP`], as there is wherever anything is published or watched.
+/// The longest sleep of a core at work, which is one with a deadline within [`AT_WORK`]: the
+/// runtime may lose what should have woken it, see [`Alarm`], and a stream cannot wait for that.
 const NAP: Duration = Duration::from_millis(50);
-/// The longest sleep of an idle core.
-const IDLE_NAP: Duration = Duration::from_secs(1);
-/// What ends a nap may be lost in the same way; then the next of these ends it.
+/// Wherever anything is published or watched, something is due within this time.
+const AT_WORK: Duration = Duration::from_secs(1);
+/// What ends a sleep may be lost in the same way; then the next of these ends it. Milliseconds.
 const AFTER_MS: [u64; 4] = [0, 5, 50, 500];
 
 /// Wakes whose time has come, for as long as the core runs. One per core.
@@ -112,8 +109,12 @@ pub(super) async fn run(alarm: &Alarm) {
                 until
             });
             alarm.set(until, cx.waker());
-            let wait = until.map_or(IDLE_NAP, |until| until.saturating_duration_since(now));
-            let wait = if wait < IDLE_NAP { wait.min(NAP) } else { IDLE_NAP };
+            let Some(until) = until else {
+                timers = None;
+                return Poll::Pending;
+            };
+            let wait = until.saturating_duration_since(now);
+            let wait = if wait <= AT_WORK { wait.min(NAP) } else { wait };
             let wait = wait.max(Duration::from_micros(50));
             // A timer is with the runtime from its first poll until it is dropped.
             let timer = |ms| glommio::timer::Timer::new(wait + Duration::from_millis(ms));
