@@ -88,9 +88,17 @@ impl Queue {
     }
 }
 
+/// The longest sleep of a core at work, which is one with a deadline within [`AT_WORK`]: the
+/// runtime may lose what should have woken it, see [`Alarm`], and a stream cannot wait for that.
+const NAP: Duration = Duration::from_millis(50);
+/// Wherever anything is published or watched, something is due within this time.
+const AT_WORK: Duration = Duration::from_secs(1);
+/// What ends a sleep may be lost in the same way; then the next of these ends it. Milliseconds.
+const AFTER_MS: [u64; 4] = [0, 5, 50, 500];
+
 /// Wakes whose time has come, for as long as the core runs. One per core.
 pub(super) async fn run(alarm: &Alarm) {
-    let mut timer: Option<(Instant, glommio::timer::Timer)> = None;
+    let mut timers = None;
     poll_fn(|cx| -> Poll<()> {
         loop {
             let now = Instant::now();
@@ -102,17 +110,18 @@ pub(super) async fn run(alarm: &Alarm) {
             });
             alarm.set(until, cx.waker());
             let Some(until) = until else {
-                timer = None;
+                timers = None;
                 return Poll::Pending;
             };
-            if timer.as_ref().is_none_or(|(at, _)| *at != until) {
-                let wait = until.saturating_duration_since(now).max(Duration::from_micros(50));
-                timer = Some((until, glommio::timer::Timer::new(wait)));
-            }
-            let (_, sleeping) = timer.as_mut().expect("made above");
-            match Pin::new(sleeping).poll(cx) {
-                Poll::Ready(_) => timer = None,
-                Poll::Pending => return Poll::Pending,
+            let wait = until.saturating_duration_since(now);
+            let wait = if wait <= AT_WORK { wait.min(NAP) } else { wait };
+            let wait = wait.max(Duration::from_micros(50));
+            // A timer is with the runtime from its first poll until it is dropped.
+            let timer = |ms| glommio::timer::Timer::new(wait + Duration::from_millis(ms));
+            let timers = timers.insert(AFTER_MS.map(timer));
+            let polls = timers.each_mut().map(|timer| Pin::new(timer).poll(cx));
+            if polls.iter().all(Poll::is_pending) {
+                return Poll::Pending;
             }
         }
     })
