@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod fds;
 pub mod play;
 pub mod publish;
+pub mod report;
 pub mod stream;
 pub mod units;
 mod viewer;
