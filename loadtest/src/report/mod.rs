@@ -197,7 +197,7 @@ impl Report {
         self.cost.merge(&other.cost);
         self.cost.share_among(self.viewers.watching);
         merge_some(&mut self.inspected, other.inspected, Inspected::merge);
-        merge_some(&mut self.published, other.published, Published::merge);
+        merge_some(&mut self.published, other.published, |mine, other| mine.merge(&other));
         merge_samples(&mut self.samples, other.samples);
         self.judged.extend(other.judged);
         for warning in other.warnings {
@@ -266,7 +266,7 @@ impl Inspected {
 
 impl Published {
     /// Adds what other publishers did.
-    pub fn merge(&mut self, other: Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.publishers += other.publishers;
         self.frames += other.frames;
         self.bytes += other.bytes;
