@@ -18,8 +18,10 @@ pub struct Report {
     pub cost: Cost,
     /// Who came, stayed and went.
     pub viewers: Viewers,
-    /// What the viewers that looked at their bytes found. None if none did.
+    /// What the viewers that looked at their bytes found, slow readers left out. None if none did.
     pub inspected: Option<Inspected>,
+    /// The same of slow readers (`--slow`), which are meant to miss frames. None if none looked.
+    pub slow: Option<Inspected>,
     /// What was published by the same run.
     pub published: Option<Published>,
     /// The run second by second, from the first connection on, in order of time.
@@ -68,7 +70,9 @@ pub struct Cost {
     pub rss_per_viewer_bytes: Option<f64>,
     /// The generator's own CPU, all its processes, per cent of one core.
     pub own_cpu_percent: f64,
-    /// One of the generator's threads was busy for more than 80 % of the time, or looked at its
+    /// How late the generator looked at its sockets. Latencies are too long by about as much.
+    pub own_lateness_ms: Distribution,
+    /// One of the generator's threads was busy for more than 80 % of the time, or it looked at its
     /// sockets late: the server might have done better than these figures say.
     pub generator_was_the_limit: bool,
 }
@@ -197,6 +201,7 @@ impl Report {
         self.cost.merge(&other.cost);
         self.cost.share_among(self.viewers.watching);
         merge_some(&mut self.inspected, other.inspected, Inspected::merge);
+        merge_some(&mut self.slow, other.slow, Inspected::merge);
         merge_some(&mut self.published, other.published, |mine, other| mine.merge(&other));
         merge_samples(&mut self.samples, other.samples);
         self.judged.extend(other.judged);
@@ -221,6 +226,7 @@ impl Cost {
         self.pss_bytes = self.pss_bytes.or(other.pss_bytes);
         self.rss_per_viewer_bytes = self.rss_per_viewer_bytes.or(other.rss_per_viewer_bytes);
         self.own_cpu_percent += other.own_cpu_percent;
+        self.own_lateness_ms.merge(&other.own_lateness_ms);
         self.generator_was_the_limit |= other.generator_was_the_limit;
     }
 }
