@@ -7,6 +7,7 @@
 
 pub mod cpu;
 pub mod fds;
+pub mod mark;
 pub mod play;
 pub mod publish;
 pub mod report;
