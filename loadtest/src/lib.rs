@@ -7,8 +7,10 @@
 
 pub mod cpu;
 pub mod fds;
+pub mod mark;
 pub mod play;
 pub mod publish;
+pub mod report;
 pub mod stream;
 pub mod units;
 mod viewer;
