@@ -1,76 +1,53 @@
-//! `figure`: the server's CPU as a ratio to the floor's, in alternating rounds.
+//! `figure`: every figure that the project promises, measured on this machine.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::process::ExitCode;
 
-use clap::Parser;
-use corecast_bench::floor::Load;
-use corecast_bench::process::{self, Server};
-use corecast_load::play::{self, Report};
-use corecast_load::publish::Publisher;
-use corecast_load::stream::{Shape, Stream};
-use corecast_load::units;
+use clap::{Parser, ValueEnum};
+use corecast_bench::figure::{notes, table};
+use corecast_bench::load::Load;
+use corecast_bench::rows::{self, Row};
+use corecast_bench::suite::Suite;
+use corecast_bench::{machine, plot, process, quiet};
 
-/// The server's CPU as a ratio to the bare cost of the same bytes to the same viewers: rounds of
-/// floor, HTTP-FLV and RTMP in turn, and their medians. Prints a section for bench/RESULTS.md.
+/// Every figure that the project promises, measured on this machine: rounds of floor and server in
+/// turn, and their medians. Prints a section for bench/RESULTS.md.
 ///
-/// Needs a release build of the server beside it:
-/// cargo build --release -p corecast -p corecast-bench
+/// Needs release builds beside it:
+/// cargo build --release -p corecast -p corecast-load -p corecast-bench
+///
+/// It takes half an hour. Let the machine do nothing else: a round in which others use more than 5 %
+/// of a core is done again, up to twice.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// How many viewers.
-    #[arg(long, default_value_t = 1000)]
-    viewers: usize,
-    /// Bits per second of the stream.
-    #[arg(long, default_value = "2M", value_parser = units::bitrate)]
-    bitrate: u64,
-    /// The merge window.
-    #[arg(long, default_value = "350ms", value_parser = units::duration)]
-    window: Duration,
-    /// How long each round measures.
-    #[arg(long, default_value = "15s", value_parser = units::duration)]
-    duration: Duration,
-    /// How many rounds.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// The server's core, and the floor's.
+    /// Only these rows of the table.
+    #[arg(long, value_delimiter = ',', value_name = "ROW,...")]
+    only: Vec<Row>,
+    /// Short rounds, one of each: to see that it works, not how much it costs.
+    #[arg(long)]
+    quick: bool,
+    /// The core of the server, and of the floor.
     #[arg(long, default_value_t = 0)]
     cpu: usize,
-    /// The core of the publisher and the viewers.
+    /// The core of the publishers and the viewers.
     #[arg(long, default_value_t = 1)]
     load_cpu: usize,
     /// The server, if not the one beside this program.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Work {
-    Floor,
-    HttpFlv,
-    Rtmp,
-}
-
-impl Work {
-    const ALL: [Self; 3] = [Self::Floor, Self::HttpFlv, Self::Rtmp];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Floor => "floor",
-            Self::HttpFlv => "HTTP-FLV",
-            Self::Rtmp => "RTMP",
-        }
-    }
+    /// Also draws the figures.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // Some row could not be measured.
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("figure: {error}");
             ExitCode::FAILURE
@@ -78,121 +55,37 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> io::Result<()> {
-    let program = match &cli.server {
-        Some(path) => path.clone(),
-        None => process::beside("corecast")?,
+fn run(cli: &Cli) -> io::Result<bool> {
+    let suite = Suite {
+        server: cli.server.clone().map_or_else(|| process::beside("corecast"), Ok)?,
+        floor: process::beside("floor")?,
+        cpu: cli.cpu,
+        load: Load { program: process::beside("corecast-load")?, cpus: vec![cli.load_cpu] },
+        quick: cli.quick,
+        others: RefCell::default(),
     };
-    process::pin(cli.load_cpu)?;
-    let mut figures = Work::ALL.map(|_| Vec::new());
-    for round in 1..=cli.rounds {
-        for (work, figures) in Work::ALL.into_iter().zip(&mut figures) {
-            let report = match work {
-                Work::Floor => floor(cli)?,
-                Work::HttpFlv | Work::Rtmp => server(cli, &program, work)?,
-            };
-            let cpu = report.server.expect("its process was given");
-            let (egress, own, lost) = (report.egress_mbit(), report.own, report.lost);
-            eprintln!(
-                "round {round} {:<9} {cpu:6.2} % of a core, {egress:7.1} Mbit/s, \
-                 generator {own:.1} %, {lost} lost, {} bytes a read",
-                work.name(),
-                report.bytes / report.reads.max(1),
-            );
-            // A server that sends less must not look cheaper for it.
-            figures.push(cpu * (cli.bitrate as f64 * 1e-6 * cli.viewers as f64) / egress);
-        }
+    let rows = if cli.only.is_empty() { Row::value_variants() } else { &cli.only };
+    let about = machine::describe(&suite.server);
+    eprintln!("{about}");
+    if quiet::load_average() > 1.0 {
+        eprintln!("the machine is not quiet: wait until it is, or take these figures for less");
     }
-    print(cli, &program, &figures);
-    Ok(())
-}
-
-fn floor(cli: &Cli) -> io::Result<Report> {
-    let load = Load { viewers: cli.viewers, bitrate: cli.bitrate, window: cli.window };
-    let at_most = cli.duration + Duration::from_secs(60);
-    let (sender, address) = process::floor(cli.cpu, load, at_most)?;
-    watch(cli, format!("http://{address}/floor"), sender.pid())
-}
-
-fn server(cli: &Cli, program: &std::path::Path, work: Work) -> io::Result<Report> {
-    let server = Server::start(cli.cpu, program, cli.window)?;
-    let (rtmp, http) = (server.rtmp, server.http);
-    let url = format!("rtmp://{rtmp}/live/x").parse().map_err(io::Error::other)?;
-    let publisher = Publisher::connect(&url)?;
-    let shape = Shape { bitrate: cli.bitrate, fps: 25, gop: Duration::from_secs(2), seed: 1 };
-    let mut stream = Stream::synthetic(shape);
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
-    let sending = std::thread::spawn(move || publisher.send(&mut stream, None, &told));
-    let url = match work {
-        Work::Rtmp => format!("rtmp://{rtmp}/live/x"),
-        _ => format!("http://{http}/live/x.flv"),
-    };
-    let report = watch(cli, url, server.process.pid());
-    stop.store(true, Ordering::Relaxed);
-    let sent = sending.join().expect("a publisher returns its errors");
-    // Why the publisher failed explains why the viewers did.
-    sent?;
-    report
-}
-
-fn watch(cli: &Cli, url: String, pid: u32) -> io::Result<Report> {
-    play::run(&play::Options {
-        url,
-        viewers: cli.viewers,
-        ramp: 500.0,
-        settle: Duration::from_secs(4),
-        duration: cli.duration,
-        pid: Some(pid),
-    })
-}
-
-fn print(cli: &Cli, program: &std::path::Path, figures: &[Vec<f64>; 3]) {
-    let output = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        text.unwrap_or_default()
-    };
-    let version = output(&program.to_string_lossy(), &["--version"]);
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let names = cpus.lines().filter_map(|line| line.strip_prefix("model name")).collect::<Vec<_>>();
-    let machine = names.first().map_or("unknown", |name| name.trim_start_matches(['\t', ' ', ':']));
-    let (date, kernel) = (output("date", &["-u", "+%F"]), output("uname", &["-sr"]));
+    let mut figures = Vec::new();
+    rows::measure(&suite, rows, |figure| {
+        eprintln!("{}: {} (at most {})", figure.what, figure.measured, figure.bound);
+        figures.push(figure);
+    });
+    let short = if cli.quick { " One short round each: no figures, only a trial." } else { "" };
     println!(
-        "## {} viewers of one stream of {} Mbit/s, merge window {} ms\n\n\
-         {date}, {version}, {} × {machine}, {kernel}, loopback. Server on core {}, publisher and \
-         viewers on core {}; {} rounds of {} s in turn.\n",
-        cli.viewers,
-        cli.bitrate as f64 * 1e-6,
-        cli.window.as_millis(),
-        names.len(),
+        "## Figures\n\n{about}. Loopback; server and floor on core {}, publishers and viewers on \
+         core {}.{short}\n\n{}\n{}",
         cli.cpu,
         cli.load_cpu,
-        cli.rounds,
-        cli.duration.as_secs(),
+        table(&figures),
+        notes(&figures)
     );
-    println!(
-        "| | % of one core, median | rounds | ratio of medians | median of the rounds' ratios |\n\
-         |---|---|---|---|---|"
-    );
-    let floor = &figures[0];
-    for (work, figures) in Work::ALL.into_iter().zip(figures) {
-        let rounds = figures.iter().map(|figure| format!("{figure:.2}")).collect::<Vec<_>>();
-        let ratios = figures.iter().zip(floor).map(|(figure, floor)| figure / floor);
-        println!(
-            "| {} | {:.2} | {} | {:.2} | {:.2} |",
-            work.name(),
-            median(figures),
-            rounds.join(", "),
-            median(figures) / median(floor),
-            median(&ratios.collect::<Vec<_>>()),
-        );
+    if let Some(path) = &cli.plot {
+        std::fs::write(path, plot::svg("Measured, as a share of what it may be", &figures))?;
     }
-}
-
-/// Of at least one figure.
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+    Ok(figures.iter().all(|figure| !figure.shares.is_empty()))
 }

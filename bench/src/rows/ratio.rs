@@ -1,0 +1,253 @@
+//! Rows that are ratios: the server's CPU to that of the floor, which sends the same bytes to as
+//! many viewers, in turn.
+
+use std::io;
+use std::time::Duration;
+
+use corecast_load::report::Report;
+
+use crate::figure::{Figure, median, range};
+use crate::load::{Play, Publish};
+use crate::measured::{Corecast, Floor, Setup};
+use crate::suite::Suite;
+
+/// How a stream is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// HTTP-FLV.
+    HttpFlv,
+    /// RTMP.
+    Rtmp,
+    /// FLV over WebSocket.
+    WsFlv,
+}
+
+impl By {
+    /// As in the table.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::HttpFlv => "HTTP-FLV",
+            Self::Rtmp => "RTMP",
+            Self::WsFlv => "WS-FLV",
+        }
+    }
+
+    /// Where `server` gives the stream `name`.
+    pub(crate) fn url(self, server: &Corecast, name: &str) -> String {
+        match self {
+            Self::HttpFlv => server.http_flv(name),
+            Self::Rtmp => server.rtmp(name),
+            Self::WsFlv => server.ws_flv(name),
+        }
+    }
+}
+
+/// One stream to many viewers.
+#[derive(Debug, Clone)]
+pub(crate) struct Work {
+    pub(crate) viewers: usize,
+    pub(crate) bitrate: u64,
+    pub(crate) window: Duration,
+    /// The floor's, if it must be another to come to the same number of writes.
+    pub(crate) floor_window: Duration,
+    /// Viewers that come per second.
+    pub(crate) ramp: f64,
+    pub(crate) inspect_percent: f64,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u64,
+}
+
+impl Work {
+    pub(crate) fn new(viewers: usize, bitrate: u64, window_ms: u64) -> Self {
+        let window = Duration::from_millis(window_ms);
+        Self {
+            viewers,
+            bitrate,
+            window,
+            floor_window: window,
+            ramp: 500.0,
+            inspect_percent: 0.0,
+            rounds: 3,
+            seconds: 12,
+        }
+    }
+
+    fn title(&self) -> String {
+        let (viewers, window) = (self.viewers, self.window.as_millis());
+        format!("{viewers} × {}, window {window} ms", bits(self.bitrate))
+    }
+
+    fn play(&self, suite: &Suite, url: String, pid: u32, inspect_percent: f64) -> Play {
+        Play {
+            url,
+            streams: 1,
+            viewers: self.viewers,
+            ramp: self.ramp,
+            settle: suite.seconds(4),
+            duration: suite.seconds(self.seconds),
+            inspect_percent,
+            pid: Some(pid),
+        }
+    }
+
+    /// The floor's CPU.
+    fn floor(&self, suite: &Suite) -> io::Result<Round> {
+        let load = (self.viewers, self.bitrate, self.floor_window);
+        let floor = Floor::start(&suite.floor, suite.cpu, load, suite.seconds(self.seconds) * 10)?;
+        // Its bytes are no stream: there is nothing to inspect.
+        let play = self.play(suite, floor.url.clone(), floor.child.pid(), 0.0);
+        self.round(&suite.load.play(&play)?)
+    }
+
+    /// The server's CPU.
+    pub(crate) fn server(&self, suite: &Suite, by: By) -> io::Result<Round> {
+        let setup = Setup { window: self.window, ..Setup::on(suite.cpu) };
+        let server = Corecast::start(&suite.server, &setup)?;
+        let publish = Publish { url: server.rtmp("x"), streams: 1, bitrate: self.bitrate };
+        let mut publisher = suite.load.publish(&publish)?;
+        let url = by.url(&server, "x");
+        let play = self.play(suite, url, server.child.pid(), self.inspect_percent);
+        let report = suite.load.play(&play)?;
+        publisher.must_run()?;
+        self.round(&report)
+    }
+
+    fn round(&self, report: &Report) -> io::Result<Round> {
+        let cpu = report.cost.cpu_percent.ok_or_else(|| {
+            io::Error::other("expected the CPU of a process in the report, found none")
+        })?;
+        // Who sends less must not look cheaper for it, nor dearer who adds headers.
+        let nominal = self.bitrate as f64 * 1e-6 * self.viewers as f64;
+        let inspected = report.inspected.as_ref();
+        Ok(Round {
+            cpu: cpu * nominal / report.viewers.egress_mbit_s,
+            lost: report.viewers.lost + report.viewers.refused,
+            inspected: inspected.map_or(0, |inspected| inspected.viewers),
+            missing: inspected.map_or(0, |inspected| inspected.missing + inspected.damaged),
+            generator: report.cost.own_cpu_percent,
+            generator_was_the_limit: report.cost.generator_was_the_limit,
+        })
+    }
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    /// Per cent of a core, for exactly the nominal bytes.
+    pub(crate) cpu: f64,
+    lost: usize,
+    inspected: usize,
+    missing: u64,
+    generator: f64,
+    generator_was_the_limit: bool,
+}
+
+/// All rounds of one work, watched in some way.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    pub(crate) by: By,
+    pub(crate) floor: Vec<Round>,
+    pub(crate) server: Vec<Round>,
+}
+
+impl Compared {
+    /// Of each round, server to floor.
+    pub(crate) fn ratios(&self) -> Vec<f64> {
+        self.server.iter().zip(&self.floor).map(|(server, floor)| server.cpu / floor.cpu).collect()
+    }
+
+    /// Missing frames and lost viewers, if any, and whatever else weakens the figure.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let rounds = || self.server.iter().chain(&self.floor);
+        let lost = rounds().map(|round| round.lost).sum::<usize>();
+        if lost > 0 {
+            notes.push(format!("**{lost} viewers lost or refused**"));
+        }
+        let missing = self.server.iter().map(|round| round.missing).sum::<u64>();
+        if missing > 0 {
+            notes.push(format!("**{missing} frames missing or damaged**"));
+        }
+        let limited = rounds().filter(|round| round.generator_was_the_limit).count();
+        if limited > 0 {
+            let most = rounds().map(|round| round.generator).fold(0.0, f64::max);
+            notes.push(format!(
+                "the generator was the limit in {limited} of {} measurements (at most {most:.0} % \
+                 of its core)",
+                rounds().count()
+            ));
+        }
+        notes
+    }
+}
+
+/// Rounds of floor and server in turn.
+pub(crate) fn compare(suite: &Suite, work: &Work, by: &[By]) -> io::Result<Vec<Compared>> {
+    let mut all = by
+        .iter()
+        .map(|by| Compared { by: *by, floor: Vec::new(), server: Vec::new() })
+        .collect::<Vec<_>>();
+    for round in 1..=suite.rounds(work.rounds) {
+        let title = work.title();
+        let floor = suite.quietly(&title, || work.floor(suite))?;
+        eprintln!("  {title}, round {round}: floor {:.2} %", floor.cpu);
+        for compared in &mut all {
+            let by = compared.by;
+            let server = suite.quietly(&title, || work.server(suite, by))?;
+            eprintln!(
+                "  {title}, round {round}: {} {:.2} %, {:.2} × floor, generator {:.0} %",
+                by.name(),
+                server.cpu,
+                server.cpu / floor.cpu,
+                server.generator,
+            );
+            compared.floor.push(floor);
+            compared.server.push(server);
+        }
+    }
+    Ok(all)
+}
+
+/// A row for each way to watch: at most `bound` times the floor.
+pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Result<Vec<Figure>> {
+    let figure = |compared: &Compared| {
+        let ratios = compared.ratios();
+        let cpu = |rounds: &[Round]| median(&rounds.iter().map(|it| it.cpu).collect::<Vec<_>>());
+        let mut measured = format!(
+            "{:.2} × floor ({:.2} % to {:.2} % of a core)",
+            median(&ratios),
+            cpu(&compared.server),
+            cpu(&compared.floor)
+        );
+        let looked = compared.server.iter().map(|round| round.inspected).sum::<usize>();
+        let mut bound_in_words = format!("{bound} × floor");
+        let mut shares = ratios.iter().map(|ratio| ratio / bound).collect::<Vec<_>>();
+        if work.inspect_percent > 0.0 {
+            let missing = compared.server.iter().map(|round| round.missing).sum::<u64>();
+            measured += &format!(", {missing} frames missing ({looked} looked)");
+            bound_in_words += ", 0 missing";
+            if missing > 0 || looked == 0 {
+                shares = vec![f64::INFINITY];
+            }
+        }
+        let (least, most) = range(&ratios);
+        let mut notes = vec![format!("ratios of the rounds {least:.2} to {most:.2}")];
+        notes.extend(compared.notes());
+        Figure {
+            what: format!("{}, {}", work.title(), compared.by.name()),
+            measured,
+            bound: bound_in_words,
+            shares,
+            notes,
+        }
+    };
+    Ok(compare(suite, work, by)?.iter().map(figure).collect())
+}
+
+/// `"2 Mbit/s"`, `"250 kbit/s"`.
+pub(crate) fn bits(per_second: u64) -> String {
+    match per_second {
+        whole if whole.is_multiple_of(1_000_000) => format!("{} Mbit/s", whole / 1_000_000),
+        other => format!("{} kbit/s", other / 1000),
+    }
+}

@@ -1,0 +1,85 @@
+//! What all rows of the table share: the programs, the cores, and how a round is done.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::load::Load;
+use crate::quiet::{OTHERS_MAX_PERCENT, Watch};
+
+/// How to measure.
+#[derive(Debug)]
+pub struct Suite {
+    /// The server.
+    pub server: PathBuf,
+    /// `floor`.
+    pub floor: PathBuf,
+    /// The core of whatever is measured.
+    pub cpu: usize,
+    /// The load generator, on the other core.
+    pub load: Load,
+    /// Only to see that it works: one short round.
+    pub quick: bool,
+    /// What others used in the rounds that count, per cent of one core.
+    pub others: RefCell<Vec<f64>>,
+}
+
+/// A noisy round is done again so many times.
+const REPEATS: usize = 2;
+
+impl Suite {
+    /// How many rounds, if there is time for `rounds`.
+    pub fn rounds(&self, rounds: usize) -> usize {
+        if self.quick { 1 } else { rounds }
+    }
+
+    /// How long to measure, if there is time for `seconds`.
+    pub fn seconds(&self, seconds: u64) -> Duration {
+        Duration::from_secs(if self.quick { seconds.min(3) } else { seconds })
+    }
+
+    /// Measures, and measures again while the machine is not quiet; of all that the quietest
+    /// counts. `measure` must leave no process behind.
+    ///
+    /// # Errors
+    /// Those of `measure`.
+    pub fn quietly<T>(
+        &self,
+        what: &str,
+        mut measure: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let repeats = if self.quick { 0 } else { REPEATS };
+        let mut best: Option<(f64, T)> = None;
+        for attempt in 0..=repeats {
+            let watch = Watch::start()?;
+            let value = measure()?;
+            let others = watch.others_percent()?;
+            if best.as_ref().is_none_or(|(least, _)| others < *least) {
+                best = Some((others, value));
+            }
+            if others <= OTHERS_MAX_PERCENT {
+                break;
+            }
+            let then = if attempt < repeats { "again" } else { "the quietest attempt counts" };
+            eprintln!("  {what}: other processes used {others:.0} % of a core: {then}");
+        }
+        let (others, value) = best.expect("there was an attempt");
+        self.others.borrow_mut().push(others);
+        Ok(value)
+    }
+
+    /// What others used in the rounds since the last call, in words, if it was too much.
+    pub fn noise(&self) -> Option<String> {
+        let others = self.others.take();
+        let noisy = others.iter().filter(|percent| **percent > OTHERS_MAX_PERCENT).count();
+        let worst = others.iter().copied().fold(0.0, f64::max);
+        (noisy > 0).then(|| {
+            format!(
+                "not quiet: in {noisy} of {} measurements others used more than \
+                 {OTHERS_MAX_PERCENT} % of a core, at worst {worst:.0} %",
+                others.len()
+            )
+        })
+    }
+}
