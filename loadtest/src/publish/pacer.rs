@@ -203,8 +203,8 @@ impl Pacer {
                 };
                 publisher.state = State::Publishing { connection, begin: now, blocked: None };
                 publisher.pause = PAUSE;
-                self.tell(id, Ok(()));
                 self.shared.publishing.fetch_add(1, Relaxed);
+                self.tell(id, Ok(()));
                 self.send_due(id, now)
             }
             State::Publishing { connection, blocked, .. } => {

@@ -10,7 +10,8 @@ use corecast::media::{AudioCodec, Codec, Frame, Track, TrackKind, VideoCodec};
 use corecast::time::Timestamp;
 use shiguredo_mp4::boxes::{DopsBox, SampleEntry};
 use shiguredo_mp4::demux::{
-    DemuxError, Fmp4FileDemuxer, Input, Mp4FileDemuxer, Mp4FileKind, Mp4FileKindDetector, Sample,
+    DemuxError, Fmp4FileDemuxer, Input, Mp4FileDemuxer, Mp4FileKind, Mp4FileKindDetector,
+    RequiredInput, Sample,
 };
 use shiguredo_mp4::{BoxHeader, Decode, Encode};
 
@@ -18,18 +19,17 @@ use shiguredo_mp4::{BoxHeader, Decode, Encode};
 /// shift a track by a few frames at most, which no server looks at.
 pub(super) fn read(file: &Bytes) -> io::Result<(Vec<Track>, Vec<Frame>)> {
     let mut tracks = Tracks::default();
-    let input = Input { position: 0, data: file };
     let mut detector = Mp4FileKindDetector::new();
-    while detector.required_input().is_some() {
-        detector.handle_input(input);
+    while let Some(required) = detector.required_input() {
+        detector.handle_input(part(file, required));
     }
     match detector.file_kind().map_err(broken)? {
         Some(Mp4FileKind::FragmentedMp4) => {
             let mut demuxer = Fmp4FileDemuxer::new();
             loop {
                 // It stops after each fragment until that has been taken.
-                while demuxer.required_input().is_some() {
-                    demuxer.handle_input(input);
+                while let Some(required) = demuxer.required_input() {
+                    demuxer.handle_input(part(file, required));
                 }
                 match demuxer.next_sample() {
                     Ok(Some(sample)) => tracks.push(&sample, file)?,
@@ -41,8 +41,8 @@ pub(super) fn read(file: &Bytes) -> io::Result<(Vec<Track>, Vec<Frame>)> {
         }
         _ => {
             let mut demuxer = Mp4FileDemuxer::new();
-            while demuxer.required_input().is_some() {
-                demuxer.handle_input(input);
+            while let Some(required) = demuxer.required_input() {
+                demuxer.handle_input(part(file, required));
             }
             while let Some(sample) = demuxer.next_sample().map_err(broken)? {
                 tracks.push(&sample, file)?;
@@ -51,6 +51,13 @@ pub(super) fn read(file: &Bytes) -> io::Result<(Vec<Track>, Vec<Frame>)> {
     }
     tracks.frames.sort_by_key(|frame| frame.dts);
     Ok((tracks.by_kind.into_values().map(|(_, track)| track).collect(), tracks.frames))
+}
+
+/// What is asked for, or what there is of it.
+fn part(file: &[u8], required: RequiredInput) -> Input<'_> {
+    let rest = file.get(required.position as usize..).unwrap_or_default();
+    let size = required.size.unwrap_or(rest.len());
+    required.to_input(&rest[..size.min(rest.len())])
 }
 
 #[derive(Default)]
@@ -126,5 +133,8 @@ fn opus_head(dops: &DopsBox) -> Vec<u8> {
 }
 
 fn broken(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
-    io::Error::other(format!("MP4: {}", error.into()))
+    io::Error::other(format!(
+        "MP4: {}\n  cure: an ordinary file is made by `ffmpeg -i FILE -c copy OTHER.mp4`",
+        error.into()
+    ))
 }
