@@ -1,7 +1,8 @@
 //! One merge window to N viewers: the flush loop's own turns, on real TCP sockets of loopback.
 //!
 //! Beside it the floor of the same machine: one `send` of as many bytes to each of as many
-//! sockets, and nothing else.
+//! sockets, and nothing else. Both are told in CPU time of the thread, so that who else is busy
+//! counts for little.
 
 use std::cell::RefCell;
 use std::io;
@@ -98,13 +99,13 @@ impl<'a> Stage<'a> {
         while let Some(frame) = self.frames.next_if(|frame| frame.dts.as_nanos() < until_ns) {
             self.publisher.push(frame, Instant::now()).expect("it holds the key");
         }
-        let start = Instant::now();
+        let (start, now) = (cpu_time(), Instant::now());
         let mut hub = self.hub.borrow_mut();
-        hub.set_now(start);
-        hub.handle_timeout(start);
+        hub.set_now(now);
+        hub.handle_timeout(now);
         drop(hub);
         while flush::turn(&self.hub, fd::send) {}
-        let took = start.elapsed();
+        let took = cpu_time() - start;
         self.sockets.drain();
         took
     }
@@ -133,13 +134,13 @@ impl Sockets {
 
     /// One send to each. Answers how long they took.
     fn floor(&self, block: &[u8]) -> Duration {
-        let start = Instant::now();
+        let start = cpu_time();
         for socket in &self.near {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             let taken = rustix::net::send(socket, block, flags).expect("it was emptied");
             assert_eq!(taken, block.len(), "a socket buffer holds a window");
         }
-        let took = start.elapsed();
+        let took = cpu_time() - start;
         self.drain();
         took
     }
@@ -153,4 +154,9 @@ impl Sockets {
             }
         }
     }
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
