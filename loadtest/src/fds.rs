@@ -112,7 +112,9 @@ mod tests {
     #[test]
     fn what_the_kernel_counts_is_told_when_it_grows() {
         let text = |overflows: u32| {
-            format!("TcpExt: A ListenOverflows TCPMemoryPressures\nTcpExt: 1 {overflows} 5\nIpExt: B\nIpExt: 2\n")
+            format!(
+                "TcpExt: A ListenOverflows TCPMemoryPressures\nTcpExt: 1 {overflows} 5\nIpExt: B\nIpExt: 2\n"
+            )
         };
         let (before, after) = (KernelTrouble::parse(&text(3)), KernelTrouble::parse(&text(10)));
         assert_eq!(before.since(before), Vec::<String>::new());

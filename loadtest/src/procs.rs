@@ -247,9 +247,7 @@ fn together(seconds: Vec<Second>) -> Option<Second> {
         cpu: a.cpu + b.cpu,
         watching: a.watching + b.watching,
         latency_ms: match (a.latency_ms, b.latency_ms) {
-            (Some(a), Some(b)) => {
-                Some([f64::midpoint(a[0], b[0]), a[1].max(b[1]), a[2].max(b[2])])
-            }
+            (Some(a), Some(b)) => Some([f64::midpoint(a[0], b[0]), a[1].max(b[1]), a[2].max(b[2])]),
             (a, b) => a.or(b),
         },
         count: Count {

@@ -25,7 +25,8 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use lateness::Busy;
-pub use plan::{Slow, Spread, churn, share_of};
+pub use plan::{Slow, Spread};
+pub(crate) use plan::{churn, share_of};
 
 use crate::fds;
 use crate::inspect::Findings;
@@ -465,11 +466,13 @@ impl Crowd {
         if second > self.told {
             self.told = second;
             self.send_off_the_unheard(now);
+            let latency_ms = self.found[0].take_second();
+            self.found[1].take_second();
             self.say(News::Second(Second {
                 at: now.saturating_duration_since(self.start),
                 cpu: process_cpu(),
                 watching: self.watching,
-                latency_ms: self.found[0].take_second(),
+                latency_ms,
                 count: self.count,
             }));
         }

@@ -42,7 +42,7 @@ impl FromStr for Slow {
 ///
 /// # Errors
 /// What was expected, and what was found.
-pub fn share_of(text: &str) -> Result<f64, String> {
+pub(crate) fn share_of(text: &str) -> Result<f64, String> {
     let percent = text.strip_suffix('%').unwrap_or(if text == "0" { text } else { "" });
     let share = percent.parse().ok().map(|percent: f64| percent / 100.0);
     share
@@ -54,7 +54,7 @@ pub fn share_of(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// What was expected, and what was found.
-pub fn churn(text: &str) -> Result<f64, String> {
+pub(crate) fn churn(text: &str) -> Result<f64, String> {
     let share = text.strip_suffix("/s").unwrap_or(if text == "0" { text } else { "" });
     share_of(share).map_err(|_| {
         format!("expected a share of the viewers per second such as 5%/s, found {text:?}")

@@ -133,7 +133,7 @@ impl Seat {
                 Look { bytes, ..Look::default() }
             }
             State::Inspecting(inspecting) => inspecting.look(&mut scratch[..allowed], findings)?,
-            State::Talking(talking) => {
+            State::Talking(_) => {
                 let allowed = allowed.min(ANSWER_BYTES);
                 self.talk(now, &mut scratch[..allowed], findings)?
             }

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -96,7 +97,7 @@ fn connect(
     }
     if let Some(source) = source {
         // The port is chosen when the other end is known, so that it may serve for many others.
-        socket.set_bind_address_no_port(true)?;
+        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
         socket.bind(&source.into())?;
     }
     match socket.connect(&server.into()) {

@@ -153,7 +153,7 @@ fn what_is_altered_is_damaged() {
         let at = place(&sent, kind, 40);
         let mut data = sent[at].0.data.to_vec();
         let last = data.len() - 1;
-        data[last] ^= 1;
+        data[last] ^= 0x80;
         sent[at].0.data = data.into();
         assert_eq!(found(&sent), [0, 0, 1, 0, 0], "{kind:?}");
     }
@@ -164,9 +164,9 @@ fn what_is_altered_is_damaged() {
     assert_eq!(found(&sent)[2], 1);
     // All sounds are others than were sent.
     let mut sent = stream(0, 40);
-    for (frame, _) in sent.iter_mut().filter(|(frame, ms)| {
-        frame.kind == TrackKind::Audio && *ms > 1000
-    }) {
+    for (frame, _) in
+        sent.iter_mut().filter(|(frame, ms)| frame.kind == TrackKind::Audio && *ms > 1000)
+    {
         frame.data = [&frame.data[..], b"!"].concat().into();
     }
     let [missing, repeated, damaged, ..] = found(&sent);

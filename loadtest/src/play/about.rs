@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn a_machine_is_its_cpus() {
-        let two = "processor\t: 0\nmodel name\t: Some CPU\nprocessor\t: 1\nmodel name\t: Some CPU\n";
+        let two =
+            "processor\t: 0\nmodel name\t: Some CPU\nprocessor\t: 1\nmodel name\t: Some CPU\n";
         assert_eq!(machine(two), "Some CPU × 2");
         assert_eq!(machine(""), "unknown CPU × 1");
     }

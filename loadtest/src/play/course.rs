@@ -71,7 +71,7 @@ impl Course<'_> {
                 Some(News::AllIn) => break,
                 Some(news) => {
                     heard = Instant::now();
-                    self.note(news)?;
+                    self.note(&news)?;
                 }
                 None if heard.elapsed() > HUNG => return Err(hung()),
                 None => {}
@@ -91,7 +91,7 @@ impl Course<'_> {
             match self.audience.wait(left.min(PATIENCE))? {
                 Some(news) => {
                     heard = Instant::now();
-                    self.note(news)?;
+                    self.note(&news)?;
                 }
                 None if heard.elapsed() > HUNG => return Err(hung()),
                 None => {}
@@ -116,7 +116,7 @@ impl Course<'_> {
         loop {
             match self.audience.wait(PATIENCE)? {
                 Some(News::Begun) => break,
-                Some(news) => self.note(news)?,
+                Some(news) => self.note(&news)?,
                 None if asked.elapsed() > HUNG => return Err(hung()),
                 None => {}
             }
@@ -128,9 +128,9 @@ impl Course<'_> {
         self.stay(self.options.duration, false)?;
         let after = self.server.as_ref().map(Server::cpu).transpose()?;
         let seconds = start.elapsed().as_secs_f64();
-        let cpu_percent = cpu_before.zip(after).map(|(before, after)| {
-            100.0 * after.saturating_sub(before).as_secs_f64() / seconds
-        });
+        let cpu_percent = cpu_before
+            .zip(after)
+            .map(|(before, after)| 100.0 * after.saturating_sub(before).as_secs_f64() / seconds);
         Ok(Some(Window { cpu_percent }))
     }
 
@@ -138,8 +138,8 @@ impl Course<'_> {
         self.options.stop.load(Ordering::Relaxed)
     }
 
-    fn note(&mut self, news: News) -> io::Result<()> {
-        let News::Second(second) = news else { return Ok(()) };
+    fn note(&mut self, news: &News) -> io::Result<()> {
+        let News::Second(second) = *news else { return Ok(()) };
         if second.count.bytes > self.last.count.bytes {
             self.last_bytes = Instant::now();
         }
@@ -168,9 +168,11 @@ impl Course<'_> {
     fn finish(self, window: Option<Window>) -> io::Result<Report> {
         // While the viewers are there.
         let rss_bytes = self.server.as_ref().and_then(Server::rss_bytes);
-        let grown = self.server.as_ref().zip(rss_bytes).map(|(server, rss)| {
-            rss as f64 - server.rss_before_bytes as f64
-        });
+        let grown = self
+            .server
+            .as_ref()
+            .zip(rss_bytes)
+            .map(|(server, rss)| rss as f64 - server.rss_before_bytes as f64);
         let stopped = self.options.stop.load(Ordering::Relaxed);
         let mut report = self.audience.stop()?;
         let viewers = &report.viewers;

@@ -172,9 +172,9 @@ const LATE_MAX_MS: f64 = 20.0;
 fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
     let mut warnings = Vec::new();
     let window_s = outcome.window.as_secs_f64().max(1e-3);
-    let [inspected, slow] = outcome.found.map(|(viewers, findings)| {
-        (viewers > 0).then(|| findings.finish(viewers, &mut warnings))
-    });
+    let [inspected, slow] = outcome
+        .found
+        .map(|(viewers, findings)| (viewers > 0).then(|| findings.finish(viewers, &mut warnings)));
     let looked = inspected.iter().chain(&slow);
     if inspect > 0.0 && looked.clone().any(|found| found.frames > 0 && found.marked == 0) {
         warnings.push(

@@ -21,9 +21,7 @@ impl Url {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                rest.split_once(']').ok_or_else(|| invalid("] after an IPv6 address"))?
-            }
+            Some(rest) => rest.split_once(']').ok_or_else(|| invalid("] after an IPv6 address"))?,
             None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
         };
         let port = match port.strip_prefix(':') {
@@ -135,7 +133,10 @@ mod tests {
     fn a_url_has_host_port_and_path() {
         let url = |text| Url::parse(text).expect(text);
         let plain = url("http://h/live/x.flv?k=v");
-        assert_eq!((plain.host.as_str(), plain.port, plain.path.as_str()), ("h", 80, "/live/x.flv?k=v"));
+        assert_eq!(
+            (plain.host.as_str(), plain.port, plain.path.as_str()),
+            ("h", 80, "/live/x.flv?k=v")
+        );
         let six = url("ws://[::1]:8080");
         assert_eq!((six.host.as_str(), six.port, six.path.as_str()), ("::1", 8080, "/"));
         assert!(six.request("").contains("Host: [::1]:8080\r\n"));
@@ -173,7 +174,9 @@ mod tests {
         let words = refused("HTTP/1.1 404 Not Found\r\n\r\n{\"error\": \"no such stream\"}\n");
         assert!(words.contains("404 Not Found") && words.contains("no such stream"), "{words}");
         assert!(!refused("HTTP/1.1 404 Not Found\r\n\r\n<html>\r\n").contains('<'));
-        assert!(refused("HTTP/1.1 302 Found\r\nLocation: http://b/x\r\n\r\n").contains("http://b/x"));
+        assert!(
+            refused("HTTP/1.1 302 Found\r\nLocation: http://b/x\r\n\r\n").contains("http://b/x")
+        );
         assert!(refused("RTMP\x03").contains("expected an HTTP answer"));
     }
 }

@@ -77,8 +77,7 @@ impl Target {
     /// What `url` names, its host not yet looked up.
     pub(crate) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        let protocol =
-            PROTOCOLS.iter().find(|protocol| scheme.as_deref() == Some(protocol.scheme));
+        let protocol = PROTOCOLS.iter().find(|protocol| scheme.as_deref() == Some(protocol.scheme));
         let protocol = protocol.ok_or_else(|| {
             let examples = PROTOCOLS.map(|protocol| protocol.example).join(" or ");
             format!("expected {examples}, found {url:?}")
