@@ -8,6 +8,7 @@
 pub mod cpu;
 pub mod fds;
 pub mod mark;
+pub mod meter;
 pub mod play;
 pub mod publish;
 pub mod report;
