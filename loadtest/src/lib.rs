@@ -7,11 +7,13 @@
 
 pub mod cpu;
 pub mod fds;
+pub mod floor;
 pub mod mark;
 pub mod meter;
 pub mod play;
 pub mod publish;
 pub mod report;
+pub mod server;
 pub mod stream;
 pub mod units;
 mod viewer;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use corecast_load::{play, publish, units};
+use corecast_load::{floor, play, publish, units};
 
 /// Publishers and viewers of any live media server, and what they cost it.
 #[derive(Parser)]
@@ -20,6 +20,8 @@ enum Command {
     Publish(publish::Args),
     /// Watch one stream many times by HTTP-FLV or RTMP, and measure the server.
     Play(Play),
+    /// Send to viewers as the barest server could: what all others are measured by.
+    Floor(floor::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Play(arguments) => watch(arguments),
+        Command::Floor(arguments) => floor::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
