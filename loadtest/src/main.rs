@@ -1,10 +1,9 @@
 //! `corecast-load`: publishers and viewers of any live media server, and what they cost it.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use corecast_load::{floor, play, publish, units};
+use clap::{Parser, Subcommand};
+use corecast_load::{floor, play, procs, publish};
 
 /// Publishers and viewers of any live media server, and what they cost it.
 #[derive(Parser)]
@@ -18,49 +17,37 @@ struct Cli {
 enum Command {
     /// Publish streams by RTMP, in real time.
     Publish(publish::Args),
-    /// Watch one stream many times by HTTP-FLV or RTMP, and measure the server.
-    Play(Play),
+    /// Watch streams many times by HTTP-FLV, WS-FLV or RTMP, and measure the server.
+    Play(Box<play::Args>),
     /// Send to viewers as the barest server could: what all others are measured by.
     Floor(floor::Args),
+    /// The viewers of one process of --procs.
+    #[command(name = procs::COMMAND, hide = true)]
+    Part {
+        /// What to do, as JSON.
+        part: String,
+    },
 }
 
 const EXAMPLES: &str = "\
-A measurement takes three shells, or two and the server's own:
+A measurement takes two shells, the server's own and one more:
   corecast
+  corecast-load play --publish rtmp://127.0.0.1/live/x --url http://127.0.0.1:8080/live/x.flv \\
+    --viewers 1000 --inspect 2% --pid $(pidof corecast)
+
+or three, when the stream is to be published from elsewhere:
   corecast-load publish --url rtmp://127.0.0.1/live/x
-  corecast-load play --url http://127.0.0.1:8080/live/x.flv --viewers 1000 --pid $(pidof corecast)
+  corecast-load play --url rtmp://127.0.0.1/live/x --viewers 1000 --pid $(pidof corecast)
 
 Give the server and the generator cores of their own (taskset -c), or they take each other's
-cache and time. Viewers parse nothing: the kernel throws their bytes away, so this tells what a
-server spends, not whether the stream is good. RTMP viewers say nothing after play has started.";
-
-#[derive(Args)]
-struct Play {
-    /// What to watch: http://HOST/x.flv or rtmp://HOST/APP/NAME.
-    #[arg(long)]
-    url: String,
-    /// How many viewers.
-    #[arg(long, default_value_t = 1000)]
-    viewers: usize,
-    /// How many of them join per second.
-    #[arg(long, default_value = "500/s", value_parser = units::rate)]
-    ramp: f64,
-    /// Wait after the last has joined, before the measurement.
-    #[arg(long, default_value = "3s", value_parser = units::duration)]
-    settle: Duration,
-    /// How long to measure.
-    #[arg(long, default_value = "30s", value_parser = units::duration)]
-    duration: Duration,
-    /// The server's process on this host: tells its CPU, nanoseconds of all threads.
-    #[arg(long)]
-    pid: Option<u32>,
-}
+cache and time. `corecast-load play --help` has more examples.";
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Publish(arguments) => publish::run(&arguments),
-        Command::Play(arguments) => watch(arguments),
+        Command::Play(arguments) => play::run_command(&arguments),
         Command::Floor(arguments) => floor::run(&arguments),
+        Command::Part { part } => procs::serve(&part),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,11 +56,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn watch(arguments: Play) -> std::io::Result<()> {
-    let Play { url, viewers, ramp, settle, duration, pid } = arguments;
-    let report = play::run(&play::Options { url, viewers, ramp, settle, duration, pid })?;
-    println!("{report}");
-    Ok(())
 }

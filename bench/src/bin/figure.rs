@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use corecast_load::floor::{self, Load};
-use corecast_load::play::{self, Report};
+use corecast_load::play;
 use corecast_load::publish::{self, Fleet};
+use corecast_load::report::Report;
 use corecast_load::server::{self, Recipe};
 use corecast_load::stream::{Material, Shape};
 use corecast_load::units;
@@ -89,13 +90,14 @@ fn run(cli: &Cli) -> io::Result<()> {
                 Work::Floor => bare(cli)?,
                 Work::HttpFlv | Work::Rtmp => corecast(cli, &program, work)?,
             };
-            let cpu = report.server.expect("its process was given");
-            let (egress, own, lost) = (report.egress_mbit(), report.own, report.lost);
+            let cpu = report.cost.cpu_percent.expect("its process was given");
+            let viewers = &report.viewers;
+            let (egress, lost) = (viewers.egress_mbit_s, viewers.lost + viewers.refused);
             eprintln!(
                 "round {round} {:<9} {cpu:6.2} % of a core, {egress:7.1} Mbit/s, \
-                 generator {own:.1} %, {lost} lost, {} bytes a read",
+                 generator {:.1} %, {lost} lost",
                 work.name(),
-                report.bytes / report.reads.max(1),
+                report.cost.own_cpu_percent,
             );
             // A server that sends less must not look cheaper for it.
             figures.push(cpu * (cli.bitrate as f64 * 1e-6 * cli.viewers as f64) / egress);
@@ -130,14 +132,15 @@ fn corecast(cli: &Cli, program: &std::path::Path, work: Work) -> io::Result<Repo
 }
 
 fn watch(cli: &Cli, url: String, pid: u32) -> io::Result<Report> {
-    play::run(&play::Options {
+    let options = play::Options {
         url,
         viewers: cli.viewers,
-        ramp: 500.0,
         settle: Duration::from_secs(4),
         duration: cli.duration,
         pid: Some(pid),
-    })
+        ..play::Options::default()
+    };
+    play::run(&options, &mut |_| {})
 }
 
 fn print(cli: &Cli, program: &std::path::Path, figures: &[Vec<f64>; 3]) {
