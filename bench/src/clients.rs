@@ -12,15 +12,6 @@ use corecast::proto::rtmp::{
 };
 use rustix::net::RecvFlags;
 
-/// What a connection asks for, by its URL.
-#[derive(Debug)]
-pub enum Door {
-    /// `http://HOST:PORT/APP/NAME.flv`.
-    HttpFlv(String),
-    /// `rtmp://HOST:PORT/APP/NAME`.
-    Rtmp(String),
-}
-
 /// Connections in the order they were made.
 #[derive(Default)]
 pub struct Clients {
@@ -43,15 +34,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Clients {
-    /// Makes `count` more, each with its request.
+    /// Makes `count` more, each of which asks for `url`: `http://HOST:PORT/PATH` or
+    /// `rtmp://HOST:PORT/APP/NAME`.
     ///
     /// # Errors
     /// The server does not take them, or there are too few descriptors.
-    pub fn connect(&mut self, door: &Door, count: usize) -> io::Result<()> {
+    pub fn connect(&mut self, url: &str, count: usize) -> io::Result<()> {
         corecast_load::fds::allow(self.clients.len() + count)?;
         let begun = self.clients.len();
         for _ in 0..count {
-            self.clients.push(Held::connect(door)?);
+            self.clients.push(Held::connect(url)?);
             // So that nobody waits for an answer longer than a handshake may take.
             if self.clients.len().is_multiple_of(256) {
                 self.clients[begun..].iter_mut().try_for_each(|held| held.look().map(drop))?;
@@ -150,25 +142,22 @@ impl Clients {
 }
 
 impl Held {
-    fn connect(door: &Door) -> io::Result<Self> {
-        let mut held = match door {
-            Door::HttpFlv(url) => {
-                let (host, path) = url
-                    .strip_prefix("http://")
-                    .and_then(|rest| rest.split_once('/'))
-                    .ok_or_else(|| io::Error::other(format!("expected http://, found {url}")))?;
+    fn connect(url: &str) -> io::Result<Self> {
+        let (socket, rtmp) = match url.strip_prefix("http://").and_then(|rest| rest.split_once('/'))
+        {
+            Some((host, path)) => {
                 let mut socket = TcpStream::connect(host)?;
                 write!(socket, "GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
-                Self { socket, rtmp: None, playing: false, gone: false }
+                (socket, None)
             }
-            Door::Rtmp(url) => {
+            None => {
                 let url: Url = url.parse().map_err(io::Error::other)?;
                 let socket = TcpStream::connect((url.host.as_str(), url.port))?;
                 let (config, now) = (ClientConfig::default(), Instant::now());
-                let client = Client::new(config, Arc::new(url), Goal::Play, 1, now);
-                Self { socket, rtmp: Some(client), playing: false, gone: false }
+                (socket, Some(Client::new(config, Arc::new(url), Goal::Play, 1, now)))
             }
         };
+        let mut held = Self { socket, rtmp, playing: false, gone: false };
         held.speak()?;
         Ok(held)
     }

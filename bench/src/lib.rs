@@ -8,12 +8,9 @@
 pub mod child;
 pub mod clients;
 pub mod figure;
-pub mod floor;
 pub mod load;
 pub mod machine;
-pub mod measured;
 pub mod plot;
-pub mod process;
 pub mod quiet;
 pub mod rows;
 pub mod suite;

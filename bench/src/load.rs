@@ -14,7 +14,7 @@ pub struct Load {
     /// `corecast-load`.
     pub program: PathBuf,
     /// Its cores.
-    pub cpus: Vec<usize>,
+    pub cores: Vec<usize>,
 }
 
 /// Streams to be published.
@@ -74,7 +74,7 @@ impl Load {
             format!("--publishers={streams}"),
             format!("--bitrate={}k", bitrate / 1000),
         ];
-        let mut child = Child::start(&self.cpus, &self.program, arguments)?;
+        let child = Child::start(&self.program, arguments, &self.cores)?;
         let publishing = |line: &str| line.contains("publishing").then_some(());
         child.hear("that it is publishing", publishing, PATIENCE)?;
         Ok(child)
@@ -99,7 +99,7 @@ impl Load {
             format!("--json={}", report.path().display()),
         ];
         arguments.extend(play.pid.map(|pid| format!("--pid={pid}")));
-        let child = Child::start(&self.cpus, &self.program, arguments)?;
+        let child = Child::start(&self.program, arguments, &self.cores)?;
         let ramp = Duration::from_secs_f64(play.viewers as f64 / play.ramp);
         Ok(Playing { child, report, at_most: ramp + play.settle + play.duration + PATIENCE })
     }
@@ -118,7 +118,7 @@ impl Playing {
     ///
     /// # Errors
     /// The process failed, or hangs.
-    pub fn wait(mut self) -> io::Result<Report> {
+    pub fn wait(self) -> io::Result<Report> {
         self.child.wait(self.at_most)?;
         let text = std::fs::read(self.report.path())?;
         serde_json::from_slice(&text).map_err(io::Error::other)

@@ -1,24 +1,23 @@
 //! Where and when it was measured.
 
-use std::process::Command;
+use std::path::Path;
 
-/// `"2026-11-21, corecast 0.1.0, 2 × AMD EPYC, Linux 6.18.44, load average 0.3"`.
-pub fn describe(server: &std::path::Path) -> String {
-    let version = output(&server.to_string_lossy(), &["--version"]);
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let names = cpus.lines().filter_map(|line| line.strip_prefix("model name")).collect::<Vec<_>>();
-    let name =
-        names.first().map_or("unknown CPU", |name| name.trim_start_matches(['\t', ' ', ':']));
+use corecast_load::server::Recipe;
+use procfs::{CpuInfo, Current};
+
+/// `"2026-11-21, corecast 0.1.0, 2 × AMD EPYC, Linux 6.18.44, load average 0.31"`.
+pub fn describe(server: &Path) -> String {
+    let version = Recipe::corecast(server, "").version();
+    let cpus = CpuInfo::current().ok();
+    let model = cpus.as_ref().and_then(|cpus| cpus.model_name(0)).unwrap_or("unknown CPU");
+    let system = rustix::system::uname();
     format!(
-        "{}, {version}, {} × {name}, {}, load average {:.2}",
-        output("date", &["-u", "+%F %H:%M UTC"]),
-        names.len().max(1),
-        output("uname", &["-sr"]),
+        "{}, {}, {} × {model}, {} {}, load average {:.2}",
+        humantime::format_rfc3339_seconds(std::time::SystemTime::now()),
+        version.as_deref().unwrap_or("unknown server"),
+        cpus.as_ref().map_or(1, CpuInfo::num_cores),
+        system.sysname().to_string_lossy(),
+        system.release().to_string_lossy(),
         crate::quiet::load_average(),
     )
-}
-
-fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned()).unwrap_or_default()
 }

@@ -1,17 +1,20 @@
 //! Whether the machine is quiet: what everybody else does beside a measurement.
 
-use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
+
+use procfs::process::Process;
+use procfs::{CpuTime, Current, CurrentSI, KernelStats, LoadAverage};
+use rustix::time::ClockId;
 
 /// More than this by others, in per cent of one core, and a round is taken for noisy.
 pub const OTHERS_MAX_PERCENT: f64 = 5.0;
 
 /// Watches the machine from its start to [`Self::others_percent`].
 ///
-/// What the whole machine was busy with is in `/proc/stat`; what this process and its children
-/// took is known when the children have ended and been waited for. The rest is others. Time that a
-/// hypervisor gave to another machine counts as others' too.
+/// What the whole machine was busy with the kernel counts; what this process and its children took
+/// is known when the children have ended and been waited for. The rest is others. Time that a
+/// hypervisor gave to another machine counts as others' too. All of it is exact to some 10 ms.
 #[derive(Debug)]
 pub struct Watch {
     since: Instant,
@@ -23,9 +26,9 @@ impl Watch {
     /// Begins now. No child must be running.
     ///
     /// # Errors
-    /// There is no `/proc/stat` that can be read.
+    /// There is no `/proc` that can be read.
     pub fn start() -> io::Result<Self> {
-        Ok(Self { since: Instant::now(), machine: of_machine()?, ours: of_us() })
+        Ok(Self { since: Instant::now(), machine: of_machine()?, ours: of_us()? })
     }
 
     /// What others used since, in per cent of one core. All children must have ended.
@@ -34,47 +37,35 @@ impl Watch {
     /// As [`Self::start`].
     pub fn others_percent(&self) -> io::Result<f64> {
         let machine = of_machine()?.saturating_sub(self.machine);
-        let others = machine.saturating_sub(of_us().saturating_sub(self.ours));
+        let others = machine.saturating_sub(of_us()?.saturating_sub(self.ours));
         Ok(100.0 * others.as_secs_f64() / self.since.elapsed().as_secs_f64())
     }
 }
 
 /// The mean number of tasks that ran or wanted to in the last minute, ours included.
 pub fn load_average() -> f64 {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(f64::NAN)
+    LoadAverage::current().map_or(f64::NAN, |load| load.one.into())
 }
 
 fn of_machine() -> io::Result<Duration> {
-    let text = fs::read_to_string("/proc/stat")?;
-    busy(&text).ok_or_else(|| {
-        io::Error::other("/proc/stat: expected a line `cpu` with eight numbers, found another")
-    })
+    let stats = KernelStats::current().map_err(io::Error::other)?;
+    Ok(busy(&stats.total))
 }
 
-/// All but idle and waiting for disks (proc(5): user, nice, system, idle, iowait, irq, softirq,
-/// steal), in ticks of 10 ms.
-fn busy(stat: &str) -> Option<Duration> {
-    let ticks = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
-    let ticks = ticks.take(8).map(str::parse::<u64>).collect::<Result<Vec<_>, _>>().ok()?;
-    let [user, nice, system, _, _, irq, softirq, steal] = *ticks.first_chunk()?;
-    Some(Duration::from_millis(10 * (user + nice + system + irq + softirq + steal)))
+/// All but idle and waiting for disks. What guests of this machine got is in `user` already.
+fn busy(total: &CpuTime) -> Duration {
+    let ms = [total.irq_ms(), total.softirq_ms(), total.steal_ms()];
+    let ms = ms.into_iter().flatten().sum::<u64>();
+    Duration::from_millis(total.user_ms() + total.nice_ms() + total.system_ms() + ms)
 }
 
-fn of_us() -> Duration {
-    use rustix::time::ClockId;
+/// This process, and its children that were waited for, and theirs.
+fn of_us() -> io::Result<Duration> {
     let own = rustix::time::clock_gettime(ClockId::ProcessCPUTime);
     let own = Duration::new(own.tv_sec.unsigned_abs(), own.tv_nsec.unsigned_abs() as u32);
-    own + of_ended_children()
-}
-
-/// Children that were waited for, and theirs.
-fn of_ended_children() -> Duration {
-    // Of /proc/self/stat the fields 16 and 17; the name, field 2, may hold anything but `)`.
-    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks = fields.skip(13).take(2).filter_map(|field| field.parse::<u64>().ok());
-    Duration::from_millis(10 * ticks.sum::<u64>())
+    let stat = Process::myself().and_then(|process| process.stat()).map_err(io::Error::other)?;
+    let ticks = (stat.cutime + stat.cstime).max(0).unsigned_abs();
+    Ok(own + Duration::from_millis(ticks * 1000 / procfs::ticks_per_second()))
 }
 
 #[cfg(test)]
@@ -82,19 +73,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_time_is_not_busy_time_and_stolen_time_is() {
-        let stat = "cpu  100 10 20 5000 300 1 2 3 0 0\ncpu0 1 2 3\n";
-        assert_eq!(busy(stat), Some(Duration::from_millis(1360)));
-        assert_eq!(busy("cpu  1 2 3\n"), None);
-        assert_eq!(busy(""), None);
-    }
-
-    #[test]
-    fn a_childs_work_is_ours() {
-        let before = of_us();
+    fn a_childs_work_is_ours_when_it_has_ended() {
+        let before = of_us().expect("there is /proc");
         let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
         let status = std::process::Command::new("/bin/sh").args(["-c", script]).status();
         assert!(status.expect("there is a shell").success());
-        assert!(of_us() - before >= Duration::from_millis(20));
+        assert!(of_us().expect("there is /proc") - before >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn work_is_the_machines_and_sleep_is_not() {
+        let before = of_machine().expect("there is /proc");
+        let until = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        assert!(of_machine().expect("there is /proc") > before);
     }
 }

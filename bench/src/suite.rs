@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use corecast_load::server::{Recipe, Server};
+
 use crate::load::Load;
 use crate::quiet::{OTHERS_MAX_PERCENT, Watch};
 
@@ -13,10 +15,8 @@ use crate::quiet::{OTHERS_MAX_PERCENT, Watch};
 pub struct Suite {
     /// The server.
     pub server: PathBuf,
-    /// `floor`.
-    pub floor: PathBuf,
     /// The core of whatever is measured.
-    pub cpu: usize,
+    pub core: usize,
     /// The load generator, on the other core.
     pub load: Load,
     /// Only to see that it works: one short round.
@@ -25,6 +25,8 @@ pub struct Suite {
     pub others: RefCell<Vec<f64>>,
 }
 
+/// The merge window that is the default.
+pub const WINDOW: Duration = Duration::from_millis(350);
 /// A noisy round is done again so many times.
 const REPEATS: usize = 2;
 
@@ -67,6 +69,29 @@ impl Suite {
         let (others, value) = best.expect("there was an attempt");
         self.others.borrow_mut().push(others);
         Ok(value)
+    }
+
+    /// A server with that merge window on the measured core.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn corecast(&self, window: Duration) -> io::Result<Server> {
+        self.corecast_with(&[self.core], window, "")
+    }
+
+    /// A server with a core of its own on each of `cores`, and `lines` in its configuration.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn corecast_with(
+        &self,
+        cores: &[usize],
+        window: Duration,
+        lines: &str,
+    ) -> io::Result<Server> {
+        let ms = window.as_millis();
+        let lines = format!("app_defaults.merge_window = \"{ms}ms\"\n{lines}");
+        Recipe::corecast(&self.server, &lines).start(cores)
     }
 
     /// What others used in the rounds since the last call, in words, if it was too much.

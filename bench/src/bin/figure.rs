@@ -10,7 +10,8 @@ use corecast_bench::figure::{notes, table};
 use corecast_bench::load::Load;
 use corecast_bench::rows::{self, Row};
 use corecast_bench::suite::Suite;
-use corecast_bench::{machine, plot, process, quiet};
+use corecast_bench::{machine, plot, quiet};
+use corecast_load::server::beside;
 
 /// Every figure that the project promises, measured on this machine: rounds of floor and server in
 /// turn, and their medians. Prints a section for bench/RESULTS.md.
@@ -31,10 +32,10 @@ struct Cli {
     quick: bool,
     /// The core of the server, and of the floor.
     #[arg(long, default_value_t = 0)]
-    cpu: usize,
+    core: usize,
     /// The core of the publishers and the viewers.
     #[arg(long, default_value_t = 1)]
-    load_cpu: usize,
+    load_core: usize,
     /// The server, if not the one beside this program.
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
@@ -57,10 +58,9 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> io::Result<bool> {
     let suite = Suite {
-        server: cli.server.clone().map_or_else(|| process::beside("corecast"), Ok)?,
-        floor: process::beside("floor")?,
-        cpu: cli.cpu,
-        load: Load { program: process::beside("corecast-load")?, cpus: vec![cli.load_cpu] },
+        server: cli.server.clone().map_or_else(|| beside("corecast"), Ok)?,
+        core: cli.core,
+        load: Load { program: beside("corecast-load")?, cores: vec![cli.load_core] },
         quick: cli.quick,
         others: RefCell::default(),
     };
@@ -79,8 +79,8 @@ fn run(cli: &Cli) -> io::Result<bool> {
     println!(
         "## Figures\n\n{about}. Loopback; server and floor on core {}, publishers and viewers on \
          core {}.{short}\n\n{}\n{}",
-        cli.cpu,
-        cli.load_cpu,
+        cli.core,
+        cli.load_core,
         table(&figures),
         notes(&figures)
     );

@@ -7,8 +7,7 @@ use std::io;
 use super::ratio::By;
 use crate::figure::{Figure, median, range};
 use crate::load::{Load, Play, Publish};
-use crate::measured::{Corecast, Setup};
-use crate::suite::Suite;
+use crate::suite::{Suite, WINDOW};
 
 const STREAMS: usize = 2;
 const VIEWERS: usize = 1000;
@@ -18,10 +17,10 @@ const BOUND: f64 = 0.95;
 
 pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let what = "2 streams × 500 viewers × 2 Mbit/s on two cores".to_owned();
-    let both = [vec![suite.cpu], suite.load.cpus.clone()].concat();
+    let both = [vec![suite.core], suite.load.cores.clone()].concat();
     let (mut ratios, mut busiest) = (Vec::new(), 0.0_f64);
     for round in 1..=suite.rounds(ROUNDS) {
-        let one = suite.quietly(&what, || measure(suite, &[suite.cpu], &both))?;
+        let one = suite.quietly(&what, || measure(suite, &[suite.core], &both))?;
         let two = suite.quietly(&what, || measure(suite, &both, &both))?;
         let ratio = one.server / two.server;
         eprintln!(
@@ -50,21 +49,20 @@ struct Cpu {
     generator: f64,
 }
 
-fn measure(suite: &Suite, cpus: &[usize], both: &[usize]) -> io::Result<Cpu> {
-    let setup = Setup { cpus: cpus.to_vec(), ..Setup::on(suite.cpu) };
-    let server = Corecast::start(&suite.server, &setup)?;
-    let load = Load { cpus: both.to_vec(), ..suite.load.clone() };
-    let publish = Publish { url: server.rtmp("x{n}"), streams: STREAMS, bitrate: BITRATE };
+fn measure(suite: &Suite, cores: &[usize], both: &[usize]) -> io::Result<Cpu> {
+    let server = suite.corecast_with(cores, WINDOW, "")?;
+    let load = Load { cores: both.to_vec(), ..suite.load.clone() };
+    let publish = Publish { url: server.publish.clone(), streams: STREAMS, bitrate: BITRATE };
     let _publishers = load.publish(&publish)?;
     let report = load.play(&Play {
-        url: By::HttpFlv.url(&server, "x{n}"),
+        url: By::HttpFlv.url(&server),
         streams: STREAMS,
         viewers: VIEWERS,
         ramp: 500.0,
         settle: suite.seconds(4),
         duration: suite.seconds(15),
         inspect_percent: 0.0,
-        pid: Some(server.child.pid()),
+        pid: Some(server.process.pid()),
     })?;
     let nominal = BITRATE as f64 * 1e-6 * VIEWERS as f64;
     let server = report.cost.cpu_percent.ok_or_else(|| {

@@ -4,11 +4,14 @@
 use std::io;
 use std::time::Duration;
 
-use crate::clients::{Clients, Door};
+use corecast_load::meter::Meter;
+use corecast_load::server::Server;
+
+use super::ratio::By;
+use crate::clients::Clients;
 use crate::figure::{Figure, median};
 use crate::load::Publish;
-use crate::measured::{Corecast, Setup};
-use crate::suite::Suite;
+use crate::suite::{Suite, WINDOW};
 
 const CONNECTIONS: usize = 5000;
 const ROUNDS: usize = 3;
@@ -45,9 +48,9 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
 }
 
 fn none(suite: &Suite) -> io::Result<f64> {
-    let mut server = Corecast::start(&suite.server, &Setup::on(suite.cpu))?;
+    let server = suite.corecast(WINDOW)?;
     std::thread::sleep(suite.seconds(2));
-    server.child.cpu_percent(suite.seconds(20))
+    cpu_percent(&server, suite.seconds(20))
 }
 
 fn waiting(suite: &Suite, connections: usize) -> io::Result<f64> {
@@ -55,37 +58,45 @@ fn waiting(suite: &Suite, connections: usize) -> io::Result<f64> {
         "limits.waiting_sinks = {connections}\nlimits.waiting_sinks_per_key = {connections}\n\
          app_defaults.wait_for_publisher = \"10m\"\n"
     );
-    let setup = Setup { config, ..Setup::on(suite.cpu) };
-    let mut server = Corecast::start(&suite.server, &setup)?;
+    let server = suite.corecast_with(&[suite.core], WINDOW, &config)?;
     let mut clients = Clients::default();
-    for door in [Door::HttpFlv(server.http_flv("nobody")), Door::Rtmp(server.rtmp("nobody"))] {
-        clients.connect(&door, connections / 2)?;
+    for by in [By::HttpFlv, By::Rtmp] {
+        clients.connect(&by.url(&server).replace("{n}", "0"), connections / 2)?;
     }
     clients.settle(QUIET)?;
-    let percent = server.child.cpu_percent(suite.seconds(20))?;
+    let percent = cpu_percent(&server, suite.seconds(20))?;
     clients.must_be_there(connections)?;
     Ok(percent)
 }
 
 fn paused(suite: &Suite, connections: usize) -> io::Result<f64> {
-    let mut server = Corecast::start(&suite.server, &Setup::on(suite.cpu))?;
-    let publish = Publish { url: server.rtmp("x"), streams: 1, bitrate: BITRATE };
+    let server = suite.corecast(WINDOW)?;
+    let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
     let _publisher = suite.load.publish(&publish)?;
-    let mut clients = Clients::default();
+    let (mut clients, by_rtmp) = (Clients::default(), By::Rtmp.url(&server).replace("{n}", "0"));
     // The muxing for a viewer is the stream's own cost.
-    clients.connect(&Door::Rtmp(server.rtmp("x")), 1)?;
+    clients.connect(&by_rtmp, 1)?;
     clients.play()?;
     clients.pause()?;
     clients.settle(QUIET)?;
-    let alone = server.child.cpu_percent(suite.seconds(20))?;
-    clients.connect(&Door::Rtmp(server.rtmp("x")), connections)?;
+    let alone = cpu_percent(&server, suite.seconds(20))?;
+    clients.connect(&by_rtmp, connections)?;
     clients.play()?;
     clients.pause()?;
     clients.settle(QUIET)?;
-    let percent = server.child.cpu_percent(suite.seconds(20))?;
+    let percent = cpu_percent(&server, suite.seconds(20))?;
     clients.must_be_there(connections + 1)?;
     Ok(percent - alone)
 }
 
 /// Nothing from the server for this long: it has said all it had to say.
 const QUIET: Duration = Duration::from_millis(1500);
+
+/// What the server uses from now on, per cent of one core.
+fn cpu_percent(server: &Server, during: Duration) -> io::Result<f64> {
+    let meter = Meter::of_process(server.process.pid())?;
+    let before = meter.read()?;
+    std::thread::sleep(during);
+    let percent = meter.read()?.cpu_percent_since(&before);
+    Ok(percent.expect("time has passed on this host"))
+}

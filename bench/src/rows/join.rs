@@ -8,12 +8,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use corecast_load::report::Sample;
+use corecast_load::server::Server;
 
 use super::ratio::By;
 use crate::figure::{Figure, median, range};
 use crate::load::{Play, Publish};
-use crate::measured::{Corecast, Setup};
-use crate::suite::Suite;
+use crate::suite::{Suite, WINDOW};
 
 const NEWCOMERS: usize = 1000;
 const OTHERS: usize = 500;
@@ -58,9 +58,9 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     ])
 }
 
-fn newcomers(server: &Corecast, inspect_percent: f64) -> Play {
+fn newcomers(server: &Server, inspect_percent: f64) -> Play {
     Play {
-        url: By::HttpFlv.url(server, "x"),
+        url: By::HttpFlv.url(server),
         streams: 1,
         viewers: NEWCOMERS,
         // As fast as one thread can connect.
@@ -75,8 +75,8 @@ fn newcomers(server: &Corecast, inspect_percent: f64) -> Play {
 /// When the last newcomer had its first key frame whole, and how late the generator looked at its
 /// sockets at worst.
 fn first_keys(suite: &Suite) -> io::Result<(f64, f64)> {
-    let server = Corecast::start(&suite.server, &Setup::on(suite.cpu))?;
-    let publish = Publish { url: server.rtmp("x"), streams: 1, bitrate: BITRATE };
+    let server = suite.corecast(WINDOW)?;
+    let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
     let _publisher = suite.load.publish(&publish)?;
     std::thread::sleep(suite.seconds(3));
     let report = suite.load.play(&newcomers(&server, 100.0))?;
@@ -92,21 +92,21 @@ fn first_keys(suite: &Suite) -> io::Result<(f64, f64)> {
 
 /// The others' p99 latency in a usual second, and in the worst one after the newcomers came.
 fn disturbance(suite: &Suite) -> io::Result<[f64; 2]> {
-    let server = Corecast::start(&suite.server, &Setup::on(suite.cpu))?;
-    let publish = Publish { url: server.rtmp("x"), streams: 1, bitrate: BITRATE };
+    let server = suite.corecast(WINDOW)?;
+    let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
     let _publisher = suite.load.publish(&publish)?;
     let (settle, before) = (suite.seconds(3), suite.seconds(8));
     let ramp = Duration::from_secs(1);
     let start = Instant::now();
     let others = suite.load.start(&Play {
-        url: By::HttpFlv.url(&server, "x"),
+        url: By::HttpFlv.url(&server),
         streams: 1,
         viewers: OTHERS,
         ramp: OTHERS as f64 / ramp.as_secs_f64(),
         settle,
         duration: before + Duration::from_secs(6),
         inspect_percent: 10.0,
-        pid: Some(server.child.pid()),
+        pid: Some(server.process.pid()),
     })?;
     std::thread::sleep(ramp + settle + before);
     // By the clock of the others' report, give or take the time a process needs to begin.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::ratio::By;
 use crate::figure::{Figure, median, range};
 use crate::load::{Play, Publish};
-use crate::measured::{Corecast, Setup};
 use crate::suite::Suite;
 
 const VIEWERS: usize = 500;
@@ -42,19 +41,18 @@ fn row(suite: &Suite, window_ms: u64, bounds: [f64; 2]) -> io::Result<Figure> {
 
 /// p50 and p99 of the latency, and p99 of the generator's own lateness, which is in both.
 fn percentiles(suite: &Suite, window_ms: u64) -> io::Result<[f64; 3]> {
-    let setup = Setup { window: Duration::from_millis(window_ms), ..Setup::on(suite.cpu) };
-    let server = Corecast::start(&suite.server, &setup)?;
-    let publish = Publish { url: server.rtmp("x"), streams: 1, bitrate: BITRATE };
+    let server = suite.corecast(Duration::from_millis(window_ms))?;
+    let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
     let _publisher = suite.load.publish(&publish)?;
     let report = suite.load.play(&Play {
-        url: By::HttpFlv.url(&server, "x"),
+        url: By::HttpFlv.url(&server),
         streams: 1,
         viewers: VIEWERS,
         ramp: 500.0,
         settle: suite.seconds(4),
         duration: suite.seconds(15),
         inspect_percent: 10.0,
-        pid: Some(server.child.pid()),
+        pid: Some(server.process.pid()),
     })?;
     let latency = report.inspected.and_then(|inspected| inspected.latency_ms);
     let at = |q| latency.as_ref().and_then(|latency| latency.value_at(q));

@@ -5,8 +5,7 @@ use std::io;
 use super::ratio::By;
 use crate::figure::{Figure, median, range};
 use crate::load::{Play, Publish};
-use crate::measured::{Corecast, Setup};
-use crate::suite::Suite;
+use crate::suite::{Suite, WINDOW};
 
 const BITRATE: u64 = 250_000;
 const BOUND_BYTES: f64 = 2048.0;
@@ -39,18 +38,18 @@ fn row(suite: &Suite, by: By) -> io::Result<Figure> {
 }
 
 fn rss_bytes(suite: &Suite, by: By, viewers: usize) -> io::Result<f64> {
-    let server = Corecast::start(&suite.server, &Setup::on(suite.cpu))?;
-    let publish = Publish { url: server.rtmp("x"), streams: 1, bitrate: BITRATE };
+    let server = suite.corecast(WINDOW)?;
+    let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
     let _publisher = suite.load.publish(&publish)?;
     let report = suite.load.play(&Play {
-        url: by.url(&server, "x"),
+        url: by.url(&server),
         streams: 1,
         viewers,
         ramp: 2000.0,
         settle: suite.seconds(6),
         duration: suite.seconds(4),
         inspect_percent: 0.0,
-        pid: Some(server.child.pid()),
+        pid: Some(server.process.pid()),
     })?;
     report.cost.rss_bytes.map(|bytes| bytes as f64).ok_or_else(|| {
         io::Error::other("expected the memory of a process in the report, found none")

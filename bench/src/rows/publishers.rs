@@ -5,8 +5,7 @@ use std::io;
 use super::ratio::By;
 use crate::figure::{Figure, median};
 use crate::load::{Play, Publish};
-use crate::measured::{Corecast, Setup};
-use crate::suite::Suite;
+use crate::suite::{Suite, WINDOW};
 
 const PUBLISHERS: usize = 500;
 const BITRATE: u64 = 500_000;
@@ -55,19 +54,19 @@ struct Found {
 }
 
 fn measure(suite: &Suite) -> io::Result<Found> {
-    let server = Corecast::start(&suite.server, &Setup::on(suite.cpu))?;
-    let url = server.rtmp("x{n}");
+    let server = suite.corecast(WINDOW)?;
+    let url = server.publish.clone();
     let publish = Publish { url, streams: PUBLISHERS, bitrate: BITRATE };
-    let mut publishers = suite.load.publish(&publish)?;
+    let publishers = suite.load.publish(&publish)?;
     let report = suite.load.play(&Play {
-        url: By::HttpFlv.url(&server, "x{n}"),
+        url: By::HttpFlv.url(&server),
         streams: PUBLISHERS,
         viewers: PUBLISHERS,
         ramp: 250.0,
         settle: suite.seconds(4),
         duration: suite.seconds(15),
         inspect_percent: 10.0,
-        pid: Some(server.child.pid()),
+        pid: Some(server.process.pid()),
     })?;
     publishers.must_run()?;
     let latency = report.inspected.and_then(|inspected| inspected.latency_ms);

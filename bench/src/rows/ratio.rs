@@ -4,11 +4,12 @@
 use std::io;
 use std::time::Duration;
 
+use corecast_load::floor;
 use corecast_load::report::Report;
+use corecast_load::server::Server;
 
 use crate::figure::{Figure, median, range};
 use crate::load::{Play, Publish};
-use crate::measured::{Corecast, Floor, Setup};
 use crate::suite::Suite;
 
 /// How a stream is watched.
@@ -23,7 +24,7 @@ pub(crate) enum By {
 }
 
 impl By {
-    /// As in the table.
+    /// As in tables, and as servers name their URLs.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::HttpFlv => "HTTP-FLV",
@@ -32,13 +33,9 @@ impl By {
         }
     }
 
-    /// Where `server` gives the stream `name`.
-    pub(crate) fn url(self, server: &Corecast, name: &str) -> String {
-        match self {
-            Self::HttpFlv => server.http_flv(name),
-            Self::Rtmp => server.rtmp(name),
-            Self::WsFlv => server.ws_flv(name),
-        }
+    /// Where `server` gives its streams.
+    pub(crate) fn url(self, server: &Server) -> String {
+        server.play[self.name()].clone()
     }
 }
 
@@ -92,22 +89,25 @@ impl Work {
 
     /// The floor's CPU.
     fn floor(&self, suite: &Suite) -> io::Result<Round> {
-        let load = (self.viewers, self.bitrate, self.floor_window);
-        let floor = Floor::start(&suite.floor, suite.cpu, load, suite.seconds(self.seconds) * 10)?;
+        let Self { viewers, bitrate, floor_window: window, .. } = *self;
+        let load = floor::Load { viewers, bitrate, window };
+        let (process, address) = floor::start(&[suite.core], load, FLOOR_AT_MOST)?;
         // Its bytes are no stream: there is nothing to inspect.
-        let play = self.play(suite, floor.url.clone(), floor.child.pid(), 0.0);
+        let play = self.play(suite, format!("http://{address}/floor"), process.pid(), 0.0);
         self.round(&suite.load.play(&play)?)
     }
 
     /// The server's CPU.
     pub(crate) fn server(&self, suite: &Suite, by: By) -> io::Result<Round> {
-        let setup = Setup { window: self.window, ..Setup::on(suite.cpu) };
-        let server = Corecast::start(&suite.server, &setup)?;
-        let publish = Publish { url: server.rtmp("x"), streams: 1, bitrate: self.bitrate };
-        let mut publisher = suite.load.publish(&publish)?;
-        let url = by.url(&server, "x");
-        let play = self.play(suite, url, server.child.pid(), self.inspect_percent);
-        let report = suite.load.play(&play)?;
+        self.watch(suite, by, &suite.corecast(self.window)?)
+    }
+
+    /// The CPU of any server.
+    pub(crate) fn watch(&self, suite: &Suite, by: By, server: &Server) -> io::Result<Round> {
+        let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: self.bitrate };
+        let publisher = suite.load.publish(&publish)?;
+        let (url, pid) = (by.url(server), server.process.pid());
+        let report = suite.load.play(&self.play(suite, url, pid, self.inspect_percent))?;
         publisher.must_run()?;
         self.round(&report)
     }
@@ -129,6 +129,9 @@ impl Work {
         })
     }
 }
+
+/// No round takes longer.
+const FLOOR_AT_MOST: Duration = Duration::from_secs(300);
 
 /// One measurement.
 #[derive(Debug, Clone, Copy)]
