@@ -13,6 +13,8 @@ pub struct Figure {
     pub shares: Vec<f64>,
     /// What a reader should know beside it.
     pub notes: Vec<String>,
+    /// How much others did meanwhile, if it was too much.
+    pub noise: Option<String>,
 }
 
 impl Figure {
@@ -51,18 +53,23 @@ pub fn table(figures: &[Figure]) -> String {
         let share = match figure.share() {
             share if share.is_finite() && figure.is_met() => format!("{:.0} %", share * 100.0),
             share if share.is_finite() => format!("**{:.0} %**", share * 100.0),
-            _ => "**not measured**".to_owned(),
+            share if share.is_nan() => "**not measured**".to_owned(),
+            _ => "**missed**".to_owned(),
         };
-        let Figure { what, measured, bound, .. } = figure;
-        text += &format!("| {what} | {measured} | {bound} | {share} |\n");
+        let Figure { what, measured, bound, noise, .. } = figure;
+        let noisy = if noise.is_some() { " (noisy)" } else { "" };
+        text += &format!("| {what} | {measured} | {bound} | {share}{noisy} |\n");
     }
     text
 }
 
 /// The notes of all figures, in Markdown.
 pub fn notes(figures: &[Figure]) -> String {
-    let with_notes = figures.iter().filter(|figure| !figure.notes.is_empty());
-    with_notes.map(|figure| format!("- {}: {}\n", figure.what, figure.notes.join("; "))).collect()
+    let note = |figure: &Figure| {
+        let notes = figure.notes.iter().chain(&figure.noise).cloned().collect::<Vec<_>>();
+        (!notes.is_empty()).then(|| format!("- {}: {}\n", figure.what, notes.join("; ")))
+    };
+    figures.iter().filter_map(note).collect()
 }
 
 #[cfg(test)]
@@ -76,6 +83,7 @@ mod tests {
             bound: "1.15 × floor".to_owned(),
             shares: shares.to_vec(),
             notes: vec![],
+            noise: None,
         }
     }
 
@@ -91,6 +99,7 @@ mod tests {
     fn what_was_not_measured_is_not_met() {
         assert!(!figure(&[]).is_met());
         assert!(table(&[figure(&[])]).contains("**not measured**"));
+        assert!(table(&[figure(&[f64::INFINITY])]).contains("**missed**"));
         assert!(table(&[figure(&[1.04])]).contains("| **104 %** |"));
     }
 }

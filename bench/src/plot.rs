@@ -99,6 +99,7 @@ mod tests {
             bound: "1".to_owned(),
             shares: shares.to_vec(),
             notes: vec![],
+            noise: None,
         };
         let svg = svg("title", &[figure(&[]), figure(&[0.5, 0.7, 3.0])]);
         assert_eq!(svg.matches("a &lt; b").count(), 2);

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use corecast_bench::figure::{notes, table};
@@ -12,6 +13,7 @@ use corecast_bench::rows::{self, Row};
 use corecast_bench::suite::Suite;
 use corecast_bench::{machine, plot, quiet};
 use corecast_load::server::beside;
+use corecast_load::units;
 
 /// Every figure that the project promises, measured on this machine: rounds of floor and server in
 /// turn, and their medians. Prints a section for bench/RESULTS.md.
@@ -39,6 +41,9 @@ struct Cli {
     /// The server, if not the one beside this program.
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
+    /// From then on noisy rounds are not done again.
+    #[arg(long, default_value = "45m", value_parser = units::duration)]
+    repeat_for: Duration,
     /// Also draws the figures.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -62,6 +67,7 @@ fn run(cli: &Cli) -> io::Result<bool> {
         core: cli.core,
         load: Load { program: beside("corecast-load")?, cores: vec![cli.load_core] },
         quick: cli.quick,
+        repeat_until: Instant::now() + cli.repeat_for,
         others: RefCell::default(),
     };
     let rows = if cli.only.is_empty() { Row::value_variants() } else { &cli.only };

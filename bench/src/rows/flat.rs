@@ -8,7 +8,7 @@ use crate::suite::Suite;
 
 /// Viewers, how many come per second, and how long is measured: few viewers cost little, so that
 /// it takes longer to tell how much.
-const COUNTS: [(usize, f64, u64); 3] = [(100, 200.0, 20), (1000, 500.0, 12), (10_000, 2000.0, 12)];
+const COUNTS: [(usize, f64, u64); 3] = [(100, 200.0, 15), (1000, 500.0, 12), (10_000, 2000.0, 12)];
 const BITRATE: u64 = 250_000;
 /// Largest ratio to smallest, less one.
 const BOUND: f64 = 0.1;
@@ -27,7 +27,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
         ratios.push(median(&of_rounds));
     }
     // What the publisher costs is there with one viewer too, and does not grow with them.
-    let alone = Work { seconds: 20, ..Work::new(1, BITRATE, 350) };
+    let alone = Work { seconds: 15, ..Work::new(1, BITRATE, 350) };
     let alone = suite.quietly("one viewer", || alone.server(suite, By::HttpFlv))?;
     notes.push(format!("the stream with one viewer costs {:.2} % of a core", alone.cpu));
     let (least, most) = range(&ratios);
@@ -37,5 +37,6 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
         bound: format!("within {:.0} % of each other", BOUND * 100.0),
         shares: vec![(most / least - 1.0) / BOUND],
         notes,
+        noise: None,
     }])
 }

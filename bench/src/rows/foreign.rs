@@ -30,7 +30,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     Ok(vec![Figure {
         what,
         measured: format!(
-            "{:.2} × its CPU ({:.2} % to {:.2} % of a core)",
+            "{:.2} × its CPU ({:.2} % against {:.2} % of a core)",
             median(&ratios),
             median(&ours),
             median(&theirs)
@@ -41,6 +41,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
             "ratios of the rounds {least:.2} to {most:.2}; {}",
             recipe.version().unwrap_or_default()
         )],
+        noise: None,
     }])
 }
 

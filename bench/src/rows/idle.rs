@@ -14,7 +14,7 @@ use crate::load::Publish;
 use crate::suite::{Suite, WINDOW};
 
 const CONNECTIONS: usize = 5000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 const NONE_PERCENT: f64 = 0.2;
 const CONNECTIONS_PERCENT: f64 = 1.0;
 /// Paused viewers need a stream.
@@ -36,6 +36,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
             bound: format!("{bound} %"),
             shares: percents.iter().map(|percent| percent.max(0.0) / bound).collect(),
             notes: Vec::new(),
+            noise: None,
         });
         Ok::<_, io::Error>(())
     };
@@ -50,7 +51,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
 fn none(suite: &Suite) -> io::Result<f64> {
     let server = suite.corecast(WINDOW)?;
     std::thread::sleep(suite.seconds(2));
-    cpu_percent(&server, suite.seconds(20))
+    cpu_percent(&server, suite.seconds(15))
 }
 
 fn waiting(suite: &Suite, connections: usize) -> io::Result<f64> {
@@ -64,7 +65,7 @@ fn waiting(suite: &Suite, connections: usize) -> io::Result<f64> {
         clients.connect(&by.url(&server).replace("{n}", "0"), connections / 2)?;
     }
     clients.settle(QUIET)?;
-    let percent = cpu_percent(&server, suite.seconds(20))?;
+    let percent = cpu_percent(&server, suite.seconds(15))?;
     clients.must_be_there(connections)?;
     Ok(percent)
 }
@@ -79,12 +80,12 @@ fn paused(suite: &Suite, connections: usize) -> io::Result<f64> {
     clients.play()?;
     clients.pause()?;
     clients.settle(QUIET)?;
-    let alone = cpu_percent(&server, suite.seconds(20))?;
+    let alone = cpu_percent(&server, suite.seconds(15))?;
     clients.connect(&by_rtmp, connections)?;
     clients.play()?;
     clients.pause()?;
     clients.settle(QUIET)?;
-    let percent = cpu_percent(&server, suite.seconds(20))?;
+    let percent = cpu_percent(&server, suite.seconds(15))?;
     clients.must_be_there(connections + 1)?;
     Ok(percent - alone)
 }

@@ -47,6 +47,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
             bound: "0.5 s".to_owned(),
             shares: first_key.iter().map(|ms| ms / FIRST_KEY_MS).collect(),
             notes: vec![format!("the generator itself looked up to {late:.0} ms late")],
+            noise: None,
         },
         Figure {
             what: format!("{what}: rise of p99 of {OTHERS} others"),
@@ -54,6 +55,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
             bound: "20 ms".to_owned(),
             shares: rise.iter().map(|ms| ms.max(0.0) / RISE_MS).collect(),
             notes: vec![format!("the worst second of {AFTER_S} s against the usual one")],
+            noise: None,
         },
     ])
 }

@@ -36,6 +36,7 @@ fn row(suite: &Suite, window_ms: u64, bounds: [f64; 2]) -> io::Result<Figure> {
         bound: format!("p50 {} ms, p99 {} ms", bounds[0], bounds[1]),
         shares: rounds.iter().map(share).collect(),
         notes: vec![format!("the generator itself looked up to {late:.1} ms late (p99)")],
+        noise: None,
     })
 }
 

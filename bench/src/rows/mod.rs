@@ -11,7 +11,6 @@ mod publishers;
 mod ratio;
 
 use std::io;
-use std::time::Duration;
 
 use ratio::{By, Work};
 
@@ -78,7 +77,7 @@ pub fn measure(suite: &Suite, rows: &[Row], mut on_figure: impl FnMut(Figure)) {
         });
         let noise = suite.noise();
         for mut figure in figures {
-            figure.notes.extend(noise.clone());
+            figure.noise.clone_from(&noise);
             on_figure(figure);
         }
     }
@@ -94,8 +93,9 @@ fn measure_one(suite: &Suite, rows: &[Row]) -> io::Result<Vec<Figure>> {
         }
         Row::Window100ms => ratio::rows(suite, &Work::new(1000, 2_000_000, 100), &BOTH, 1.2),
         Row::Window0 => {
-            let each_frame = Work { floor_window: FRAME, ..Work::new(1000, 2_000_000, 0) };
-            ratio::rows(suite, &each_frame, &BOTH, 1.2)
+            // Who looks tells how often the server writes.
+            let work = Work { inspect_percent: 2.0, ..Work::new(1000, 2_000_000, 0) };
+            ratio::rows(suite, &work, &BOTH, 1.2)
         }
         Row::FiveThousand => {
             let work = Work { ramp: 1500.0, ..Work::new(5000, 500_000, 350) };
@@ -117,9 +117,6 @@ fn measure_one(suite: &Suite, rows: &[Row]) -> io::Result<Vec<Figure>> {
     }
 }
 
-/// A made-up stream has 25 pictures and 46.875 frames of sound a second, each sent by itself.
-const FRAME: Duration = Duration::from_nanos(1_000_000_000_000 / 71_875);
-
 fn failed(rows: &[Row], error: &io::Error) -> Figure {
     use clap::ValueEnum;
     let name = |row: &Row| row.to_possible_value().map(|value| value.get_name().to_owned());
@@ -129,5 +126,6 @@ fn failed(rows: &[Row], error: &io::Error) -> Figure {
         bound: String::new(),
         shares: Vec::new(),
         notes: vec![error.to_string().replace('\n', " ")],
+        noise: None,
     }
 }

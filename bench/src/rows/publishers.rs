@@ -30,6 +30,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
         bound: bound.to_owned(),
         shares,
         notes: notes.clone(),
+        noise: None,
     };
     Ok(vec![
         figure(

@@ -45,8 +45,8 @@ pub(crate) struct Work {
     pub(crate) viewers: usize,
     pub(crate) bitrate: u64,
     pub(crate) window: Duration,
-    /// The floor's, if it must be another to come to the same number of writes.
-    pub(crate) floor_window: Duration,
+    /// Nothing is merged: the floor writes as often as the server was seen to.
+    pub(crate) each_frame: bool,
     /// Viewers that come per second.
     pub(crate) ramp: f64,
     pub(crate) inspect_percent: f64,
@@ -61,7 +61,7 @@ impl Work {
             viewers,
             bitrate,
             window,
-            floor_window: window,
+            each_frame: window.is_zero(),
             ramp: 500.0,
             inspect_percent: 0.0,
             rounds: 3,
@@ -87,10 +87,11 @@ impl Work {
         }
     }
 
-    /// The floor's CPU.
-    fn floor(&self, suite: &Suite) -> io::Result<Round> {
-        let Self { viewers, bitrate, floor_window: window, .. } = *self;
+    /// The floor's CPU. `writes` a second to each viewer, if not one per window.
+    fn floor(&self, suite: &Suite, writes: Option<f64>) -> io::Result<Round> {
+        let Self { viewers, bitrate, window, .. } = *self;
         let load = floor::Load { viewers, bitrate, window };
+        let load = writes.map_or(load, |per_second| load.with_writes(per_second));
         let (process, address) = floor::start(&[suite.core], load, FLOOR_AT_MOST)?;
         // Its bytes are no stream: there is nothing to inspect.
         let play = self.play(suite, format!("http://{address}/floor"), process.pid(), 0.0);
@@ -119,7 +120,12 @@ impl Work {
         // Who sends less must not look cheaper for it, nor dearer who adds headers.
         let nominal = self.bitrate as f64 * 1e-6 * self.viewers as f64;
         let inspected = report.inspected.as_ref();
+        let arrivals = inspected.map(|inspected| {
+            let gaps = inspected.frame_gap_ms.count() as f64;
+            gaps / inspected.viewers as f64 / report.about.window_s
+        });
         Ok(Round {
+            arrivals,
             cpu: cpu * nominal / report.viewers.egress_mbit_s,
             lost: report.viewers.lost + report.viewers.refused,
             inspected: inspected.map_or(0, |inspected| inspected.viewers),
@@ -138,6 +144,9 @@ const FLOOR_AT_MOST: Duration = Duration::from_secs(300);
 pub(crate) struct Round {
     /// Per cent of a core, for exactly the nominal bytes.
     pub(crate) cpu: f64,
+    /// Times a second that frames came to a viewer, by those that looked: what one write brought
+    /// counts as one.
+    arrivals: Option<f64>,
     lost: usize,
     inspected: usize,
     missing: u64,
@@ -186,17 +195,25 @@ impl Compared {
 
 /// Rounds of floor and server in turn.
 pub(crate) fn compare(suite: &Suite, work: &Work, by: &[By]) -> io::Result<Vec<Compared>> {
+    let title = work.title();
     let mut all = by
         .iter()
         .map(|by| Compared { by: *by, floor: Vec::new(), server: Vec::new() })
         .collect::<Vec<_>>();
     for round in 1..=suite.rounds(work.rounds) {
-        let title = work.title();
-        let floor = suite.quietly(&title, || work.floor(suite))?;
-        eprintln!("  {title}, round {round}: floor {:.2} %", floor.cpu);
+        let floor = |writes| {
+            let floor = suite.quietly(&title, || work.floor(suite, writes))?;
+            eprintln!("  {title}, round {round}: floor {:.2} %", floor.cpu);
+            Ok::<_, io::Error>(floor)
+        };
+        let shared = if work.each_frame { None } else { Some(floor(None)?) };
         for compared in &mut all {
             let by = compared.by;
             let server = suite.quietly(&title, || work.server(suite, by))?;
+            let floor = match shared {
+                Some(floor) => floor,
+                None => floor(Some(server.writes()?))?,
+            };
             eprintln!(
                 "  {title}, round {round}: {} {:.2} %, {:.2} × floor, generator {:.0} %",
                 by.name(),
@@ -211,17 +228,31 @@ pub(crate) fn compare(suite: &Suite, work: &Work, by: &[By]) -> io::Result<Vec<C
     Ok(all)
 }
 
+impl Round {
+    /// Writes a second to each viewer, as far as viewers can tell.
+    fn writes(&self) -> io::Result<f64> {
+        self.arrivals.filter(|rate| *rate > 0.0).ok_or_else(|| {
+            io::Error::other("expected viewers that looked when frames came, found none")
+        })
+    }
+}
+
 /// A row for each way to watch: at most `bound` times the floor.
 pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Result<Vec<Figure>> {
     let figure = |compared: &Compared| {
         let ratios = compared.ratios();
         let cpu = |rounds: &[Round]| median(&rounds.iter().map(|it| it.cpu).collect::<Vec<_>>());
         let mut measured = format!(
-            "{:.2} × floor ({:.2} % to {:.2} % of a core)",
+            "{:.2} × floor ({:.2} % against {:.2} % of a core)",
             median(&ratios),
             cpu(&compared.server),
             cpu(&compared.floor)
         );
+        if work.each_frame {
+            let writes = compared.server.iter().filter_map(|round| round.arrivals);
+            let writes = median(&writes.collect::<Vec<_>>());
+            measured += &format!(", {writes:.0} writes a second to each viewer");
+        }
         let looked = compared.server.iter().map(|round| round.inspected).sum::<usize>();
         let mut bound_in_words = format!("{bound} × floor");
         let mut shares = ratios.iter().map(|ratio| ratio / bound).collect::<Vec<_>>();
@@ -242,6 +273,7 @@ pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Res
             bound: bound_in_words,
             shares,
             notes,
+            noise: None,
         }
     };
     Ok(compare(suite, work, by)?.iter().map(figure).collect())
