@@ -199,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn the_plan_that_comes_with_us_can_be_read_and_so_can_what_is_commented_out() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/compare.toml");
+        let names =
+            |plan: &Plan| plan.servers.iter().map(|server| server.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&Plan::read(&path).expect("it is right")), ["corecast", "nginx-rtmp"]);
+        let text = std::fs::read_to_string(path).expect("just read");
+        let (before, rest) = text.split_once("# [[server]]").expect("there are some");
+        let rest = rest.replace("\n# ", "\n").replace("\n#\n", "\n\n");
+        let plan = Plan::parse(&format!("{before}[[server]]{rest}")).expect("it is right");
+        assert_eq!(names(&plan)[2..], ["SRS", "ZLMediaKit", "lal"]);
+        let load = Load { server_cores: vec![0], load_cores: vec![1], ..Load::default() };
+        assert_eq!(plan.load, load, "the file says what is taken without it");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_told() {
         let errors = [
             ("", "server"),
