@@ -6,6 +6,7 @@
 //! share of them looks at every byte. What the server spends is read from the kernel
 //! ([`meter`]), so any server will do. `bench/` uses the same viewers for its floor.
 
+pub mod compare;
 mod crowd;
 pub mod fds;
 pub mod floor;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use corecast_load::{floor, play, procs, publish};
+use corecast_load::{compare, floor, play, procs, publish};
 
 /// Publishers and viewers of any live media server, and what they cost it.
 #[derive(Parser)]
@@ -19,6 +19,8 @@ enum Command {
     Publish(publish::Args),
     /// Watch streams many times by HTTP-FLV, WS-FLV or RTMP, and measure the server.
     Play(Box<play::Args>),
+    /// Give the same load to several servers in turn, and say what each costs.
+    Compare(compare::Args),
     /// Send to viewers as the barest server could: what all others are measured by.
     Floor(floor::Args),
     /// The viewers of one process of --procs.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Play(arguments) => play::run_command(&arguments),
+        Command::Compare(arguments) => compare::run_command(&arguments),
         Command::Floor(arguments) => floor::run(&arguments),
         Command::Part { part } => procs::serve(&part),
     };
