@@ -3,7 +3,18 @@
 //! Everything here is plain data with its units in the names; JSON is its lasting form. How it is
 //! measured is the business of whoever fills it in, how it is shown that of whoever reads it.
 
+pub mod axis;
 mod distribution;
+pub mod figures;
+pub mod html;
+pub mod json;
+pub mod outputs;
+pub mod plot;
+#[cfg(test)]
+mod samples;
+mod series;
+pub mod table;
+pub mod thresholds;
 
 use serde::{Deserialize, Serialize};
 
