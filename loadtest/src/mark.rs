@@ -99,6 +99,17 @@ impl Mark {
         hasher.finalize()
     }
 
+    /// `access_unit` (4-byte lengths) without its marks, shared if it has none.
+    pub fn remove_from(access_unit: &Bytes) -> Bytes {
+        let marks = units(access_unit).filter(|unit| payload_of(unit.nal).is_some());
+        let marks = marks.map(|unit| unit.start..unit.end).collect::<Vec<_>>();
+        if marks.is_empty() {
+            return access_unit.clone();
+        }
+        let is_kept = |at: &usize| marks.iter().all(|mark| !mark.contains(at));
+        (0..access_unit.len()).filter(is_kept).map(|at| access_unit[at]).collect()
+    }
+
     /// The hash of an audio frame.
     pub fn hash(bytes: &[u8]) -> u32 {
         crc32fast::hash(bytes)

@@ -63,14 +63,21 @@ fn run(cli: &Cli) -> io::Result<()> {
     process::pin(cli.viewers_cpu)?;
     let at_most = cli.duration + Duration::from_secs(60);
     let (sender, address) = process::floor(cli.cpu, load, at_most)?;
-    let report = play::run(&play::Options {
+    let options = play::Options {
         url: format!("http://{address}/floor"),
         viewers: cli.viewers,
-        ramp: 500.0,
-        settle: Duration::from_secs(3),
         duration: cli.duration,
         pid: Some(sender.pid()),
-    })?;
-    println!("{report}");
+        ..play::Options::default()
+    };
+    let report = play::run(&options, &mut |_| {})?;
+    println!(
+        "{:.2} % of a core for {} viewers, {:.1} Mbit/s; {} lost, viewers' own CPU {:.1} %",
+        report.cost.cpu_percent.unwrap_or_default(),
+        report.viewers.joined,
+        report.viewers.egress_mbit_s,
+        report.viewers.lost,
+        report.cost.own_cpu_percent,
+    );
     Ok(())
 }
