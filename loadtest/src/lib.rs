@@ -13,6 +13,7 @@ mod inspect;
 pub mod mark;
 pub mod play;
 pub mod procs;
+pub mod progress;
 pub mod publish;
 pub mod report;
 pub mod stream;

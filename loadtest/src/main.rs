@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use corecast_load::report::outputs;
 use corecast_load::{play, procs, publish};
 
 /// Publishers and viewers of any live media server, and what they cost it.
@@ -19,6 +20,8 @@ enum Command {
     Publish(publish::Args),
     /// Watch streams many times by HTTP-FLV, WS-FLV or RTMP, and measure the server.
     Play(Box<play::Args>),
+    /// Show saved runs (--json) again, one alone or several side by side.
+    Report(outputs::Again),
     /// The viewers of one process of --procs.
     #[command(name = procs::COMMAND, hide = true)]
     Part {
@@ -41,16 +44,15 @@ Give the server and the generator cores of their own (taskset -c), or they take 
 cache and time. `corecast-load play --help` has more examples.";
 
 fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
-        Command::Publish(arguments) => publish::run(&arguments),
+        Command::Publish(arguments) => publish::run(&arguments).map(done),
         Command::Play(arguments) => play::run_command(&arguments),
-        Command::Part { part } => procs::serve(&part),
+        Command::Report(arguments) => arguments.run(),
+        Command::Part { part } => procs::serve(&part).map(done),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("corecast-load: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        eprintln!("corecast-load: {error}");
+        ExitCode::FAILURE
+    })
 }

@@ -66,7 +66,7 @@ impl Unit {
 
 /// `50`, `99`, `99.9`: as many digits as it takes to tell it from all.
 fn percentile(nines: f64) -> String {
-    let digits = (nines.floor() - 1.0).clamp(0.0, 6.0) as usize;
+    let digits = ((nines - 1e-6).ceil() - 2.0).clamp(0.0, 6.0) as usize;
     format!("{:.digits$}", 100.0 * (1.0 - 10f64.powf(-nines)))
 }
 
@@ -169,7 +169,7 @@ impl Axis {
             Unit::Seconds => format!("{} s", round(value, step)),
             Unit::Millis => format!("{} ms", round(value, step)),
             Unit::Percent => format!("{} %", round(value, step)),
-            Unit::MbitS if self.to >= 5000.0 => {
+            Unit::MbitS if self.to >= 1000.0 => {
                 format!("{} Gbit/s", round(value / 1000.0, step / 1000.0))
             }
             Unit::MbitS => format!("{} Mbit/s", round(value, step)),

@@ -34,9 +34,9 @@ pub fn millis(value: f64) -> String {
     }
 }
 
-/// Mbit/s, as Gbit/s from ten of them on: `2 031 Mbit/s`.
+/// Mbit/s, as Gbit/s from a thousand on: `2.03 Gbit/s`.
 pub fn mbit_s(value: f64) -> String {
-    match value.abs() >= 10_000.0 {
+    match value.abs() >= 999.5 {
         true => format!("{} Gbit/s", number(value / 1000.0)),
         false => format!("{} Mbit/s", number(value)),
     }
@@ -114,7 +114,7 @@ mod tests {
     fn a_unit_grows_with_the_value() {
         assert_eq!(bytes(1900.0), "1.90 KB");
         assert_eq!(bytes(61_200_000.0), "61.2 MB");
-        assert_eq!(mbit_s(2031.2), "2 031 Mbit/s");
+        assert_eq!(mbit_s(812.4), "812 Mbit/s");
         assert_eq!(mbit_s(20_312.0), "20.3 Gbit/s");
         assert_eq!(millis(12_500.0), "12.5 s");
         let spans = [4.04, 30.0, 60.0, 250.0, 3600.0, 7500.0].map(seconds);

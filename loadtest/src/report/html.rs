@@ -65,13 +65,29 @@ fn head(title: &str, report: &Report) -> Markup {
                 span { (report.about.machine) } " "
                 span { (report.about.kernel) }
             }
-            p.verdict { (table::verdict(report)) }
+            p.verdict { (prose(&table::verdict(report))) }
         }
         @if !report.warnings.is_empty() {
             aside {
                 strong { (many(report.warnings.len() as u64, "warning", "warnings")) }
-                ul { @for warning in &report.warnings { li { (warning) } } }
+                ul { @for warning in &report.warnings { li { (prose(warning)) } } }
             }
+        }
+    }
+}
+
+/// Words in which no line ends between a number and its unit, or within a flag.
+fn prose(text: &str) -> Markup {
+    let mut last = ' ';
+    let glue = |found: char| {
+        let glued = found == ' ' && last.is_ascii_digit();
+        last = found;
+        if glued { '\u{a0}' } else { found }
+    };
+    let glued: String = text.chars().map(glue).collect();
+    html! {
+        @for word in glued.split_inclusive(' ') {
+            @if word.contains("--") { span.flag { (word.trim_end()) } " " } @else { (word) }
         }
     }
 }
@@ -84,13 +100,12 @@ fn body(report: &Report) -> Markup {
         @if !series.left_out.is_empty() {
             section.left-out {
                 h2 { "Not shown" }
-                ul { @for sentence in &series.left_out { li { (sentence) } } }
+                ul { @for sentence in &series.left_out { li { (prose(sentence)) } } }
             }
         }
         section {
             h2 { "All figures" }
-            (figures(report))
-            (times(report))
+            div.tables { (figures(report)) (times(report)) }
         }
         section {
             h2 { "To repeat it" }
@@ -131,7 +146,7 @@ impl Tile {
                         @let (figure, unit) = split_unit(value);
                         div.value { (figure) @if !unit.is_empty() { " " small { (unit) } } }
                     }
-                    Err(cure) => div.value { (cure) },
+                    Err(cure) => div.value { (prose(cure)) },
                 }
                 div.note { (self.note) }
             }
@@ -139,7 +154,7 @@ impl Tile {
     }
 }
 
-/// `"2 031 Mbit/s"` is `2 031` and `Mbit/s`.
+/// `"2.03 Gbit/s"` is `2.03` and `Gbit/s`.
 fn split_unit(value: &str) -> (&str, &str) {
     match value.rsplit_once(' ') {
         Some((figure, unit)) if !unit.starts_with(|first: char| first.is_ascii_digit()) => {
@@ -227,9 +242,13 @@ fn faults_note(inspected: &Inspected) -> String {
 
 fn figures(report: &Report) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll { table.figures {
             @for Row { label, value, note } in table::rows(report) {
-                tr { th scope="row" { (label) } td.figure { (value) } td { (note) } }
+                tr {
+                    th scope="row" { (label) }
+                    @if note.is_empty() { td.alone colspan="2" { (prose(&value)) } }
+                    @else { td.figure { (value) } td { (prose(&note)) } }
+                }
             }
         } }
     }
@@ -328,7 +347,7 @@ fn bars(runs: &[(String, Report)], (title, value, text): &Measure) -> Option<Bar
     };
     let bars: Vec<_> = runs.iter().enumerate().map(bar).collect();
     let known = bars.iter().filter(|bar| bar.value.is_some()).count();
-    let about = format!("Less is better; × {}.", runs.first()?.0);
+    let about = format!("Less is better; × is in proportion to {}.", runs.first()?.0);
     (known > 1).then(|| Bars { title: (*title).to_owned(), about, bars })
 }
 
@@ -420,8 +439,16 @@ mod tests {
     }
 
     #[test]
+    fn lines_end_neither_in_a_number_nor_in_a_flag() {
+        let prose = prose("2 040 <b> cost: give --pid PID, now").into_string();
+        let expected =
+            "2\u{a0}040\u{a0}&lt;b&gt; cost: give <span class=\"flag\">--pid</span> PID, now";
+        assert_eq!(prose, expected);
+    }
+
+    #[test]
     fn a_unit_is_split_from_its_number() {
-        let split = ["2 031 Mbit/s", "19 000", "4.5 %", "3"].map(split_unit);
-        assert_eq!(split, [("2 031", "Mbit/s"), ("19 000", ""), ("4.5", "%"), ("3", "")]);
+        let split = ["2 031 viewers", "19 000", "4.5 %", "3"].map(split_unit);
+        assert_eq!(split, [("2 031", "viewers"), ("19 000", ""), ("4.5", "%"), ("3", "")]);
     }
 }

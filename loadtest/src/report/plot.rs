@@ -56,7 +56,7 @@ pub struct Bar {
     pub value: Option<f64>,
     /// What it should not exceed, as a mark across it.
     pub limit: Option<f64>,
-    /// Stands at its end: the value with its unit.
+    /// Stands above its end: the value with its unit.
     pub text: String,
     /// Its colour.
     pub color: Color,
@@ -78,10 +78,10 @@ pub const STYLE: &str = include_str!("plot.css");
 
 const HEIGHT: f64 = 200.0;
 const BAR_ROW: f64 = 44.0;
-/// Of a bar that is as long as can be: the rest is for its text.
-const BAR_MAX: f64 = 78.0;
 /// Two labels closer than this would touch.
 const LABEL_HEIGHT: f64 = 15.0;
+/// Letters of a line's name.
+const NAME_MAX: usize = 14;
 /// A file's own width; it grows and shrinks as a whole.
 const FILE_WIDTH: f64 = 820.0;
 
@@ -102,7 +102,7 @@ impl Plot {
         html! {
             figure.plot {
                 figcaption { strong { (self.title) } " " span { (self.about) } }
-                div.canvas style={ "height:" (HEIGHT) "px" } {
+                div.canvas style={ "height:" (HEIGHT) "px;--letters:" (self.letters()) } {
                     svg role="img" aria-label=(self.title) width="100%" height=(HEIGHT) { (self.inner()) }
                 }
                 (self.read_out())
@@ -110,9 +110,15 @@ impl Plot {
         }
     }
 
+    /// Of the longest name that stands at the right.
+    fn letters(&self) -> usize {
+        let lengths = self.lines.iter().map(|line| shortened(&line.name).chars().count());
+        lengths.max().unwrap_or(0)
+    }
+
     /// As a file, light or dark as its reader is.
     pub fn svg(&self) -> String {
-        file(&self.title, &self.about, HEIGHT, [64.0, 110.0], &self.inner())
+        file(&self.title, &self.about, HEIGHT, [64.0, 116.0], &self.inner())
     }
 
     fn inner(&self) -> Markup {
@@ -123,7 +129,7 @@ impl Plot {
             @if let Some((from, to, name)) = &self.band {
                 rect.band x=(percent(across(*from))) y="0" height=(HEIGHT)
                     width=(percent(across(*to) - across(*from))) {}
-                text.tick x=(percent(across(*from))) dx="6" y="12" { (name) }
+                text.tick x=(percent(across(*from))) dx="6" y=(HEIGHT - 7.0) { (name) }
             }
             @for (value, label) in self.y.ticks() {
                 line.grid x1="0" x2="100%" y1=(down(value)) y2=(down(value)) {}
@@ -141,7 +147,7 @@ impl Plot {
             }
             @for (line, y) in self.lines.iter().zip(self.label_places()) {
                 text.name x="100%" dx="8" y=(one_digit(y)) dy=".32em" style={ "fill:" (line.color.variable()) } {
-                    (line.name)
+                    (shortened(&line.name))
                 }
             }
         }
@@ -251,23 +257,30 @@ impl Bars {
     fn inner(&self) -> Markup {
         let values = self.bars.iter().flat_map(|bar| [bar.value, bar.limit]).flatten();
         let most = values.filter(|value| value.is_finite()).fold(f64::MIN_POSITIVE, f64::max);
-        let length = |value: f64| BAR_MAX * (value / most).clamp(0.0, 1.0);
+        let length = |value: f64| percent(100.0 * (value / most).clamp(0.0, 1.0));
         html! {
             @for (at, bar) in self.bars.iter().enumerate() {
                 @let y = at as f64 * BAR_ROW;
-                text.above x="0" y=(y + 12.0) { (bar.name) }
+                text x="0" y=(y + 12.0) { (bar.name) }
+                text.value x="100%" y=(y + 12.0) { (bar.text) }
+                rect.rest x="0" y=(y + 18.0) rx="2" height="14" width="100%" {}
                 @if let Some(value) = bar.value {
-                    rect x="0" y=(y + 18.0) rx="2" height="16" width=(percent(length(value)))
+                    rect x="0" y=(y + 18.0) rx="2" height="14" width=(length(value))
                         style={ "fill:" (bar.color.variable()) } {}
                 }
                 @if let Some(limit) = bar.limit {
-                    line.limit x1=(percent(length(limit))) x2=(percent(length(limit)))
-                        y1=(y + 14.0) y2=(y + 38.0) {}
+                    line.limit x1=(length(limit)) x2=(length(limit)) y1=(y + 15.0) y2=(y + 35.0) {}
                 }
-                @let end = length(bar.value.unwrap_or(0.0)).max(bar.limit.map_or(0.0, length));
-                text.value x=(percent(end)) dx=(if end > 0.0 { 8 } else { 0 }) y=(y + 30.5) { (bar.text) }
             }
         }
+    }
+}
+
+/// As much of a name as there is room for.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(NAME_MAX) {
+        None => name.to_owned(),
+        Some(_) => name.chars().take(NAME_MAX - 1).chain(['…']).collect(),
     }
 }
 
@@ -301,7 +314,7 @@ mod tests {
     use super::super::axis::{Scale, Unit};
     use super::*;
 
-    fn plot(lines: Vec<Line>) -> Plot {
+    fn plot(lines: &[Line]) -> Plot {
         let values =
             || lines.iter().flat_map(|line| line.points.iter().filter_map(|point| point.1));
         Plot {
@@ -309,7 +322,7 @@ mod tests {
             about: "<b>".into(),
             x: Axis::exact(Unit::Seconds, [0.0, 10.0].into_iter()),
             y: Axis::round(Unit::Percent, Scale::Linear, values()),
-            lines: lines.clone(),
+            lines: lines.to_vec(),
             band: None,
         }
     }
@@ -322,13 +335,13 @@ mod tests {
     fn a_line_has_a_hole_where_there_is_no_value() {
         let line =
             line("x", &[(0.0, Some(0.0)), (5.0, Some(5.0)), (7.0, None), (10.0, Some(10.0))]);
-        assert_eq!(plot(vec![line.clone()]).path(&line), "M0 200h0L500 100M1000 0h0");
+        assert_eq!(plot(std::slice::from_ref(&line)).path(&line), "M0 200h0L500 100M1000 0h0");
     }
 
     #[test]
     fn names_of_lines_that_end_together_stand_apart_and_inside() {
-        let lines = ["a", "b", "c"].map(|name| line(name, &[(10.0, Some(0.0))])).to_vec();
-        let mut places = plot(lines).label_places();
+        let lines = ["a", "b", "c"].map(|name| line(name, &[(10.0, Some(0.0))]));
+        let mut places = plot(&lines).label_places();
         places.sort_by(f64::total_cmp);
         assert_eq!(places, [HEIGHT - 2.0 * LABEL_HEIGHT, HEIGHT - LABEL_HEIGHT, HEIGHT]);
     }
@@ -336,7 +349,7 @@ mod tests {
     #[test]
     fn names_cannot_become_markup() {
         let evil = line("</script><script>alert(1)</script>", &[(0.0, Some(1.0))]);
-        let plot = plot(vec![evil]);
+        let plot = plot(&[evil]);
         let figure = plot.figure().into_string();
         assert!(!figure.contains("<script>alert"), "{figure}");
         assert!(figure.contains("&lt;b&gt;"), "{figure}");
@@ -345,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_file_is_whole_by_itself_in_light_and_dark() {
-        let file = plot(vec![line("a", &[(0.0, Some(1.0)), (10.0, Some(2.0))])]).svg();
+        let file = plot(&[line("a", &[(0.0, Some(1.0)), (10.0, Some(2.0))])]).svg();
         assert!(file.starts_with("<svg xmlns="), "{file}");
         assert!(file.contains("prefers-color-scheme: dark"));
         for variable in file.split("var(--").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -354,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_bar_leaves_room_for_its_text() {
+    fn bars_are_in_proportion_and_what_is_not_known_has_none() {
         let bar = |value| Bar {
             name: "x".into(),
             value,
@@ -368,9 +381,9 @@ mod tests {
             bars: vec![bar(Some(1.0)), bar(Some(4.0)), bar(None)],
         };
         let inner = bars.inner().into_string();
-        for width in ["19.5%", "78%"] {
-            assert!(inner.contains(&format!("width=\"{width}\"")), "{inner}");
-        }
-        assert_eq!(inner.matches("<rect").count(), 2);
+        let drawn: Vec<_> = inner.split("<rect").filter(|rect| rect.contains("fill:")).collect();
+        assert_eq!(drawn.len(), 2, "{inner}");
+        assert!(drawn[0].contains("width=\"25%\"") && drawn[1].contains("width=\"100%\""));
+        assert_eq!(inner.matches("x1=\"50%\"").count(), 3);
     }
 }

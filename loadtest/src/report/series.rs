@@ -1,7 +1,7 @@
 //! A run as plots: what each second cost, carried and felt, and how times are distributed.
 
 use super::axis::{Axis, Scale, Unit, nines};
-use super::figures::{bytes, many, mbit_s, millis, percent, seconds};
+use super::figures::{bytes, mbit_s, millis, percent, seconds};
 use super::plot::{Color, Line, Plot};
 use super::{Distribution, Report, Sample};
 
@@ -20,82 +20,88 @@ const DECADES_FROM: f64 = 30.0;
 /// A column of samples.
 type Column = (&'static str, Color, fn(&Sample) -> Option<f64>);
 
-/// All plots of one run.
+/// All plots of one run, those that belong together side by side.
 pub(super) fn of(report: &Report) -> Series {
     let (samples, each) = thinned(&report.samples);
+    let seconds = Seconds { report, samples, each };
+    let joined = [seconds.cpu(), seconds.egress(), seconds.viewers()];
+    let felt = [seconds.latency(), latency(report), seconds.memory(), joins(report)];
     let mut series = Series::default();
-    if samples.is_empty() {
-        series.left_out.push("Plots over time: the run kept no samples.");
-    } else {
-        over_time(report, &samples, each, &mut series);
-    }
-    let inspected = report.inspected.as_ref();
-    let latency = inspected.and_then(|inspected| inspected.latency_ms.as_ref());
-    match latency
-        .map(|latency| distribution("Latency, by share of pictures", &[("latency", latency)]))
-    {
-        Some(Some(plot)) => series.plots.push(plot),
-        _ => series.left_out.push(
-            "Latency: it is measured at inspected viewers (--inspect 2%) by the marks that \
-             corecast-load publish puts into the stream.",
-        ),
-    }
-    let joins = inspected.and_then(|inspected| {
-        let lines = [("first key", &inspected.first_key_ms), ("let in", &inspected.join_ms)];
-        distribution("Times to join, by share of viewers", &lines)
-    });
-    match joins {
-        Some(plot) => series.plots.push(plot),
-        None => series.left_out.push("Times to join: give --inspect 2%."),
+    for found in joined.into_iter().chain(felt) {
+        match found {
+            Ok(plot) => series.plots.push(plot),
+            Err(why) if series.left_out.contains(&why) => {}
+            Err(why) => series.left_out.push(why),
+        }
     }
     series
 }
 
-fn over_time(report: &Report, samples: &[Sample], each: usize, series: &mut Series) {
-    let cost = &report.cost;
-    let plot = |title: &str, about: String, unit, columns: &[Column]| {
-        let about = match each {
-            1 => about,
-            _ => {
-                format!("{about} Each point stands for {}.", many(each as u64, "sample", "samples"))
+const NO_SAMPLES: &str = "Plots over time: the run was too short, or kept no samples.";
+const NO_LATENCY: &str = "Latency: it is measured at inspected viewers (--inspect 2%) by the marks \
+                          that corecast-load publish puts into the stream.";
+const NO_JOINS: &str = "Times to join: give --inspect 2%.";
+const NO_MEMORY: &str = "The server's memory: give --pid PID of its process on this host.";
+
+/// A plot, or how to have it.
+type Found = Result<Plot, &'static str>;
+
+/// The run second by second.
+struct Seconds<'a> {
+    report: &'a Report,
+    samples: Vec<Sample>,
+    /// So many of the run's are one here.
+    each: usize,
+}
+
+impl Seconds<'_> {
+    fn has(&self, wanted: fn(&Sample) -> bool) -> bool {
+        self.samples.iter().any(wanted)
+    }
+
+    fn cpu(&self) -> Found {
+        let generator: Column = ("generator", Color::Quiet, |sample| Some(sample.own_cpu_percent));
+        let server: Column = ("server", Color::Rank(0), |sample| sample.cpu_percent);
+        let (about, columns) = match self.has(|sample| sample.cpu_percent.is_some()) {
+            true => {
+                let mean = self.report.cost.cpu_percent.map(percent);
+                let mean = mean.map(|mean| format!("The server's mean is {mean}."));
+                (mean.unwrap_or_default(), vec![generator, server])
+            }
+            false => {
+                let cure = "Of the server it was not measured: give --pid PID of its process on \
+                            this host, or --metrics URL of a Corecast elsewhere.";
+                (cure.to_owned(), vec![generator])
             }
         };
-        time_plot(report, samples, title.to_owned(), about, unit, columns)
-    };
-    let has = |column: fn(&Sample) -> bool| samples.iter().any(column);
-
-    let about = match cost.cpu_percent {
-        Some(cpu) => format!("The server's mean is {}.", percent(cpu)),
-        None => "The server's was not measured.".to_owned(),
-    };
-    let mut columns: Vec<Column> =
-        vec![("generator", Color::Quiet, |sample| Some(sample.own_cpu_percent))];
-    match has(|sample| sample.cpu_percent.is_some()) {
-        true => columns.push(("server", Color::Rank(0), |sample| sample.cpu_percent)),
-        false => series.left_out.push(
-            "The server's CPU: give --pid PID of its process on this host, or --metrics URL of a \
-             Corecast elsewhere.",
-        ),
+        self.plot("CPU, of one core", about, Unit::Percent, &columns)
     }
-    series.plots.push(plot("CPU, of one core", about, Unit::Percent, &columns));
 
-    series.plots.push(plot(
-        "Egress",
-        format!("{} in the measured time, for all viewers.", mbit_s(report.viewers.egress_mbit_s)),
-        Unit::MbitS,
-        &[("egress", Color::Rank(0), |sample| Some(sample.egress_mbit_s))],
-    ));
-
-    let lost = has(|sample| sample.lost > 0);
-    let mut columns: Vec<Column> = vec![("watching", Color::Rank(0), |s| Some(s.viewers as f64))];
-    if lost {
-        columns.push(("lost", Color::Rank(1), |sample| Some(sample.lost as f64)));
+    fn egress(&self) -> Found {
+        let mean = mbit_s(self.report.viewers.egress_mbit_s);
+        self.plot(
+            "Egress",
+            format!("{mean} in the measured time, for all viewers."),
+            Unit::MbitS,
+            &[("egress", Color::Rank(0), |sample| Some(sample.egress_mbit_s))],
+        )
     }
-    let about = if lost { "Lost: in each second." } else { "None was lost or refused." };
-    series.plots.push(plot("Viewers", about.to_owned(), Unit::Count, &columns));
 
-    if has(|sample| sample.latency_ms.is_some()) {
-        series.plots.push(plot(
+    fn viewers(&self) -> Found {
+        let watching: Column = ("watching", Color::Rank(0), |sample| Some(sample.viewers as f64));
+        let lost: Column = ("lost", Color::Rank(1), |sample| Some(sample.lost as f64));
+        let (about, columns) = match self.has(|sample| sample.lost > 0) {
+            true => ("Those lost or refused are of each second.", vec![watching, lost]),
+            false => ("None was lost or refused.", vec![watching]),
+        };
+        self.plot("Viewers", about.to_owned(), Unit::Count, &columns)
+    }
+
+    fn latency(&self) -> Found {
+        if !self.has(|sample| sample.latency_ms.is_some()) {
+            return Err(NO_LATENCY);
+        }
+        self.plot(
             "Latency",
             "From the publisher's socket to the viewer's, in each second.".to_owned(),
             Unit::Millis,
@@ -104,84 +110,85 @@ fn over_time(report: &Report, samples: &[Sample], each: usize, series: &mut Seri
                 ("p99", Color::Shade(1), |sample| Some(sample.latency_ms?[1])),
                 ("p50", Color::Shade(0), |sample| Some(sample.latency_ms?[0])),
             ],
-        ));
+        )
     }
 
-    match has(|sample| sample.rss_bytes.is_some()) {
-        true => series.plots.push(plot(
-            "Memory of the server",
-            match cost.rss_per_viewer_bytes {
-                Some(each) => format!("Resident; {} for each viewer.", bytes(each)),
-                None => "Resident.".to_owned(),
-            },
-            Unit::Bytes,
-            &[("resident", Color::Rank(0), |sample| Some(sample.rss_bytes? as f64))],
-        )),
-        false => series.left_out.push("The server's memory: give --pid PID, as for its CPU."),
+    fn memory(&self) -> Found {
+        if !self.has(|sample| sample.rss_bytes.is_some()) {
+            return Err(NO_MEMORY);
+        }
+        let each = self.report.cost.rss_per_viewer_bytes.map(bytes);
+        let each = each.map(|each| format!("It grew by {each} for each viewer."));
+        let column: Column = ("resident", Color::Rank(0), |sample| Some(sample.rss_bytes? as f64));
+        self.plot("Memory of the server", each.unwrap_or_default(), Unit::Bytes, &[column])
+    }
+
+    fn plot(&self, title: &str, about: String, unit: Unit, columns: &[Column]) -> Found {
+        let end = self.samples.last().ok_or(NO_SAMPLES)?.at_s;
+        let line = |(name, color, value): &Column| Line {
+            name: (*name).to_owned(),
+            color: *color,
+            points: self.samples.iter().map(|sample| (sample.at_s, value(sample))).collect(),
+        };
+        let lines: Vec<_> = columns.iter().map(line).collect();
+        let scale = if unit == Unit::Millis { scale(&lines) } else { Scale::Linear };
+        let begin = self.report.about.window_begin_s;
+        // A band that is nearly everything says nothing.
+        let band = (begin > 0.02 * end && begin < end).then(|| {
+            let until = (begin + self.report.about.window_s).min(end);
+            (begin, until, "measured".to_owned())
+        });
+        let about = match self.each {
+            1 => about,
+            each => format!("{about} Each point stands for {each} samples."),
+        };
+        Ok(Plot {
+            title: title.to_owned(),
+            about,
+            x: Axis::exact(Unit::Seconds, [0.0, end].into_iter()),
+            y: Axis::round(unit, scale, values(&lines)),
+            lines,
+            band,
+        })
     }
 }
 
-fn time_plot(
-    report: &Report,
-    samples: &[Sample],
-    title: String,
-    about: String,
-    unit: Unit,
-    columns: &[Column],
-) -> Plot {
-    let line = |(name, color, value): &Column| Line {
-        name: (*name).to_owned(),
-        color: *color,
-        points: samples.iter().map(|sample| (sample.at_s, value(sample))).collect(),
-    };
-    let lines: Vec<_> = columns.iter().map(line).collect();
-    let end = samples.last().map_or(0.0, |sample| sample.at_s);
-    let scale = if unit == Unit::Millis { scale(&lines) } else { Scale::Linear };
-    let measured =
-        (report.about.window_begin_s, report.about.window_begin_s + report.about.window_s);
-    // A band that is nearly everything says nothing.
-    let band = (measured.0 > 0.02 * end && measured.0 < end)
-        .then(|| (measured.0, measured.1.min(end), "measured".to_owned()));
-    Plot {
-        title,
-        about,
-        x: Axis::exact(Unit::Seconds, [0.0, end].into_iter()),
-        y: Axis::round(unit, scale, values(&lines)),
-        lines,
-        band,
-    }
+fn latency(report: &Report) -> Found {
+    let inspected = report.inspected.as_ref().ok_or(NO_LATENCY)?;
+    let latency = inspected.latency_ms.as_ref().ok_or(NO_LATENCY)?;
+    distribution("Latency, by share of pictures", &[("latency", latency)]).ok_or(NO_LATENCY)
+}
+
+fn joins(report: &Report) -> Found {
+    let inspected = report.inspected.as_ref().ok_or(NO_JOINS)?;
+    let lines = [("first key", &inspected.first_key_ms), ("let in", &inspected.join_ms)];
+    distribution("Times to join, by share of viewers", &lines).ok_or(NO_JOINS)
 }
 
 /// One plot of how several times are distributed. None if there are none.
 pub(super) fn distribution(title: &str, of: &[(&str, &Distribution)]) -> Option<Plot> {
-    let colors: &[Color] = &[
-        Color::Rank(0),
-        Color::Rank(1),
-        Color::Rank(2),
-        Color::Rank(3),
-        Color::Rank(4),
-        Color::Rank(5),
-    ];
-    let line = |((name, distribution), color): (&(&str, &Distribution), &Color)| Line {
+    let full: Vec<_> = of.iter().filter(|(_, distribution)| !distribution.is_empty()).collect();
+    if full.is_empty() {
+        return None;
+    }
+    let line = |(at, (name, distribution)): (usize, &&(&str, &Distribution))| Line {
         name: (*name).to_owned(),
-        color: *color,
+        color: Color::Rank(at),
         points: percentiles(distribution),
     };
-    let full = of.iter().filter(|(_, distribution)| !distribution.is_empty());
-    let lines: Vec<_> = full.zip(colors.iter().cycle()).map(line).collect();
-    let about: Vec<_> = lines
-        .iter()
-        .zip(of.iter().filter(|(_, distribution)| !distribution.is_empty()))
-        .filter_map(|(line, (_, distribution))| {
-            let [p50, p99, max] = [0.5, 0.99, 1.0].map(|at| distribution.value_at(at));
-            let whose = if of.len() > 1 { format!("{}: ", line.name) } else { String::new() };
-            Some(format!("{whose}p50 {}, p99 {}, max {}", millis(p50?), millis(p99?), millis(max?)))
-        })
-        .collect();
+    let lines: Vec<_> = full.iter().enumerate().map(line).collect();
+    let about = full.iter().filter_map(|(name, distribution)| {
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|at| distribution.value_at(at).map(millis));
+        let whose = if of.len() > 1 { format!("{name}: ") } else { String::new() };
+        Some(format!("{whose}p50 {}, p99 {}, max {}", p50?, p99?, max?))
+    });
+    let about: Vec<_> = about.collect();
+    // More would be a table, and there is one.
+    let about = if about.len() > 2 { String::new() } else { format!("{}.", about.join("; ")) };
     let x = lines.iter().flat_map(|line| line.points.iter().map(|(x, _)| *x));
     Some(Plot {
         title: title.to_owned(),
-        about: format!("{}.", (!about.is_empty()).then(|| about.join("; "))?),
+        about,
         x: Axis::exact(Unit::Nines, x),
         y: Axis::round(Unit::Millis, scale(&lines), values(&lines)),
         lines,
@@ -276,10 +283,8 @@ mod tests {
         let full = of(&plausible(1));
         assert_eq!((full.plots.len(), full.left_out.len()), (7, 0), "{:?}", full.left_out);
         let bare = of(&bare());
-        assert_eq!(bare.plots.len() + bare.left_out.len(), 7, "{:?}", bare.left_out);
-        for cure in ["--pid", "--inspect"] {
-            assert!(bare.left_out.iter().any(|sentence| sentence.contains(cure)), "{cure}");
-        }
+        assert!(bare.plots[0].about.contains("--pid"), "{}", bare.plots[0].about);
+        assert_eq!((bare.plots.len(), bare.left_out), (3, vec![NO_LATENCY, NO_MEMORY, NO_JOINS]));
         assert_eq!(of(&Report::default()).plots.len(), 0);
     }
 

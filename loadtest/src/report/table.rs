@@ -31,7 +31,7 @@ pub(super) struct Times {
 /// Fits everywhere.
 const WIDTH: usize = 80;
 const LABEL: usize = 23;
-const VALUE: usize = 22;
+const VALUE: usize = 25;
 /// A time with its unit.
 const TIME: usize = 11;
 
@@ -277,7 +277,7 @@ fn faults(whose: &str, inspected: &Inspected) -> [Row; 2] {
         Row {
             label: format!("{whose}stalls"),
             value: count(inspected.stalls),
-            note: format!("{frames} at {who} inspected{order}"),
+            note: format!("in {frames} at {who}{order}"),
         },
     ]
 }
