@@ -113,7 +113,8 @@ impl Plot {
     /// Of the longest name that stands at the right.
     fn letters(&self) -> usize {
         let lengths = self.lines.iter().map(|line| shortened(&line.name).chars().count());
-        lengths.max().unwrap_or(0)
+        // Plots of the same width can be read one below the other.
+        lengths.max().unwrap_or(0).max(9)
     }
 
     /// As a file, light or dark as its reader is.
