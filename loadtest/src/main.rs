@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use corecast_load::report::outputs;
-use corecast_load::{play, procs, publish};
+use corecast_load::{floor, play, procs, publish};
 
 /// Publishers and viewers of any live media server, and what they cost it.
 #[derive(Parser)]
@@ -22,6 +22,8 @@ enum Command {
     Play(Box<play::Args>),
     /// Show saved runs (--json) again, one alone or several side by side.
     Report(outputs::Again),
+    /// Send to viewers as the barest server could: what all others are measured by.
+    Floor(floor::Args),
     /// The viewers of one process of --procs.
     #[command(name = procs::COMMAND, hide = true)]
     Part {
@@ -45,9 +47,18 @@ cache and time. `corecast-load play --help` has more examples.";
 
 fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
-    let result = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => {
+            let failed = error.print().is_err() || error.use_stderr();
+            // Not clap's 2, which says that a threshold was exceeded.
+            return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match command {
         Command::Publish(arguments) => publish::run(&arguments).map(done),
         Command::Play(arguments) => play::run_command(&arguments),
+        Command::Floor(arguments) => floor::run(&arguments).map(done),
         Command::Report(arguments) => arguments.run(),
         Command::Part { part } => procs::serve(&part).map(done),
     };

@@ -6,11 +6,11 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser;
-use corecast_bench::floor::Load;
-use corecast_bench::process::{self, Server};
+use corecast_load::floor::{self, Load};
 use corecast_load::play;
 use corecast_load::publish::{self, Fleet};
 use corecast_load::report::Report;
+use corecast_load::server::{self, Recipe};
 use corecast_load::stream::{Material, Shape};
 use corecast_load::units;
 
@@ -80,15 +80,15 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> io::Result<()> {
     let program = match &cli.server {
         Some(path) => path.clone(),
-        None => process::beside("corecast")?,
+        None => server::beside("corecast")?,
     };
-    process::pin(cli.load_cpu)?;
+    server::pin(&[cli.load_cpu])?;
     let mut figures = Work::ALL.map(|_| Vec::new());
     for round in 1..=cli.rounds {
         for (work, figures) in Work::ALL.into_iter().zip(&mut figures) {
             let report = match work {
-                Work::Floor => floor(cli)?,
-                Work::HttpFlv | Work::Rtmp => server(cli, &program, work)?,
+                Work::Floor => bare(cli)?,
+                Work::HttpFlv | Work::Rtmp => corecast(cli, &program, work)?,
             };
             let cpu = report.cost.cpu_percent.expect("its process was given");
             let viewers = &report.viewers;
@@ -107,25 +107,22 @@ fn run(cli: &Cli) -> io::Result<()> {
     Ok(())
 }
 
-fn floor(cli: &Cli) -> io::Result<Report> {
+fn bare(cli: &Cli) -> io::Result<Report> {
     let load = Load { viewers: cli.viewers, bitrate: cli.bitrate, window: cli.window };
     let at_most = cli.duration + Duration::from_secs(60);
-    let (sender, address) = process::floor(cli.cpu, load, at_most)?;
+    let (sender, address) = floor::start(&[cli.cpu], load, at_most)?;
     watch(cli, format!("http://{address}/floor"), sender.pid())
 }
 
-fn server(cli: &Cli, program: &std::path::Path, work: Work) -> io::Result<Report> {
-    let server = Server::start(cli.cpu, program, cli.window)?;
-    let (rtmp, http) = (server.rtmp, server.http);
+fn corecast(cli: &Cli, program: &std::path::Path, work: Work) -> io::Result<Report> {
+    let window = format!("app_defaults.merge_window = \"{}ms\"", cli.window.as_millis());
+    let server = Recipe::corecast(program, &window).start(&[cli.cpu])?;
     let sound = Some(48_000);
     let gop = Duration::from_secs(2);
     let material = Material::made_up(Shape { bitrate: cli.bitrate, fps: 25, gop, sound, seed: 1 })?;
-    let url = format!("rtmp://{rtmp}/live/x");
+    let url = server.publish.clone();
     let fleet = Fleet::start(&publish::Options { url, publishers: 1, material, reconnect: false })?;
-    let url = match work {
-        Work::Rtmp => format!("rtmp://{rtmp}/live/x"),
-        _ => format!("http://{http}/live/x.flv"),
-    };
+    let url = server.play[work.name()].replace("{n}", "0");
     let report = watch(cli, url, server.process.pid());
     // Why the publisher failed explains why the viewers did.
     match fleet.reasons().first() {

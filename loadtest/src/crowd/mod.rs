@@ -29,7 +29,7 @@ pub use plan::{Slow, Spread};
 pub(crate) use plan::{churn, share_of};
 
 use crate::fds;
-use crate::inspect::Findings;
+use crate::inspect::{Findings, Moment};
 use crate::report::REASONS;
 use crate::viewer::Target;
 use bucket::Bucket;
@@ -366,17 +366,17 @@ impl Crowd {
         let seat = &mut self.seats[number as usize];
         let target = &self.plan.targets[seat.role.stream as usize];
         // The time of connecting counts as the viewer's.
-        let now = Instant::now();
+        let since = Moment::now();
         let slow = self.plan.slow.filter(|_| seat.role.slow);
         let buffer = slow.map(|_| SLOW_BUFFER_BYTES);
-        seat.bucket = slow.map(|slow| Box::new(Bucket::new(slow.bitrate, now)));
+        seat.bucket = slow.map(|slow| Box::new(Bucket::new(slow.bitrate, since.at)));
         self.talking += 1;
         let socket = match self.sources.connect(target.address, buffer) {
             Ok(socket) => socket,
             Err(error) => return self.lose(number, &error),
         };
         let random = self.churn.random();
-        seat.sit(socket, target.stream.open(random, now), now);
+        seat.sit(socket, target.stream.open(random, since.at), since);
         let data = epoll::EventData::new_u64(Visit::of(number, seat).to_u64());
         let socket = seat.socket().expect("it has just sat down");
         if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::OUT) {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use corecast::bytes::Chain;
 use rustix::io::Errno;
@@ -11,7 +11,7 @@ use socket2::Socket;
 
 use super::bucket::Bucket;
 use super::plan::Role;
-use crate::inspect::{Findings, Inspector, Read};
+use crate::inspect::{Findings, Inspector, Moment};
 use crate::viewer::{Event, Session};
 
 /// A place in the crowd. Whoever has it may leave and come back; small, for there are many.
@@ -44,7 +44,7 @@ pub(super) enum State {
 pub(super) struct Talking {
     socket: Socket,
     session: Box<dyn Session>,
-    since: Instant,
+    since: Moment,
     connected: bool,
 }
 
@@ -78,7 +78,7 @@ impl Seat {
     }
 
     /// Takes the seat; `socket` is connecting.
-    pub(super) fn sit(&mut self, socket: Socket, session: Box<dyn Session>, since: Instant) {
+    pub(super) fn sit(&mut self, socket: Socket, session: Box<dyn Session>, since: Moment) {
         self.generation = self.generation.wrapping_add(1);
         let talking = Talking { socket, session, since, connected: false };
         self.state = State::Talking(Box::new(talking));
@@ -92,7 +92,7 @@ impl Seat {
     /// Since when it waits to be let in.
     pub(super) fn talking_since(&self) -> Option<Instant> {
         match &self.state {
-            State::Talking(talking) => Some(talking.since),
+            State::Talking(talking) => Some(talking.since.at),
             _ => None,
         }
     }
@@ -200,10 +200,8 @@ impl Inspecting {
     }
 
     fn take(&mut self, mut input: &[u8], findings: &mut Findings) -> io::Result<()> {
-        let (at, clock) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH));
-        // Before 1970 every mark is of the future, which is told.
-        let read = Read { at, clock_ns: clock.unwrap_or_default().as_nanos() as u64 };
-        while let Some(event) = self.session.handle_input(at, &mut input)? {
+        let read = Moment::now();
+        while let Some(event) = self.session.handle_input(read.at, &mut input)? {
             if let Event::Frame(frame) = event {
                 self.inspector.take(&frame, read, findings);
             }

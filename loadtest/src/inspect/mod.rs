@@ -4,11 +4,12 @@
 //! Nothing counts before the first key frame. From then on each picture's [`Mark`] tells which
 //! one it is, what it and the sounds before it looked like when they were sent, and when that was.
 //! Without marks (a foreign publisher, a codec other than H.264) only order, gaps and stalls can
-//! be told. A viewer that comes back begins anew.
+//! be told. A viewer that comes back begins anew. Latency is that of pictures that were sent after
+//! the viewer came: what a server keeps for newcomers is old, and is meant to be.
 
 mod sounds;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corecast::media::{Frame, TrackKind};
 use corecast::time::Timestamp;
@@ -23,13 +24,22 @@ const PLAYER_BUFFER: Duration = Duration::from_secs(2);
 /// A stream that has had only sound for so long has no pictures to wait for.
 const ONLY_SOUND: i64 = 2_000_000_000;
 
-/// When something was read.
+/// A moment: of a read, or of the first step towards one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Read {
+pub(crate) struct Moment {
     /// For intervals.
     pub(crate) at: Instant,
     /// `CLOCK_REALTIME`, for what others have noted.
     pub(crate) clock_ns: u64,
+}
+
+impl Moment {
+    /// This one.
+    pub(crate) fn now() -> Self {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+        // Before 1970 every mark is of the future, which is told.
+        Self { at: Instant::now(), clock_ns: clock.unwrap_or_default().as_nanos() as u64 }
+    }
 }
 
 /// What several inspected viewers found, together.
@@ -75,7 +85,11 @@ impl Findings {
         self.counts
     }
 
-    fn late_by(&mut self, sent_ns: u64, received_ns: u64) {
+    /// Pictures that are older than the viewer are no later than it is.
+    fn late_by(&mut self, sent_ns: u64, connected_ns: u64, received_ns: u64) {
+        if sent_ns < connected_ns {
+            return;
+        }
         self.ahead += u64::from(sent_ns > received_ns);
         let latency = Duration::from_nanos(received_ns.saturating_sub(sent_ns));
         self.latency.record(latency);
@@ -86,7 +100,7 @@ impl Findings {
 /// One viewer that looks.
 #[derive(Debug)]
 pub(crate) struct Inspector {
-    connected: Instant,
+    connected: Moment,
     stage: Stage,
 }
 
@@ -126,23 +140,23 @@ struct Picture {
 
 impl Inspector {
     /// Of a viewer that began to connect at `connected`.
-    pub(crate) fn new(connected: Instant) -> Self {
+    pub(crate) fn new(connected: Moment) -> Self {
         Self { connected, stage: Stage::Nothing }
     }
 
     /// The server has let it in.
     pub(crate) fn joined(&self, now: Instant, findings: &mut Findings) {
-        findings.counts.join_ms.record(now.saturating_duration_since(self.connected));
+        findings.counts.join_ms.record(now.saturating_duration_since(self.connected.at));
     }
 
     /// A frame is whole; its last byte came with `read`.
-    pub(crate) fn take(&mut self, frame: &Frame, read: Read, findings: &mut Findings) {
+    pub(crate) fn take(&mut self, frame: &Frame, read: Moment, findings: &mut Findings) {
         self.stage = match (&mut self.stage, frame.kind) {
             (Stage::Begun(begun), _) => {
                 return begun.take(self.connected, frame, read, findings);
             }
             (_, TrackKind::Video) if frame.key => {
-                let time = read.at.saturating_duration_since(self.connected);
+                let time = read.at.saturating_duration_since(self.connected.at);
                 findings.counts.first_key_ms.record(time);
                 self.begin(frame, read, findings)
             }
@@ -153,11 +167,11 @@ impl Inspector {
         };
     }
 
-    fn begin(&self, frame: &Frame, read: Read, findings: &mut Findings) -> Stage {
+    fn begin(&self, frame: &Frame, read: Moment, findings: &mut Findings) -> Stage {
         let mut begun = Box::new(Begun {
             dts: [None; 2],
             read: read.at,
-            least_lag_ns: lag_ns(self.connected, read.at, frame),
+            least_lag_ns: lag_ns(self.connected.at, read.at, frame),
             picture: None,
             sounds: Sounds::default(),
         });
@@ -176,7 +190,7 @@ impl Inspector {
 }
 
 impl Begun {
-    fn take(&mut self, connected: Instant, frame: &Frame, read: Read, findings: &mut Findings) {
+    fn take(&mut self, connected: Moment, frame: &Frame, read: Moment, findings: &mut Findings) {
         let counts = &mut findings.counts;
         counts.frames += 1;
         if read.at != self.read {
@@ -187,7 +201,7 @@ impl Begun {
         counts.out_of_order += u64::from(last.is_some_and(|last| frame.dts < last));
         *last = Some(frame.dts);
 
-        let lag_ns = lag_ns(connected, read.at, frame);
+        let lag_ns = lag_ns(connected.at, read.at, frame);
         if lag_ns - self.least_lag_ns > PLAYER_BUFFER.as_nanos() as i64 {
             counts.stalls += 1;
             // The player waits, and is as much later from now on.
@@ -197,11 +211,11 @@ impl Begun {
 
         match frame.kind {
             TrackKind::Audio => self.sounds.hear(Mark::hash(&frame.data), counts),
-            _ => self.look(frame, read, findings),
+            _ => self.look(connected, frame, read, findings),
         }
     }
 
-    fn look(&mut self, frame: &Frame, read: Read, findings: &mut Findings) {
+    fn look(&mut self, connected: Moment, frame: &Frame, read: Moment, findings: &mut Findings) {
         let counts = &mut findings.counts;
         let Some(mark) = Mark::find(&frame.data) else {
             // All pictures are marked, or none.
@@ -230,7 +244,7 @@ impl Begun {
         let first = self.picture.is_none();
         self.picture = Some(Picture { number, clock_ns });
         self.sounds.list(mark.first_sound, &mark.sounds, first, counts);
-        findings.late_by(clock_ns, read.clock_ns);
+        findings.late_by(clock_ns, connected.clock_ns, read.clock_ns);
     }
 }
 

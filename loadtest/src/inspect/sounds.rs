@@ -114,10 +114,15 @@ impl Sounds {
 
     /// Nothing fits for too long: the older half is accounted for as it stands.
     fn give_up(&mut self, counts: &mut Inspected) {
-        // Pictures have ceased, and with them the lists.
-        self.aligned &= !self.listed.is_empty();
+        let half = self.heard.len().min(self.listed.len()) / 2;
+        if half < APART_MAX / 4 {
+            // Pictures have ceased, and with them the lists.
+            self.aligned = false;
+            self.heard.drain(..self.heard.len() / 2);
+            return;
+        }
         let aligned = self.aligned;
-        self.account(self.heard.len() / 2, self.listed.len() / 2, counts);
+        self.account(half, half, counts);
         self.aligned = aligned;
     }
 }

@@ -60,13 +60,17 @@ fn stream_of(from_ms: u64, seconds: u64, sound: fn(u64) -> Bytes) -> Sent {
 impl Talk {
     fn new() -> Self {
         let start = Instant::now();
-        Self { start, inspector: Inspector::new(start), findings: Findings::default() }
+        Self {
+            start,
+            inspector: Inspector::new(Moment { at: start, clock_ns: 0 }),
+            findings: Findings::default(),
+        }
     }
 
     fn hear(&mut self, sent: &Sent) {
         for (frame, ms) in sent {
             let at = self.start + Duration::from_millis(ms + LATENCY_MS);
-            let read = Read { at, clock_ns: (ms + LATENCY_MS) * 1_000_000 };
+            let read = Moment { at, clock_ns: (ms + LATENCY_MS) * 1_000_000 };
             self.inspector.take(frame, read, &mut self.findings);
         }
     }
@@ -265,6 +269,24 @@ fn a_new_window_forgets_all_but_joining() {
 }
 
 #[test]
+fn what_is_kept_for_newcomers_is_not_late() {
+    let mut talk = Talk::new();
+    talk.inspector = Inspector::new(Moment { at: talk.start, clock_ns: 500_000_000 });
+    talk.hear(&stream(0, 1));
+    assert_eq!(talk.findings.counts.marked, 25);
+    assert_eq!(talk.findings.latency.count(), 12);
+}
+
+#[test]
+fn sounds_without_pictures_to_list_them_are_not_held_against_anybody() {
+    let mut sent = stream(0, 60);
+    sent.retain(|(frame, ms)| frame.kind == TrackKind::Audio || !(5000..50_000).contains(ms));
+    let [missing, repeated, damaged, ..] = found(&sent);
+    // The pictures that did not come.
+    assert_eq!([missing, repeated, damaged], [45 * 25, 0, 0]);
+}
+
+#[test]
 fn sound_alone_counts_when_no_picture_comes() {
     let mut sent = stream(0, 5);
     sent.retain(|(frame, _)| frame.kind == TrackKind::Audio);
@@ -279,7 +301,7 @@ fn marks_from_the_future_are_warned_of() {
     let mut talk = Talk::new();
     for (frame, ms) in stream(5000, 1) {
         let at = talk.start + Duration::from_millis(ms);
-        talk.inspector.take(&frame, Read { at, clock_ns: 0 }, &mut talk.findings);
+        talk.inspector.take(&frame, Moment { at, clock_ns: 0 }, &mut talk.findings);
     }
     let mut warnings = Vec::new();
     talk.findings.finish(1, &mut warnings);

@@ -51,9 +51,12 @@ pub struct Args {
     /// Share the viewers among so many processes.
     #[arg(long, default_value_t = 1, value_parser = positive)]
     pub procs: usize,
-    /// The server's process on this host: tells its CPU, nanoseconds of all threads.
+    /// The server's process on this host: tells CPU and memory of it and all it has started.
     #[arg(long)]
     pub pid: Option<u32>,
+    /// The Prometheus metrics of a server on another host: tell the same of its process.
+    #[arg(long, value_name = "http://HOST/PATH", conflicts_with = "pid")]
+    pub metrics: Option<String>,
     /// Publish the streams too, by RTMP; {n} as in --url.
     #[arg(long, value_name = "rtmp://HOST/APP/NAME")]
     pub publish: Option<String>,
@@ -119,6 +122,7 @@ impl Args {
             inspect: self.inspect,
             procs: self.procs,
             pid: self.pid,
+            metrics: self.metrics.clone(),
             publish,
             stop: Arc::default(),
         })

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Audience, Options};
-use crate::cpu;
 use crate::crowd::{News, Second};
+use crate::meter::{Meter, Reading};
 use crate::report::{Report, Sample};
 
 /// Nothing for anybody in this time: the stream is dead.
@@ -27,7 +27,7 @@ pub(super) fn run(
     audience: Box<dyn Audience>,
     on_sample: &mut dyn FnMut(&Sample),
 ) -> io::Result<Report> {
-    let server = options.pid.map(Server::new).transpose()?;
+    let server = Server::of(options)?;
     let mut course = Course {
         options,
         audience,
@@ -121,16 +121,15 @@ impl Course<'_> {
                 None => {}
             }
         }
-        let before = self.server.as_ref().map(Server::cpu).transpose()?;
-        let (start, cpu_before) = (Instant::now(), before);
-        self.last_bytes = start;
+        let read =
+            |server: &Option<Server>| server.as_ref().map(|server| server.meter.read()).transpose();
+        let before = read(&self.server)?;
+        self.last_bytes = Instant::now();
         self.longest_silence = Duration::ZERO;
         self.stay(self.options.duration, false)?;
-        let after = self.server.as_ref().map(Server::cpu).transpose()?;
-        let seconds = start.elapsed().as_secs_f64();
-        let cpu_percent = cpu_before
-            .zip(after)
-            .map(|(before, after)| 100.0 * after.saturating_sub(before).as_secs_f64() / seconds);
+        let after = read(&self.server)?;
+        let cpu_percent =
+            after.zip(before).and_then(|(after, before)| after.cpu_percent_since(&before));
         Ok(Some(Window { cpu_percent }))
     }
 
@@ -152,10 +151,10 @@ impl Course<'_> {
         let sample = Sample {
             at_s: second.at.as_secs_f64(),
             viewers: second.watching,
-            cpu_percent: self.server.as_mut().map(Server::percent).transpose()?,
+            cpu_percent: self.server.as_mut().map(Server::percent).transpose()?.flatten(),
             own_cpu_percent: 100.0 * second.cpu.saturating_sub(last.cpu).as_secs_f64() / seconds,
             egress_mbit_s: bytes as f64 * 8e-6 / seconds,
-            rss_bytes: self.server.as_ref().and_then(Server::rss_bytes),
+            rss_bytes: self.server.as_ref().map(|server| server.last.rss_bytes),
             latency_ms: second.latency_ms,
             joined: since(now.joined + now.rejoined, before.joined + before.rejoined),
             lost: since(now.lost + now.refused, before.lost + before.refused),
@@ -167,12 +166,11 @@ impl Course<'_> {
 
     fn finish(self, window: Option<Window>) -> io::Result<Report> {
         // While the viewers are there.
-        let rss_bytes = self.server.as_ref().and_then(Server::rss_bytes);
-        let grown = self
-            .server
-            .as_ref()
-            .zip(rss_bytes)
-            .map(|(server, rss)| rss as f64 - server.rss_before_bytes as f64);
+        let memory = self.server.as_ref().and_then(|server| {
+            let rss_bytes = server.meter.read().ok()?.rss_bytes;
+            let pss_bytes = server.meter.pss_bytes().ok()?;
+            Some((rss_bytes, pss_bytes, rss_bytes as f64 - server.first.rss_bytes as f64))
+        });
         let stopped = self.options.stop.load(Ordering::Relaxed);
         let mut report = self.audience.stop()?;
         let viewers = &report.viewers;
@@ -186,8 +184,9 @@ impl Course<'_> {
         let watching = viewers.watching;
         report.cost.cpu_percent = window.and_then(|window| window.cpu_percent);
         report.cost.share_among(watching);
-        report.cost.rss_bytes = rss_bytes;
-        let each = grown.map(|grown| grown / watching);
+        report.cost.rss_bytes = memory.map(|(rss_bytes, ..)| rss_bytes);
+        report.cost.pss_bytes = memory.and_then(|(_, pss_bytes, _)| pss_bytes);
+        let each = memory.map(|(.., grown)| grown / watching);
         report.cost.rss_per_viewer_bytes = each.filter(|bytes| bytes.is_finite());
         report.samples = self.samples;
         if stopped {
@@ -211,36 +210,29 @@ fn hung() -> io::Error {
     io::Error::other("the viewers' thread or process has hung")
 }
 
-/// The server's process on this host.
+/// The server, here or elsewhere.
 struct Server {
-    pid: u32,
-    rss_before_bytes: u64,
-    last: (Instant, Duration),
+    meter: Meter,
+    first: Reading,
+    last: Reading,
 }
 
 impl Server {
-    fn new(pid: u32) -> io::Result<Self> {
-        let mut server =
-            Self { pid, rss_before_bytes: 0, last: (Instant::now(), cpu::of_process(pid)?) };
-        server.rss_before_bytes = server.rss_bytes().unwrap_or(0);
-        Ok(server)
+    /// None if nobody said which it is.
+    fn of(options: &Options) -> io::Result<Option<Self>> {
+        let meter = match (options.pid, &options.metrics) {
+            (Some(pid), _) => Meter::of_process(pid)?,
+            (None, Some(url)) => Meter::of_metrics(url)?,
+            (None, None) => return Ok(None),
+        };
+        let first = meter.read()?;
+        Ok(Some(Self { meter, first, last: first }))
     }
 
-    fn cpu(&self) -> io::Result<Duration> {
-        cpu::of_process(self.pid)
-    }
-
-    /// Of one core, since the last call.
-    fn percent(&mut self) -> io::Result<f64> {
-        let now = (Instant::now(), self.cpu()?);
-        let (at, cpu) = std::mem::replace(&mut self.last, now);
-        let time = (now.0 - at).as_secs_f64().max(1e-3);
-        Ok(100.0 * now.1.saturating_sub(cpu).as_secs_f64() / time)
-    }
-
-    fn rss_bytes(&self) -> Option<u64> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid)).ok()?;
-        let pages = statm.split(' ').nth(1)?.parse::<u64>().ok()?;
-        Some(pages * rustix::param::page_size() as u64)
+    /// Of one core, since the last call. None where it has said nothing new since.
+    fn percent(&mut self) -> io::Result<Option<f64>> {
+        let now = self.meter.read()?;
+        let before = std::mem::replace(&mut self.last, now);
+        Ok(now.cpu_percent_since(&before))
     }
 }

@@ -52,6 +52,8 @@ pub struct Options {
     pub procs: usize,
     /// The server's process, on this host.
     pub pid: Option<u32>,
+    /// Where the server shows its metrics, if it is on another host: `http://HOST/PATH`.
+    pub metrics: Option<String>,
     /// Publishers that work beside the viewers, in this process.
     #[serde(skip)]
     pub publish: Option<publish::Options>,
@@ -75,6 +77,7 @@ impl Default for Options {
             inspect: 0.0,
             procs: 1,
             pid: None,
+            metrics: None,
             publish: None,
             stop: Arc::default(),
         }

@@ -139,8 +139,8 @@ pub struct Inspected {
     pub first_key_ms: Distribution,
     /// From one arrival of frames to the next; those that came in one read count as one.
     pub frame_gap_ms: Distribution,
-    /// From the publisher's socket to the last byte of the picture, by the clock in the mark.
-    /// None without marks.
+    /// From the publisher's socket to the last byte of the picture, by the clock in the mark, of
+    /// pictures that were sent after the viewer came. None without marks.
     pub latency_ms: Option<Distribution>,
 }
 

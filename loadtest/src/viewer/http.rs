@@ -98,6 +98,11 @@ impl Head {
         };
         if status != expected {
             let body = &self.0[length..];
+            let announced = field("Content-Length").and_then(|length| length.parse().ok());
+            if body.len() < announced.unwrap_or(0).min(WORDS_MAX) {
+                *input = &[];
+                return Ok(None);
+            }
             let words = [field("Location").map(|to| format!("Location: {to}")), words_of(body)];
             let words = words.into_iter().flatten().map(|words| format!(": {words}"));
             let (reason, words) = (response.reason.unwrap_or_default(), words.collect::<String>());
@@ -173,6 +178,11 @@ mod tests {
         };
         let words = refused("HTTP/1.1 404 Not Found\r\n\r\n{\"error\": \"no such stream\"}\n");
         assert!(words.contains("404 Not Found") && words.contains("no such stream"), "{words}");
+        let mut head = Head::default();
+        let mut part = &b"HTTP/1.1 403 No\r\nContent-Length: 7\r\n\r\n"[..];
+        assert_eq!(head.read(200, &mut part).expect("words are to follow"), None);
+        let error = head.read(200, &mut &b"because"[..]).expect_err("all is there");
+        assert!(error.to_string().ends_with("403 No: because"), "{error}");
         assert!(!refused("HTTP/1.1 404 Not Found\r\n\r\n<html>\r\n").contains('<'));
         assert!(
             refused("HTTP/1.1 302 Found\r\nLocation: http://b/x\r\n\r\n").contains("http://b/x")
