@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use corecast_load::report::outputs;
 use corecast_load::{compare, floor, play, procs, publish};
 
 /// Publishers and viewers of any live media server, and what they cost it.
@@ -21,6 +22,8 @@ enum Command {
     Play(Box<play::Args>),
     /// Give the same load to several servers in turn, and say what each costs.
     Compare(compare::Args),
+    /// Show saved runs (--json) again, one alone or several side by side.
+    Report(outputs::Again),
     /// Send to viewers as the barest server could: what all others are measured by.
     Floor(floor::Args),
     /// The viewers of one process of --procs.
@@ -45,18 +48,25 @@ Give the server and the generator cores of their own (taskset -c), or they take 
 cache and time. `corecast-load play --help` has more examples.";
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Publish(arguments) => publish::run(&arguments),
-        Command::Play(arguments) => play::run_command(&arguments),
-        Command::Compare(arguments) => compare::run_command(&arguments),
-        Command::Floor(arguments) => floor::run(&arguments),
-        Command::Part { part } => procs::serve(&part),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = |()| ExitCode::SUCCESS;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
         Err(error) => {
-            eprintln!("corecast-load: {error}");
-            ExitCode::FAILURE
+            let failed = error.print().is_err() || error.use_stderr();
+            // Not clap's 2, which says that a threshold was exceeded.
+            return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
-    }
+    };
+    let result = match command {
+        Command::Publish(arguments) => publish::run(&arguments).map(done),
+        Command::Play(arguments) => play::run_command(&arguments),
+        Command::Compare(arguments) => compare::run_command(&arguments).map(done),
+        Command::Floor(arguments) => floor::run(&arguments).map(done),
+        Command::Report(arguments) => arguments.run(),
+        Command::Part { part } => procs::serve(&part).map(done),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("corecast-load: {error}");
+        ExitCode::FAILURE
+    })
 }
