@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use corecast_load::report::Report;
+use corecast_load::report::{Report, json};
 
 use crate::child::{Child, Scratch};
 
@@ -120,7 +120,7 @@ impl Playing {
     /// The process failed, or hangs.
     pub fn wait(self) -> io::Result<Report> {
         self.child.wait(self.at_most)?;
-        let text = std::fs::read(self.report.path())?;
-        serde_json::from_slice(&text).map_err(io::Error::other)
+        let text = std::fs::read_to_string(self.report.path())?;
+        json::read(&text).map_err(io::Error::other)
     }
 }

@@ -91,7 +91,7 @@ fn run(cli: &Cli) -> io::Result<bool> {
         notes(&figures)
     );
     if let Some(path) = &cli.plot {
-        std::fs::write(path, plot::svg("Measured, as a share of what it may be", &figures))?;
+        std::fs::write(path, plot::svg(&figures))?;
     }
     Ok(figures.iter().all(|figure| !figure.shares.is_empty()))
 }
