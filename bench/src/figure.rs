@@ -5,9 +5,11 @@
 pub struct Figure {
     /// What was done.
     pub what: String,
-    /// What came out, in words.
+    /// What came out, in few words.
     pub measured: String,
-    /// What it may be, in words.
+    /// More of that; may be empty.
+    pub details: String,
+    /// What it may be: `"≤ 1.15 × floor"`.
     pub bound: String,
     /// The measured value of each round as a share of the bound: 1 is just met.
     pub shares: Vec<f64>,
@@ -48,7 +50,7 @@ pub fn range(values: &[f64]) -> (f64, f64) {
 
 /// The table, in Markdown.
 pub fn table(figures: &[Figure]) -> String {
-    let mut text = "| work | measured | at most | of the bound |\n|---|---|---|---|\n".to_owned();
+    let mut text = "| work | measured | bound | of the bound |\n|---|---|---|---|\n".to_owned();
     for figure in figures {
         let share = match figure.share() {
             share if share.is_finite() && figure.is_met() => format!("{:.0} %", share * 100.0),
@@ -56,9 +58,10 @@ pub fn table(figures: &[Figure]) -> String {
             share if share.is_nan() => "**not measured**".to_owned(),
             _ => "**missed**".to_owned(),
         };
-        let Figure { what, measured, bound, noise, .. } = figure;
+        let Figure { what, measured, details, bound, noise, .. } = figure;
+        let details = if details.is_empty() { details } else { &format!(" ({details})") };
         let noisy = if noise.is_some() { " (noisy)" } else { "" };
-        text += &format!("| {what} | {measured} | {bound} | {share}{noisy} |\n");
+        text += &format!("| {what} | {measured}{details} | {bound} | {share}{noisy} |\n");
     }
     text
 }
@@ -80,7 +83,8 @@ mod tests {
         Figure {
             what: "work".to_owned(),
             measured: "1.2 × floor".to_owned(),
-            bound: "1.15 × floor".to_owned(),
+            details: "6 %".to_owned(),
+            bound: "≤ 1.15 × floor".to_owned(),
             shares: shares.to_vec(),
             notes: vec![],
             noise: None,
@@ -100,6 +104,9 @@ mod tests {
         assert!(!figure(&[]).is_met());
         assert!(table(&[figure(&[])]).contains("**not measured**"));
         assert!(table(&[figure(&[f64::INFINITY])]).contains("**missed**"));
-        assert!(table(&[figure(&[1.04])]).contains("| **104 %** |"));
+        assert!(
+            table(&[figure(&[1.04])])
+                .contains("| 1.2 × floor (6 %) | ≤ 1.15 × floor | **104 %** |")
+        );
     }
 }

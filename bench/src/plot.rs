@@ -23,7 +23,7 @@ fn bar(figure: &Figure) -> Bar {
         name: what.clone(),
         value,
         limit: Some(100.0),
-        text: format!("{measured}; at most {bound}"),
+        text: format!("{measured} ({bound})"),
         color: if figure.is_met() { Color::Rank(0) } else { Color::Rank(1) },
     }
 }
@@ -38,7 +38,8 @@ mod tests {
         Figure {
             what: "work".to_owned(),
             measured: "much".to_owned(),
-            bound: "more".to_owned(),
+            details: String::new(),
+            bound: "≤ more".to_owned(),
             shares: shares.to_vec(),
             notes: vec![],
             noise: None,
@@ -51,6 +52,6 @@ mod tests {
         assert_eq!(bar(&figure(&[f64::INFINITY])).value, None);
         assert_eq!(bar(&figure(&[0.5])).value, Some(50.0));
         assert_eq!(bar(&figure(&[7.0])).value, Some(150.0));
-        assert!(svg(&[figure(&[0.5])]).contains("at most more"));
+        assert!(svg(&[figure(&[0.5])]).contains("much (≤ more)"));
     }
 }

@@ -78,7 +78,7 @@ fn run(cli: &Cli) -> io::Result<bool> {
     }
     let mut figures = Vec::new();
     rows::measure(&suite, rows, |figure| {
-        eprintln!("{}: {} (at most {})", figure.what, figure.measured, figure.bound);
+        eprintln!("{}: {} ({})", figure.what, figure.measured, figure.bound);
         figures.push(figure);
     });
     let short = if cli.quick { " One short round each: no figures, only a trial." } else { "" };

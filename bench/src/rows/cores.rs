@@ -2,6 +2,7 @@
 //!
 //! The generator may use both cores in both cases, so that it takes as much of the caches.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use corecast_load::server::Server;
@@ -50,8 +51,9 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     }
     Ok(vec![Figure {
         what,
-        measured: format!("{:.2} × the viewers per CPU second of one core", median(&ratios)),
-        bound: format!("(at least) {BOUND} ×"),
+        measured: format!("{:.2} × as many per CPU second as on one", median(&ratios)),
+        details: String::new(),
+        bound: format!("≥ {BOUND} ×"),
         shares: ratios.iter().map(|ratio| BOUND / ratio).collect(),
         notes,
         noise: None,
@@ -92,13 +94,16 @@ fn measure(suite: &Suite, cores: &[usize], both: &[usize], viewers: usize) -> io
     })
 }
 
-/// Since its start, by the names of its threads.
+/// Since its start, by the names of its threads; a core may have several.
 fn smaller_share(server: &Server) -> io::Result<f64> {
     let pid = i32::try_from(server.process.pid()).expect("the kernel's own number");
     let tasks = Process::new(pid).and_then(|it| it.tasks()).map_err(io::Error::other)?;
-    let stats = tasks.flatten().filter_map(|task| task.stat().ok());
-    let cores = stats.filter(|stat| stat.comm.starts_with("core-"));
-    let ticks = cores.map(|stat| stat.utime + stat.stime).collect::<Vec<_>>();
-    let least = ticks.iter().min().copied().unwrap_or_default();
-    Ok(least as f64 / ticks.iter().sum::<u64>().max(1) as f64)
+    let mut ticks = BTreeMap::<String, u64>::new();
+    for stat in tasks.flatten().filter_map(|task| task.stat().ok()) {
+        if stat.comm.starts_with("core-") {
+            *ticks.entry(stat.comm).or_default() += stat.utime + stat.stime;
+        }
+    }
+    let least = ticks.values().min().copied().unwrap_or_default();
+    Ok(least as f64 / ticks.values().sum::<u64>().max(1) as f64)
 }

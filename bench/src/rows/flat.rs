@@ -13,30 +13,41 @@ const BITRATE: u64 = 250_000;
 /// Largest ratio to smallest, less one.
 const BOUND: f64 = 0.1;
 
+/// Two rows: with what the stream itself costs, which does not grow with its viewers and so weighs
+/// more on few, and without it.
 pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
-    let mut ratios = Vec::new();
-    let (mut measured, mut notes) = (Vec::new(), Vec::new());
-    for (viewers, ramp, seconds) in COUNTS {
-        let work = Work { ramp, seconds, ..Work::new(viewers, BITRATE, 350) };
-        let compared = compare(suite, &work, &[By::HttpFlv])?;
-        let of_rounds = compared[0].ratios();
-        measured.push(format!("{viewers}: {:.2}", median(&of_rounds)));
-        let (least, most) = range(&of_rounds);
-        notes.push(format!("ratios of the rounds at {viewers} {least:.2} to {most:.2}"));
-        notes.extend(compared[0].notes());
-        ratios.push(median(&of_rounds));
-    }
-    // What the publisher costs is there with one viewer too, and does not grow with them.
     let alone = Work { seconds: 15, ..Work::new(1, BITRATE, 350) };
     let alone = suite.quietly("one viewer", || alone.server(suite, By::HttpFlv))?;
-    notes.push(format!("the stream with one viewer costs {:.2} % of a core", alone.cpu));
-    let (least, most) = range(&ratios);
-    Ok(vec![Figure {
-        what: "100, 1000, 10 000 × 250 kbit/s, HTTP-FLV".to_owned(),
-        measured: format!("{} × floor", measured.join(", ")),
-        bound: format!("within {:.0} % of each other", BOUND * 100.0),
-        shares: vec![(most / least - 1.0) / BOUND],
-        notes,
-        noise: None,
-    }])
+    let mut notes = Vec::new();
+    let mut ratios = [Vec::new(), Vec::new()];
+    for (viewers, ramp, seconds) in COUNTS {
+        let work = Work { ramp, seconds, ..Work::new(viewers, BITRATE, 350) };
+        let compared = &compare(suite, &work, &[By::HttpFlv])?[0];
+        let of_rounds = compared.ratios();
+        let (least, most) = range(&of_rounds);
+        notes.push(format!("ratios of the rounds at {viewers} {least:.2} to {most:.2}"));
+        notes.extend(compared.notes());
+        let floor = median(&compared.floor.iter().map(|round| round.cpu).collect::<Vec<_>>());
+        ratios[0].push(median(&of_rounds));
+        ratios[1].push(median(&of_rounds) - alone.cpu / floor);
+    }
+    let figure = |what: &str, ratios: &[f64], notes: Vec<String>| {
+        let (least, most) = range(ratios);
+        let each = COUNTS.iter().zip(ratios);
+        let each = each.map(|((viewers, ..), ratio)| format!("{viewers}: {ratio:.2}"));
+        Figure {
+            what: format!("100, 1000, 10 000 × 250 kbit/s, HTTP-FLV{what}"),
+            measured: format!("{} × floor", each.collect::<Vec<_>>().join(", ")),
+            details: String::new(),
+            bound: format!("within {:.0} % of each other", BOUND * 100.0),
+            shares: vec![(most / least - 1.0) / BOUND],
+            notes,
+            noise: None,
+        }
+    };
+    let stream = format!("with one viewer it costs {:.2} % of a core", alone.cpu);
+    Ok(vec![
+        figure("", &ratios[0], notes),
+        figure(", beyond the stream's own cost", &ratios[1], vec![stream]),
+    ])
 }

@@ -32,13 +32,9 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let (least, most) = range(&ratios);
     Ok(vec![Figure {
         what,
-        measured: format!(
-            "{:.2} × its CPU ({:.2} % against {:.2} % of a core)",
-            median(&ratios),
-            median(&ours),
-            median(&theirs)
-        ),
-        bound: format!("{BOUND} × its CPU"),
+        measured: format!("{:.2} × its CPU", median(&ratios)),
+        details: format!("{:.2} % against {:.2} % of a core", median(&ours), median(&theirs)),
+        bound: format!("≤ {BOUND} ×"),
         shares: ratios.iter().map(|ratio| ratio / BOUND).collect(),
         notes: vec![format!(
             "ratios of the rounds {least:.2} to {most:.2}; {}",

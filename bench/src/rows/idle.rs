@@ -33,7 +33,8 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
         figures.push(Figure {
             what: what.to_owned(),
             measured: format!("{:.2} % of a core", median(&percents)),
-            bound: format!("{bound} %"),
+            details: String::new(),
+            bound: format!("≤ {bound} %"),
             shares: percents.iter().map(|percent| percent.max(0.0) / bound).collect(),
             notes: Vec::new(),
             noise: None,
@@ -41,9 +42,9 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
         Ok::<_, io::Error>(())
     };
     row("idle, no connection", NONE_PERCENT, &|| none(suite))?;
-    let what = format!("idle, {connections} waiting for a publisher, half HTTP-FLV, half RTMP");
+    let what = format!("idle, {connections} waiting, half HTTP-FLV, half RTMP");
     row(&what, CONNECTIONS_PERCENT, &|| waiting(suite, connections))?;
-    let what = format!("idle, {connections} paused by RTMP, beyond their stream's own cost");
+    let what = format!("idle, {connections} paused by RTMP, beyond the stream");
     row(&what, CONNECTIONS_PERCENT, &|| paused(suite, connections))?;
     Ok(figures)
 }

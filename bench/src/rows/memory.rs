@@ -27,9 +27,10 @@ fn row(suite: &Suite, by: By) -> io::Result<Figure> {
     }
     let (least, most) = range(&per_viewer);
     Ok(Figure {
-        what: format!("memory per further viewer, {}", by.name()),
-        measured: format!("{:.0} bytes of user RSS", median(&per_viewer)),
-        bound: "2 KB".to_owned(),
+        what: format!("user memory per further viewer, {}", by.name()),
+        measured: format!("{:.0} bytes", median(&per_viewer)),
+        details: String::new(),
+        bound: "≤ 2 KB".to_owned(),
         shares: per_viewer.iter().map(|bytes| bytes / BOUND_BYTES).collect(),
         notes: vec![format!(
             "from {few} to {many} viewers of 250 kbit/s; rounds {least:.0} to {most:.0}"

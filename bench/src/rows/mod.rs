@@ -123,6 +123,7 @@ fn failed(rows: &[Row], error: &io::Error) -> Figure {
     Figure {
         what: rows.iter().filter_map(name).collect::<Vec<_>>().join(", "),
         measured: "failed".to_owned(),
+        details: String::new(),
         bound: String::new(),
         shares: Vec::new(),
         notes: vec![error.to_string().replace('\n', " ")],

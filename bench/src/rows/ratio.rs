@@ -242,23 +242,24 @@ pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Res
     let figure = |compared: &Compared| {
         let ratios = compared.ratios();
         let cpu = |rounds: &[Round]| median(&rounds.iter().map(|it| it.cpu).collect::<Vec<_>>());
-        let mut measured = format!(
-            "{:.2} × floor ({:.2} % against {:.2} % of a core)",
-            median(&ratios),
+        let mut details = format!(
+            "{:.2} % against {:.2} % of a core",
             cpu(&compared.server),
             cpu(&compared.floor)
         );
         if work.each_frame {
             let writes = compared.server.iter().filter_map(|round| round.arrivals);
             let writes = median(&writes.collect::<Vec<_>>());
-            measured += &format!(", {writes:.0} writes a second to each viewer");
+            details += &format!(", {writes:.0} writes a second to each viewer");
         }
-        let looked = compared.server.iter().map(|round| round.inspected).sum::<usize>();
-        let mut bound_in_words = format!("{bound} × floor");
+        let mut measured = format!("{:.2} × floor", median(&ratios));
+        let mut bound_in_words = format!("≤ {bound} × floor");
         let mut shares = ratios.iter().map(|ratio| ratio / bound).collect::<Vec<_>>();
         if work.inspect_percent > 0.0 {
             let missing = compared.server.iter().map(|round| round.missing).sum::<u64>();
-            measured += &format!(", {missing} frames missing ({looked} looked)");
+            let looked = compared.server.iter().map(|round| round.inspected).sum::<usize>();
+            measured += &format!(", {missing} missing");
+            details += &format!(", {looked} viewers looked");
             bound_in_words += ", 0 missing";
             if missing > 0 || looked == 0 {
                 shares = vec![f64::INFINITY];
@@ -270,6 +271,7 @@ pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Res
         Figure {
             what: format!("{}, {}", work.title(), compared.by.name()),
             measured,
+            details,
             bound: bound_in_words,
             shares,
             notes,
