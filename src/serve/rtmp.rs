@@ -9,7 +9,7 @@ use super::session::{Arrival, Doing, Protocol, Refused, Session, Stop};
 use super::verdict::{Action, Question};
 use crate::container::flv::HevcForm;
 use crate::plane::{
-    Format, Framing, PlayRequest, PublisherEnd, PushError, Selection, SinkEnd, Viewer,
+    Format, Framing, PlayRefused, PlayRequest, PublisherEnd, PushError, Selection, SinkEnd, Viewer,
 };
 use crate::proto::http::Query;
 use crate::proto::rtmp::{AskId, Connect, Event, Refusal, Server};
@@ -141,7 +141,9 @@ impl Protocol for Rtmp {
     fn refuse(&mut self, wish: &Wish, why: &Refused, now: Instant) {
         let (Wish::Connect { ask } | Wish::Publish { ask } | Wish::Play { ask, .. }) = wish;
         match why {
-            // Its greeting was made, and is thrown away.
+            // Its greeting was made, and is thrown away. Another stream may be on another core, but
+            // who is told to try elsewhere should go.
+            Refused::Play(PlayRefused::Overloaded) => self.machine.play_refused(&why.to_string()),
             Refused::Play(_) => self.machine.play_not_found(now, &why.to_string()),
             Refused::Publish(_) => {
                 self.machine.refuse(now, *ask, &Refusal::InUse(why.to_string()));

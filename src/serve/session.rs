@@ -105,7 +105,9 @@ pub(crate) enum Refused {
     #[error("no room: {0}")]
     NoDescriptor(std::io::Error),
     /// The owner's inbox is full.
-    #[error("the core that owns this stream is too busy to take more")]
+    #[error(
+        "the core that owns this stream is too busy to take more: try another server, or this one again later"
+    )]
     OwnerIsBusy,
 }
 

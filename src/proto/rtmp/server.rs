@@ -378,6 +378,16 @@ impl Server {
         }
     }
 
+    /// There is no room for a play that was answered by yes, and the bytes of
+    /// [`Self::accept_play`] were not written. The connection is finished.
+    pub fn play_refused(&mut self, reason: &str) {
+        if let State::Connected(session) = &mut self.state
+            && session.play_refused(&mut self.core, reason)
+        {
+            self.close();
+        }
+    }
+
     /// The stream being played is over. The client may ask for another.
     pub fn play_ended(&mut self, now: Instant) {
         if let State::Connected(session) = &mut self.state {
