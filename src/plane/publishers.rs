@@ -115,6 +115,7 @@ impl Hub {
             return Err(PushError::NotHeld);
         };
         self.totals.ingest_bytes += frame.data.len() as u64;
+        self.published_by = Some(id);
         let starving = |trans: &TransId| !self.transes[*trans].awaiting_key.is_empty();
         let seek_start = source.gop.is_overgrown() || source.transes.iter().any(starving);
         let Some(placed) = source.place(now, frame, seek_start)? else { return Ok(()) };

@@ -54,7 +54,7 @@ pub enum PlayRefused {
     #[error("expected at most {0} viewers waiting on this node (limits.waiting_sinks)")]
     TooManyWait(usize),
     /// The widest merge window was not enough.
-    #[error("the core is overloaded at its widest merge window")]
+    #[error("this server is overloaded: try another, or this one again later")]
     Overloaded,
 }
 
@@ -82,7 +82,10 @@ impl Hub {
             None
         };
         if let Some(refused) = refused {
-            self.totals.refused += 1;
+            match refused {
+                PlayRefused::Overloaded => self.totals.refused_overloaded += 1,
+                _ => self.totals.refused_waiting += 1,
+            }
             return Err(refused);
         }
         let source = self.source_for(&request.key, &request.settings, request.epoch, now);
@@ -198,6 +201,8 @@ impl Hub {
         trans.idle_since = None;
         let index = trans.sinks.len();
         trans.sinks.push(id);
+        self.sources[source].watched.joined(now);
+        self.watched.joined(now);
         // The open block began before the newcomer came.
         let from = trans.log.head() + u64::from(trans.has_open() && !from_cache);
         let sink = &mut self.sinks[id];
@@ -271,6 +276,8 @@ impl Hub {
                 from.awaiting_key.remove(&id);
                 let sinks = &mut self.sinks;
                 from.remove(index, |moved, index| sinks[moved].position.set_index(index));
+                self.sources[source].watched.left(now);
+                self.watched.left(now);
                 if from.sinks.is_empty() {
                     from.idle_since = Some(now);
                     if !std::mem::replace(&mut from.idle_set, true) {

@@ -16,7 +16,9 @@ use super::verdict::{Ask, ClientId, Verdict};
 use crate::config::{self, Config};
 use crate::media::StreamKey;
 use crate::net::{flush, rt};
-use crate::plane::{Hub, HubEvent, NodeCounters, OnConflict, PublishRequest, Settings};
+use crate::plane::{
+    CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, OnConflict, PublishRequest, Settings,
+};
 use crate::proto::{http, rtmp};
 use crate::shard::{CoreId, Directory, Mesh, Place, Post, Tell};
 use crate::time::RateLimit;
@@ -70,6 +72,7 @@ pub struct Core {
     idle: RefCell<Option<Waker>>,
     stop: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
+    started: Instant,
 }
 
 /// Lines about tracks and refusals that one core writes in a second.
@@ -101,6 +104,7 @@ impl Core {
             idle: RefCell::default(),
             stop: RefCell::default(),
             stopped: Cell::new(false),
+            started: Instant::now(),
             node,
         })
     }
@@ -223,6 +227,10 @@ impl Core {
             Tell::HandOver(connection) => super::accept::take_over(self, *connection),
             // A late answer is ignored by its id.
             Tell::Verdict { ask, verdict } => drop(self.verdicts.answer(ask, verdict)),
+            Tell::Measure(asker) => {
+                // Err: it has stopped waiting.
+                let _ = asker.send(self.snapshot());
+            }
             Tell::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {
@@ -259,13 +267,15 @@ impl Core {
     async fn count_seconds(&self) {
         loop {
             let (wanted, bytes, start) = (wanted_time(), self.bytes_moved(), Instant::now());
-            rt::sleep(Duration::from_secs(1)).await;
-            let passed = start.elapsed().as_secs_f64();
+            rt::sleep(SECOND).await;
+            let passed = start.elapsed();
+            let late = passed.saturating_sub(SECOND);
+            let passed = passed.as_secs_f64();
             let busy = wanted_time().saturating_sub(wanted).as_secs_f64() / passed;
             let sources = {
                 let mut hub = self.hub.borrow_mut();
-                hub.second(busy);
-                hub.totals().sources as u64
+                hub.second(busy, late);
+                hub.totals().sources
             };
             #[allow(
                 clippy::cast_precision_loss,
@@ -289,18 +299,52 @@ impl Core {
         }
     }
 
+    /// What this core has to say of itself.
+    fn snapshot(&self) -> CoreSnapshot {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let times = CoreTimes {
+            core: self.id.0,
+            uptime: self.started.elapsed(),
+            cpu: cpu.try_into().expect("the time a thread has run is not negative"),
+            waited: scheduled().waited,
+        };
+        self.hub.borrow().snapshot(Instant::now(), times)
+    }
+
+    /// Runs one turn of a task. If it publishes, the turn is counted towards its stream.
+    pub(crate) fn turn<T>(&self, turn: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = turn();
+        self.hub.borrow_mut().end_ingest_turn(|| start.elapsed());
+        done
+    }
+
     fn bytes_moved(&self) -> u64 {
         let totals = self.hub.borrow().totals();
         totals.ingest_bytes + totals.egress_bytes
     }
 }
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// How long this thread has run or has waited for its CPU: a core that others keep busy is as
-/// full as one that we do. Zero where the kernel does not tell.
+/// full as one that we do.
 fn wanted_time() -> Duration {
+    let Scheduled { ran, waited } = scheduled();
+    ran + waited
+}
+
+/// What the kernel's scheduler says of this thread. Zero where it does not tell.
+struct Scheduled {
+    ran: Duration,
+    waited: Duration,
+}
+
+fn scheduled() -> Scheduled {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = told.split_ascii_whitespace().take(2).flat_map(str::parse::<u64>).sum();
-    Duration::from_nanos(nanos)
+    let mut times = told.split_ascii_whitespace().map(|nanos| nanos.parse().unwrap_or(0));
+    let mut next = || Duration::from_nanos(times.next().unwrap_or(0));
+    Scheduled { ran: next(), waited: next() }
 }
 
 fn settings(app: &config::App, limits: &config::Limits) -> Settings {

@@ -162,8 +162,8 @@ fn a_sweep_that_runs_when_its_next_is_due_is_an_overrun_and_widens_the_window() 
     rig.now += Duration::from_millis(350);
     rig.run();
     assert_eq!(rig.totals().overruns, 1);
-    rig.hub.borrow_mut().second(0.1);
-    assert_eq!(rig.hub.borrow().pressure_level(), 1);
+    rig.hub.borrow_mut().second(0.1, Duration::ZERO);
+    assert_eq!(rig.hub.borrow().pressure().step, 1);
     rig.advance(1000);
     rig.sockets.values_mut().for_each(|socket| socket.writes.clear());
     let at = rig.ms();
@@ -178,13 +178,13 @@ fn newcomers_are_refused_only_at_the_widest_window_and_let_in_when_there_is_air(
     let mut rig = Rig::new();
     let publisher = rig.publish_av();
     for _ in 0..8 {
-        rig.hub.borrow_mut().second(0.95);
+        rig.hub.borrow_mut().second(0.95, Duration::ZERO);
         assert!(rig.try_join(|_| ()).is_ok());
     }
-    rig.hub.borrow_mut().second(0.95);
+    rig.hub.borrow_mut().second(0.95, Duration::ZERO);
     assert_eq!(rig.try_join(|_| ()).err(), Some(PlayRefused::Overloaded));
-    assert_eq!(rig.totals().refused, 1);
-    rig.hub.borrow_mut().second(0.5);
+    assert_eq!(rig.totals().refused_overloaded, 1);
+    rig.hub.borrow_mut().second(0.5, Duration::ZERO);
     assert!(rig.try_join(|_| ()).is_ok());
     drop(publisher);
 }
@@ -194,7 +194,7 @@ fn pressure_does_not_outlast_the_last_source() {
     let mut rig = Rig::new();
     let publisher = rig.publish_av();
     for _ in 0..9 {
-        rig.hub.borrow_mut().second(1.0);
+        rig.hub.borrow_mut().second(1.0, Duration::ZERO);
     }
     drop(publisher);
     rig.advance(15_000);
