@@ -28,6 +28,8 @@ pub struct NodeSnapshot {
     pub connections_max: usize,
     /// Connections refused before anyone heard what they want: too many, of all or of one address.
     pub refused_connections: usize,
+    /// Connections refused because the core that owns their stream has too many in its inbox.
+    pub refused_hand_overs: usize,
     /// Cores that did not answer in time; what stands for them is what they said before, if they
     /// have.
     pub silent_cores: usize,
@@ -113,6 +115,7 @@ impl NodeSnapshot {
             connections: node.counters.connections.load(Ordering::Relaxed),
             connections_max: node.connections_max,
             refused_connections: node.counters.refused_connections.load(Ordering::Relaxed),
+            refused_hand_overs: node.counters.refused_hand_overs.load(Ordering::Relaxed),
             silent_cores,
             totals,
             rates,
@@ -152,7 +155,8 @@ fn is_idle(totals: &Totals, rates: &Rates) -> bool {
 /// One line for the node, and one for each core with something to do if there are several.
 fn tell(now: &NodeSnapshot, before: Option<&NodeSnapshot>) {
     let was = before.map_or_else(Totals::default, |before| before.totals);
-    let refused = now.refused_connections - before.map_or(0, |before| before.refused_connections);
+    let refused = |node: &NodeSnapshot| node.refused_connections + node.refused_hand_overs;
+    let refused = refused(now) - before.map_or(0, refused);
     let line = Line {
         core: None,
         connections: Some(now.connections),

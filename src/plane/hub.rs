@@ -62,6 +62,8 @@ pub struct NodeCounters {
     pub connections: AtomicUsize,
     /// Connections that were refused before anyone heard what they want.
     pub refused_connections: AtomicUsize,
+    /// Connections that the owner of their stream had no room for in its inbox.
+    pub refused_hand_overs: AtomicUsize,
 }
 
 /// What the plane tells its core.

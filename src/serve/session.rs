@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -423,6 +424,7 @@ impl<P: Protocol> Session<P> {
                 None => Ok(()),
                 Some((mut this, ticket, wish)) => {
                     drop(ticket);
+                    core.node.counters.refused_hand_overs.fetch_add(1, Ordering::Relaxed);
                     this.refuse(&wish, &Refused::OwnerIsBusy, Instant::now());
                     Err(this)
                 }
