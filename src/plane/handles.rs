@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -56,6 +56,12 @@ impl Publisher {
     /// The publisher sends too much, or no longer has the slot: close its connection.
     pub fn push(&self, frame: Frame, now: Instant) -> Result<(), PushError> {
         self.hub.borrow_mut().push(self.source, self.serial, frame, now)
+    }
+
+    /// How long the oldest of what is pushed next may have waited to be read: the merge window
+    /// counts it.
+    pub fn set_waited(&self, waited: Duration) {
+        self.hub.borrow_mut().set_waited(self.source, self.serial, waited);
     }
 
     /// Ready when the slot was taken away.

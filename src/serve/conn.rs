@@ -2,7 +2,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
@@ -27,6 +27,8 @@ pub(crate) struct Conn {
     /// When a peer that takes nothing of `out` is given up; while one does not.
     gives_up: Option<Instant>,
     deadline: Deadline,
+    /// Nothing is read before this: see [`Pace`](super::pace::Pace).
+    pub(crate) rest_until: Option<Instant>,
 }
 
 /// What a connection is, wherever it lives. Dropping it counts it out.
@@ -99,6 +101,7 @@ impl Conn {
             out: Chain::default(),
             gives_up: None,
             deadline: Deadline::default(),
+            rest_until: None,
         }
     }
 
@@ -112,6 +115,17 @@ impl Conn {
         if !self.out.is_empty() {
             return self.poll_write(cx);
         }
+        let mut rested = false;
+        if let Some(rest) = self.rest_until {
+            let sooner = until.is_none_or(|until| rest < until);
+            let deadline = if sooner { Some(rest) } else { until };
+            ready!(self.deadline.poll(cx, deadline));
+            if !sooner {
+                return Poll::Ready(Ok(Io::Deadline));
+            }
+            self.rest_until = None;
+            rested = true;
+        }
         if self.deadline.poll(cx, until).is_ready() {
             return Poll::Ready(Ok(Io::Deadline));
         }
@@ -124,7 +138,16 @@ impl Conn {
         if most == 0 {
             return Poll::Pending;
         }
-        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(|read| match read {
+        let into = &mut scratch[..most];
+        let read = match rested.then(|| self.socket.try_read(into)) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
+            tried => tried,
+        };
+        let read = match read {
+            Some(read) => Poll::Ready(read),
+            None => self.socket.poll_read(cx, into),
+        };
+        read.map_ok(|read| match read {
             0 => Io::Closed,
             read => Io::Input(read),
         })

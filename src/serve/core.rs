@@ -51,6 +51,8 @@ pub const SOURCE_LOAD: u64 = 100_000;
 #[derive(Debug)]
 pub struct Core {
     pub(crate) id: CoreId,
+    /// Where the clock of its publishers' beats begins.
+    pub(crate) born: Instant,
     pub(crate) node: Arc<Node>,
     pub(crate) hub: Rc<RefCell<Hub>>,
     pub(crate) post: Post<HandOver, Verdict>,
@@ -86,6 +88,7 @@ impl Core {
         let of = |app: &Arc<config::App>| (Arc::clone(app), Rc::new(settings(app, limits)));
         Rc::new(Self {
             id,
+            born: Instant::now(),
             hub: Rc::new(RefCell::new(Hub::new(Arc::clone(&node.counters), Instant::now()))),
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),

@@ -9,6 +9,7 @@ use super::admit::{Admission, Admitted, Ticket};
 use super::conn::{Conn, End, Io, Totals};
 use super::core::Core;
 use super::hand_over::{Driver, HandOver};
+use super::pace::Pace;
 use super::verdict::{Action, Question};
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
@@ -77,8 +78,14 @@ pub(crate) struct Session<P: Protocol> {
 pub(crate) enum Doing<W> {
     Nothing,
     Asking(Box<(Admission, W)>),
-    Publishing(Publisher),
+    Publishing(Box<Publishing>),
     Playing(Viewer),
+}
+
+/// A publisher's slot, and how often its socket is looked at.
+pub(crate) struct Publishing {
+    pub(crate) publisher: Publisher,
+    pace: Pace,
 }
 
 /// Where a session has arrived.
@@ -187,7 +194,7 @@ impl<P: Protocol> Session<P> {
         let woken = match &mut self.doing {
             Doing::Nothing => Poll::Pending,
             Doing::Asking(asking) => asking.0.poll(cx, &self.conn.core).map(Wake::Admitted),
-            Doing::Publishing(publisher) => publisher.poll_end(cx).map(Wake::Publisher),
+            Doing::Publishing(it) => it.publisher.poll_end(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
         if woken.is_ready() {
@@ -209,6 +216,10 @@ impl<P: Protocol> Session<P> {
                 }
                 Io::Input(read) => {
                     self.received += read as u64;
+                    if let Doing::Publishing(it) = &mut self.doing {
+                        it.publisher.set_waited(it.pace.waited(now));
+                        self.conn.rest_until = it.pace.rest_until(read, now, self.conn.core.born);
+                    }
                     let machine = self.protocol.machine();
                     let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
                     fed.map_err(violation)?;
@@ -335,7 +346,8 @@ impl<P: Protocol> Session<P> {
         let request =
             PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
-        self.doing = Doing::Publishing(publisher);
+        let pace = Pace::new(settings.merge_window, *now);
+        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
         self.log("publish");
         Ok(())
     }
@@ -377,6 +389,7 @@ impl<P: Protocol> Session<P> {
         if let Doing::Playing(viewer) = &self.doing {
             self.sent += viewer.stats();
         }
+        self.conn.rest_until = None;
         self.doing = Doing::Nothing;
     }
 
