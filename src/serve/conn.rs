@@ -1,13 +1,14 @@
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
-use super::core::Core;
+use super::core::{Core, Node, SCRATCH_BYTES};
 use super::verdict::{ClientId, Protocol};
 use crate::bytes::Chain;
 use crate::media::StreamKey;
@@ -27,28 +28,23 @@ pub(crate) struct Conn {
     /// When a peer that takes nothing of `out` is given up; while one does not.
     gives_up: Option<Instant>,
     deadline: Deadline,
-    /// Nothing is read before this: see [`Pace`](super::pace::Pace).
-    pub(crate) rest_until: Option<Instant>,
 }
 
-/// What a connection is, wherever it lives. Dropping it counts it out.
+/// What a connection is, wherever it lives, and its place among those of the node, which is given
+/// back on drop.
 #[derive(Debug)]
 pub(crate) struct About {
     pub(crate) client: ClientId,
     pub(crate) peer: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) opened: Instant,
-    pub(crate) _counted: Counted,
+    pub(crate) node: Arc<Node>,
 }
 
-/// A place among the connections of the node, given back on drop.
-#[derive(Debug)]
-pub(crate) struct Counted(pub(crate) std::sync::Arc<super::core::Node>, pub(crate) IpAddr);
-
-impl Drop for Counted {
+impl Drop for About {
     fn drop(&mut self) {
-        self.0.counters.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.addresses.leave(self.1);
+        self.node.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        self.node.addresses.leave(self.peer.ip());
     }
 }
 
@@ -91,6 +87,15 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// on their way (RFC 9112 9.6 says why).
 const LINGER: Duration = Duration::from_secs(1);
 
+impl Io {
+    fn of_read(read: usize) -> Self {
+        match read {
+            0 => Self::Closed,
+            read => Self::Input(read),
+        }
+    }
+}
+
 impl Conn {
     pub(crate) fn new(core: &Rc<Core>, socket: TcpStream, about: About) -> Self {
         Self {
@@ -101,7 +106,6 @@ impl Conn {
             out: Chain::default(),
             gives_up: None,
             deadline: Deadline::default(),
-            rest_until: None,
         }
     }
 
@@ -115,42 +119,47 @@ impl Conn {
         if !self.out.is_empty() {
             return self.poll_write(cx);
         }
-        let mut rested = false;
-        if let Some(rest) = self.rest_until {
-            let sooner = until.is_none_or(|until| rest < until);
-            let deadline = if sooner { Some(rest) } else { until };
-            ready!(self.deadline.poll(cx, deadline));
-            if !sooner {
-                return Poll::Ready(Ok(Io::Deadline));
-            }
-            self.rest_until = None;
-            rested = true;
-        }
         if self.deadline.poll(cx, until).is_ready() {
             return Poll::Ready(Ok(Io::Deadline));
         }
-        let mut scratch = self.core.scratch.borrow_mut();
-        let most = match self.unread.len() {
-            0 => scratch.len(),
-            held => self.core.node.config.limits.held_input_bytes.saturating_sub(held),
-        };
-        let most = most.min(scratch.len());
+        let most = self.room();
         if most == 0 {
             return Poll::Pending;
         }
-        let into = &mut scratch[..most];
-        let read = match rested.then(|| self.socket.try_read(into)) {
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
-            tried => tried,
-        };
-        let read = match read {
-            Some(read) => Poll::Ready(read),
-            None => self.socket.poll_read(cx, into),
-        };
-        read.map_ok(|read| match read {
-            0 => Io::Closed,
-            read => Io::Input(read),
+        let mut scratch = self.core.scratch.borrow_mut();
+        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(Io::of_read)
+    }
+
+    /// Waits until `rest` or `until`, and then takes what input has come by then, if any.
+    pub(crate) fn poll_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        until: Option<Instant>,
+        rest: Instant,
+    ) -> Poll<Option<io::Result<Io>>> {
+        let until = until.filter(|until| *until < rest);
+        ready!(self.deadline.poll(cx, Some(until.unwrap_or(rest))));
+        if until.is_some() {
+            return Poll::Ready(Some(Ok(Io::Deadline)));
+        }
+        let most = self.room();
+        if most == 0 {
+            return Poll::Ready(None);
+        }
+        let mut scratch = self.core.scratch.borrow_mut();
+        Poll::Ready(match self.socket.try_read(&mut scratch[..most]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            read => Some(read.map(Io::of_read)),
         })
+    }
+
+    /// How much may be read at once: the scratch buffer, or less while the machine holds back.
+    fn room(&self) -> usize {
+        let held = self.core.node.config.limits.held_input_bytes;
+        match self.unread.len() {
+            0 => SCRATCH_BYTES,
+            unread => held.saturating_sub(unread).min(SCRATCH_BYTES),
+        }
     }
 
     /// Offers `read` bytes of the scratch buffer to `take`, after what it left before, and keeps

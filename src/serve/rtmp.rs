@@ -54,6 +54,8 @@ impl Protocol for Rtmp {
         match event {
             Event::Connect { ask, info } => {
                 let (app, query) = (info.app.clone(), info.query.clone());
+                let info = session.conn.core.same_connect(info);
+                session.protocol.machine.share_connect(&info);
                 session.protocol.connect = Some(info);
                 session.question(Action::Connect { app }, query, Wish::Connect { ask }, now)?;
             }

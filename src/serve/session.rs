@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use super::admit::{Admission, Admitted, Ticket};
@@ -86,6 +86,8 @@ pub(crate) enum Doing<W> {
 pub(crate) struct Publishing {
     pub(crate) publisher: Publisher,
     pace: Pace,
+    /// Nothing is read before this.
+    rest_until: Option<Instant>,
 }
 
 /// Where a session has arrived.
@@ -169,7 +171,8 @@ impl<P: Protocol> Session<P> {
         self.conn.log_end(&end, self.stream.as_ref(), &totals);
         if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
             while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
-            self.conn.say_goodbye().await;
+            // Boxed: every driver would have room for it all its life.
+            Box::pin(self.conn.say_goodbye()).await;
         }
     }
 
@@ -201,6 +204,16 @@ impl<P: Protocol> Session<P> {
             return woken;
         }
         let until = self.protocol.machine().deadline();
+        if let Doing::Publishing(it) = &mut self.doing
+            && let Some(rest) = it.rest_until
+            && self.conn.out.is_empty()
+        {
+            let input = ready!(self.conn.poll_rest(cx, until, rest));
+            it.rest_until = None;
+            if let Some(io) = input {
+                return Poll::Ready(Wake::Io(io));
+            }
+        }
         self.conn.poll_io(cx, until).map(Wake::Io)
     }
 
@@ -218,7 +231,7 @@ impl<P: Protocol> Session<P> {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
                         it.publisher.set_waited(it.pace.waited(now));
-                        self.conn.rest_until = it.pace.rest_until(read, now, self.conn.core.born);
+                        it.rest_until = it.pace.rest_until(read, now, self.conn.core.born);
                     }
                     let machine = self.protocol.machine();
                     let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
@@ -347,7 +360,7 @@ impl<P: Protocol> Session<P> {
             PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let pace = Pace::new(settings.merge_window, *now);
-        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
+        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace, rest_until: None }));
         self.log("publish");
         Ok(())
     }
@@ -389,7 +402,6 @@ impl<P: Protocol> Session<P> {
         if let Doing::Playing(viewer) = &self.doing {
             self.sent += viewer.stats();
         }
-        self.conn.rest_until = None;
         self.doing = Doing::Nothing;
     }
 
