@@ -113,7 +113,7 @@ impl Viewer {
     pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SinkEvent> {
         let mut hub = self.hub.borrow_mut();
         let sink = &mut hub.sinks[self.id];
-        match sink.events.pop_at(0) {
+        match sink.event() {
             Some(event) => Poll::Ready(event),
             None => {
                 sink.waker = Some(cx.waker().clone());

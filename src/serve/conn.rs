@@ -23,7 +23,8 @@ pub(crate) struct Conn {
     pub(crate) socket: TcpStream,
     pub(crate) about: About,
     /// Read, and not taken by the machine because a question is open.
-    pub(crate) unread: BytesMut,
+    /// Boxed: of thousands, hardly one has any.
+    pub(crate) unread: Option<Box<BytesMut>>,
     pub(crate) out: Chain,
     /// When a peer that takes nothing of `out` is given up; while one does not.
     gives_up: Option<Instant>,
@@ -102,7 +103,7 @@ impl Conn {
             core: Rc::clone(core),
             socket,
             about,
-            unread: BytesMut::new(),
+            unread: None,
             out: Chain::default(),
             gives_up: None,
             deadline: Deadline::default(),
@@ -156,9 +157,9 @@ impl Conn {
     /// How much may be read at once: the scratch buffer, or less while the machine holds back.
     fn room(&self) -> usize {
         let held = self.core.node.config.limits.held_input_bytes;
-        match self.unread.len() {
-            0 => SCRATCH_BYTES,
-            unread => held.saturating_sub(unread).min(SCRATCH_BYTES),
+        match &self.unread {
+            None => SCRATCH_BYTES,
+            Some(unread) => held.saturating_sub(unread.len()).min(SCRATCH_BYTES),
         }
     }
 
@@ -170,14 +171,16 @@ impl Conn {
         mut take: impl FnMut(&[u8]) -> Result<usize, E>,
     ) -> Result<(), E> {
         let scratch = self.core.scratch.borrow();
-        if self.unread.is_empty() {
-            let taken = take(&scratch[..read])?;
-            self.unread.extend_from_slice(&scratch[taken..read]);
-            return Ok(());
+        if let Some(unread) = &mut self.unread {
+            unread.extend_from_slice(&scratch[..read]);
+            drop(scratch);
+            return self.feed_rest(take).map(|_| ());
         }
-        self.unread.extend_from_slice(&scratch[..read]);
-        drop(scratch);
-        self.feed_rest(take).map(|_| ())
+        let taken = take(&scratch[..read])?;
+        if taken < read {
+            self.unread = Some(Box::new(BytesMut::from(&scratch[taken..read])));
+        }
+        Ok(())
     }
 
     /// Offers what was left before. Answers true if any of it was taken.
@@ -185,13 +188,11 @@ impl Conn {
         &mut self,
         mut take: impl FnMut(&[u8]) -> Result<usize, E>,
     ) -> Result<bool, E> {
-        if self.unread.is_empty() {
-            return Ok(false);
-        }
-        let taken = take(&self.unread)?;
-        self.unread.advance(taken);
-        if self.unread.is_empty() {
-            self.unread = BytesMut::new();
+        let Some(unread) = &mut self.unread else { return Ok(false) };
+        let taken = take(unread)?;
+        unread.advance(taken);
+        if unread.is_empty() {
+            self.unread = None;
         }
         Ok(taken > 0)
     }
@@ -225,7 +226,7 @@ impl Conn {
             return;
         }
         let until = Instant::now() + LINGER;
-        self.unread = BytesMut::new();
+        self.unread = None;
         // Nothing is left in `out`, so this only reads.
         while let Ok(Io::Input(_)) = std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
         {

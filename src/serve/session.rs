@@ -69,7 +69,8 @@ pub(crate) struct Session<P: Protocol> {
     /// The stream of the last question, for the log.
     stream: Option<StreamKey>,
     received: u64,
-    sent: SinkStats,
+    /// By plays that have ended.
+    sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
     why: Option<Box<str>>,
 }
@@ -140,8 +141,8 @@ enum Wake {
 impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
-        let (doing, sent) = (Doing::Nothing, SinkStats::default());
-        Box::new(Self { doing, conn, protocol, stream: None, received: 0, sent, why: None })
+        let (doing, stream, sent, why) = (Doing::Nothing, None, None, None);
+        Box::new(Self { doing, conn, protocol, stream, received: 0, sent, why })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.
@@ -166,7 +167,7 @@ impl<P: Protocol> Session<P> {
         let totals = Totals {
             offset: self.protocol.machine().offset(),
             received: self.received,
-            sent: self.sent,
+            sent: self.sent.as_deref().copied().unwrap_or_default(),
         };
         self.conn.log_end(&end, self.stream.as_ref(), &totals);
         if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
@@ -400,7 +401,7 @@ impl<P: Protocol> Session<P> {
     /// Leaves the slot or the place, if it has one.
     pub(crate) fn leave(&mut self) {
         if let Doing::Playing(viewer) = &self.doing {
-            self.sent += viewer.stats();
+            **self.sent.get_or_insert_default() += viewer.stats();
         }
         self.doing = Doing::Nothing;
     }
