@@ -53,6 +53,8 @@ pub const SOURCE_LOAD: u64 = 100_000;
 #[derive(Debug)]
 pub struct Core {
     pub(crate) id: CoreId,
+    /// Since when it runs; the clock of its publishers' beats begins here.
+    pub(crate) born: Instant,
     pub(crate) node: Arc<Node>,
     pub(crate) hub: Rc<RefCell<Hub>>,
     pub(crate) post: Post<HandOver, Verdict>,
@@ -65,6 +67,8 @@ pub struct Core {
     pub(crate) violations: RefCell<RateLimit>,
     /// Of log lines that a client can cause as often as it likes.
     pub(crate) chatter: RefCell<RateLimit>,
+    /// What the latest RTMP client said of itself; the next one often says the same.
+    latest_connect: RefCell<Arc<rtmp::Connect>>,
     pub(crate) rtmp_config: Arc<rtmp::ServerConfig>,
     pub(crate) http_config: Arc<http::Config>,
     settings: HashMap<String, (Arc<config::App>, Rc<Settings>)>,
@@ -72,14 +76,13 @@ pub struct Core {
     idle: RefCell<Option<Waker>>,
     stop: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
-    started: Instant,
 }
 
 /// Lines about tracks and refusals that one core writes in a second.
 const CHATTER_PER_SECOND: u32 = 100;
 
 /// As much as is read at once. A publisher of 100 Mbit/s fills it five times in 25 ms.
-const SCRATCH_BYTES: usize = 64 << 10;
+pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Core {
     /// The context of core `id`.
@@ -89,6 +92,7 @@ impl Core {
         let of = |app: &Arc<config::App>| (Arc::clone(app), Rc::new(settings(app, limits)));
         Rc::new(Self {
             id,
+            born: Instant::now(),
             hub: Rc::new(RefCell::new(Hub::new(Arc::clone(&node.counters), Instant::now()))),
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),
@@ -97,6 +101,7 @@ impl Core {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             violations: RefCell::new(RateLimit::new(limits.log_violations_per_second)),
             chatter: RefCell::new(RateLimit::new(CHATTER_PER_SECOND)),
+            latest_connect: RefCell::default(),
             rtmp_config: Arc::new(rtmp_config(config)),
             http_config: Arc::new(http_config(config)),
             settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),
@@ -104,7 +109,6 @@ impl Core {
             idle: RefCell::default(),
             stop: RefCell::default(),
             stopped: Cell::new(false),
-            started: Instant::now(),
             node,
         })
     }
@@ -141,6 +145,15 @@ impl Core {
         self.directory.borrow_mut().ticket_used(&key, place.epoch, false);
         self.is_active();
         Some(request)
+    }
+
+    /// The copy that all who say `info` share.
+    pub(crate) fn same_connect(&self, info: Arc<rtmp::Connect>) -> Arc<rtmp::Connect> {
+        let mut latest = self.latest_connect.borrow_mut();
+        if **latest != *info {
+            *latest = info;
+        }
+        Arc::clone(&latest)
     }
 
     pub(crate) fn next_client(&self) -> ClientId {
@@ -304,7 +317,7 @@ impl Core {
         let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         let times = CoreTimes {
             core: self.id.0,
-            uptime: self.started.elapsed(),
+            uptime: self.born.elapsed(),
             cpu: cpu.try_into().expect("the time a thread has run is not negative"),
             waited: scheduled().waited,
         };
