@@ -18,6 +18,7 @@ pub mod procs;
 pub mod publish;
 pub mod report;
 pub mod server;
+pub mod soak;
 pub mod stream;
 pub mod units;
 mod viewer;
