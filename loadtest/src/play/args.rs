@@ -40,7 +40,7 @@ pub struct Args {
     /// The share of the viewers that leave and rejoin each second [example: 5%/s].
     #[arg(long, default_value = "0", value_parser = crowd::churn)]
     pub churn: f64,
-    /// A share of slow readers, and what each of them reads [example: 10%@200kbit].
+    /// A share of slow readers, and what each of them reads (example: 10%@200kbit).
     #[arg(long, value_name = "SHARE@RATE")]
     pub slow: Option<Slow>,
     /// The share of the viewers that look at every byte [example: 2%].
