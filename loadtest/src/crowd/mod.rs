@@ -86,8 +86,8 @@ struct Orders {
 pub(crate) enum News {
     /// A second has passed.
     Second(Second),
-    /// Everybody has come; they were let in, or not.
-    AllIn,
+    /// Everybody has come; so many were let in.
+    AllIn(usize),
     /// Counters begin anew.
     Begun,
 }
@@ -454,7 +454,7 @@ impl Crowd {
         if all_in && !self.all_in {
             self.all_in = true;
             self.churn.since = now;
-            self.say(News::AllIn);
+            self.say(News::AllIn(self.count.joined));
         }
         if self.window.is_none() && self.orders.begin.load(Ordering::Relaxed) {
             self.begin();
