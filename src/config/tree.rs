@@ -265,7 +265,7 @@ impl Default for Limits {
             publisher_silence: Duration::from_secs(10),
             reply_timeout: Duration::from_secs(10),
             verdict_timeout: Duration::from_secs(5),
-            mesh_queue: 1024,
+            mesh_queue: 4096,
             log_violations_per_second: 10,
         }
     }

@@ -103,6 +103,12 @@ impl Hub {
         }
     }
 
+    pub(super) fn set_waited(&mut self, id: SourceId, serial: u64, waited: Duration) {
+        if let Some(source) = self.published(id, serial) {
+            source.waited = waited;
+        }
+    }
+
     pub(super) fn push(
         &mut self,
         id: SourceId,

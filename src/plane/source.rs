@@ -71,6 +71,8 @@ pub(crate) struct Source {
     last_video: Option<Instant>,
     video_stalled: bool,
     rate: Rate,
+    /// How long the oldest of what was read last may have waited for that.
+    pub(crate) waited: Duration,
     pub(crate) stats: SourceStats,
 }
 
@@ -174,6 +176,7 @@ impl Source {
             last_video: None,
             video_stalled: false,
             rate: Rate { since: now, bytes: 0 },
+            waited: Duration::ZERO,
             stats: SourceStats::default(),
             settings,
         }
@@ -198,6 +201,7 @@ impl Source {
     pub(crate) fn start(&mut self, slot: Slot) {
         self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
         self.rate = Rate { since: slot.since, bytes: 0 };
+        self.waited = Duration::ZERO;
         self.publisher = Some(slot);
         self.expected = None;
         self.seen = Expected::default();

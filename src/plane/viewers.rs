@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arrayvec::ArrayVec;
 use bytes::Bytes;
 
 use super::hub::{Revisit, Timer};
@@ -101,14 +100,15 @@ impl Hub {
             position: Position::Waiting,
             in_hand: None,
             private: Chain::default(),
-            greeting: Some(request.greeting),
+            greeting: Some(Box::new(request.greeting)),
             key_wait_set: false,
             init_sent: None,
             behind: None,
             blocked_since: None,
             sent_until: None,
             reply_bytes: 0,
-            events: ArrayVec::new(),
+            started: false,
+            end: None,
             waker: None,
             stats: SinkStats::default(),
         });
@@ -248,7 +248,7 @@ impl Hub {
         let Position::AwaitingKey { trans, index, .. } = sink.position else { return };
         sink.position = Position::At { trans, index, next };
         if let Some(greeting) = sink.greeting.take() {
-            sink.private.push(greeting);
+            sink.private.push(*greeting);
             let preamble = self.transes[trans].preamble();
             sink.send_framed(&preamble);
             sink.tell(SinkEvent::Started);

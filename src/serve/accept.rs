@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::conn::{About, Conn, Counted};
+use super::conn::{About, Conn};
 use super::core::Core;
 use super::hand_over::{Driver, HandOver};
 use super::session::{Protocol, Session};
@@ -49,7 +50,8 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
     let here = node.addresses.enter(peer.ip());
-    let counted = Counted(std::sync::Arc::clone(node), peer.ip());
+    let (client, node_of) = (core.next_client(), Arc::clone(node));
+    let about = About { client, peer, protocol, opened, node: node_of };
     let most_here = node.config.limits.connections_per_address;
     let refused = if before >= node.connections_max {
         let most = node.connections_max;
@@ -75,9 +77,8 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
         }
         return;
     }
-    let about = About { client: core.next_client(), peer, protocol, opened, _counted: counted };
-    tracing::debug!(client = %about.client, %peer, %protocol, core = %core.id, "open");
-    let (client, conn) = (about.client, Conn::new(core, socket, about));
+    tracing::debug!(%client, %peer, %protocol, core = %core.id, "open");
+    let conn = Conn::new(core, socket, about);
     match protocol {
         Kind::Rtmp => drive(client, rtmp::session(conn).run()),
         Kind::Http => drive(client, http::session(conn).run()),
@@ -118,7 +119,6 @@ fn drive(client: ClientId, driver: impl Future<Output = ()> + 'static) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
     use std::task::{Context, Waker};
 

@@ -51,6 +51,8 @@ pub const SOURCE_LOAD: u64 = 100_000;
 #[derive(Debug)]
 pub struct Core {
     pub(crate) id: CoreId,
+    /// Where the clock of its publishers' beats begins.
+    pub(crate) born: Instant,
     pub(crate) node: Arc<Node>,
     pub(crate) hub: Rc<RefCell<Hub>>,
     pub(crate) post: Post<HandOver, Verdict>,
@@ -63,6 +65,8 @@ pub struct Core {
     pub(crate) violations: RefCell<RateLimit>,
     /// Of log lines that a client can cause as often as it likes.
     pub(crate) chatter: RefCell<RateLimit>,
+    /// What the latest RTMP client said of itself; the next one often says the same.
+    latest_connect: RefCell<Arc<rtmp::Connect>>,
     pub(crate) rtmp_config: Arc<rtmp::ServerConfig>,
     pub(crate) http_config: Arc<http::Config>,
     settings: HashMap<String, (Arc<config::App>, Rc<Settings>)>,
@@ -76,7 +80,7 @@ pub struct Core {
 const CHATTER_PER_SECOND: u32 = 100;
 
 /// As much as is read at once. A publisher of 100 Mbit/s fills it five times in 25 ms.
-const SCRATCH_BYTES: usize = 64 << 10;
+pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Core {
     /// The context of core `id`.
@@ -86,6 +90,7 @@ impl Core {
         let of = |app: &Arc<config::App>| (Arc::clone(app), Rc::new(settings(app, limits)));
         Rc::new(Self {
             id,
+            born: Instant::now(),
             hub: Rc::new(RefCell::new(Hub::new(Arc::clone(&node.counters), Instant::now()))),
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),
@@ -94,6 +99,7 @@ impl Core {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             violations: RefCell::new(RateLimit::new(limits.log_violations_per_second)),
             chatter: RefCell::new(RateLimit::new(CHATTER_PER_SECOND)),
+            latest_connect: RefCell::default(),
             rtmp_config: Arc::new(rtmp_config(config)),
             http_config: Arc::new(http_config(config)),
             settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),
@@ -137,6 +143,15 @@ impl Core {
         self.directory.borrow_mut().ticket_used(&key, place.epoch, false);
         self.is_active();
         Some(request)
+    }
+
+    /// The copy that all who say `info` share.
+    pub(crate) fn same_connect(&self, info: Arc<rtmp::Connect>) -> Arc<rtmp::Connect> {
+        let mut latest = self.latest_connect.borrow_mut();
+        if **latest != *info {
+            *latest = info;
+        }
+        Arc::clone(&latest)
     }
 
     pub(crate) fn next_client(&self) -> ClientId {

@@ -54,6 +54,8 @@ impl Protocol for Rtmp {
         match event {
             Event::Connect { ask, info } => {
                 let (app, query) = (info.app.clone(), info.query.clone());
+                let info = session.conn.core.same_connect(info);
+                session.protocol.machine.share_connect(&info);
                 session.protocol.connect = Some(info);
                 session.question(Action::Connect { app }, query, Wish::Connect { ask }, now)?;
             }
@@ -76,8 +78,8 @@ impl Protocol for Rtmp {
             }
             Event::PlayEnded => session.stop_playing(),
             event => match &session.doing {
-                Doing::Publishing(publisher) => match event {
-                    Event::Frame(frame) => match publisher.push(frame, now) {
+                Doing::Publishing(it) => match event {
+                    Event::Frame(frame) => match it.publisher.push(frame, now) {
                         // The plane tells it by an event of its own, too.
                         Ok(()) | Err(PushError::NotHeld) => {}
                         Err(error) => {
@@ -86,9 +88,9 @@ impl Protocol for Rtmp {
                     },
                     Event::Track(track) => {
                         session.log_sparingly(&format!("track: {track}"));
-                        publisher.set_track(track, now);
+                        it.publisher.set_track(track, now);
                     }
-                    Event::Metadata(metadata) => publisher.set_metadata(metadata, now),
+                    Event::Metadata(metadata) => it.publisher.set_metadata(metadata, now),
                     Event::Notice(notice) => session.log(&notice.to_string()),
                     // It may go on with another sequence; viewers are told when it has left.
                     _ => {}

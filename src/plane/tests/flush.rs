@@ -28,6 +28,21 @@ fn a_flush_is_due_one_window_after_the_first_frame_that_waits() {
 }
 
 #[test]
+fn the_time_a_frame_waited_to_be_read_is_part_of_its_window() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish_av();
+    let watcher = rig.join();
+    rig.advance(100);
+    publisher.set_waited(Duration::from_millis(80));
+    rig.push(&publisher, picture(0, true, 10));
+    rig.advance(600);
+    publisher.set_waited(Duration::ZERO);
+    rig.push(&publisher, picture(600, false, 10));
+    rig.advance(1000);
+    assert_eq!(times(&rig, &watcher), [370, 1050]);
+}
+
+#[test]
 fn a_key_frame_seals_but_does_not_flush() {
     let mut rig = Rig::new();
     let publisher = rig.publish_av();

@@ -325,6 +325,16 @@ impl Server {
         self.core.deadline
     }
 
+    /// `same` equals what the client said of itself and takes its place: programs of one kind say
+    /// all the same, and thousands of copies weigh. Ignored if it differs.
+    pub fn share_connect(&mut self, same: &Arc<Connect>) {
+        if let State::Asking { info, .. } = &mut self.state
+            && **info == **same
+        {
+            *info = Arc::clone(same);
+        }
+    }
+
     /// Yes to [`Event::Connect`].
     pub fn accept_connect(&mut self, now: Instant, ask: AskId) {
         if let State::Asking { ask: open, info } = &self.state
