@@ -4,6 +4,3 @@
 //! Floor and server are both processes of their own, and the viewers are those of
 //! `corecast-load`: on loopback a part of the receiver's work is charged to the sender, and so it
 //! is the same part for both.
-
-pub mod floor;
-pub mod process;

@@ -1,14 +1,24 @@
 //! The load generator: publishers and viewers of any live media server, and what they cost it.
 //!
-//! A publisher ([`publish`]) sends a clip or a [`stream`] made up, in real time, by RTMP. Viewers
-//! ([`play`]) are as cheap as they can be, so that thousands fit beside the server under test:
-//! one thread, one epoll, and bytes that the kernel throws away. The server's CPU is read from
-//! the kernel ([`cpu`]), so any server will do. `bench/` uses the same viewers for its floor.
+//! Publishers ([`publish`]) send a clip or a [`stream`] made up, in real time, by RTMP, and
+//! [`mark`] each picture. Viewers ([`play`]) are as cheap as they can be, so that thousands fit
+//! beside the server under test: one thread, one epoll, and bytes that the kernel throws away; a
+//! share of them looks at every byte. What the server spends is read from the kernel
+//! ([`meter`]), so any server will do. `bench/` uses the same viewers for its floor.
 
-pub mod cpu;
+pub mod compare;
+mod crowd;
 pub mod fds;
+pub mod floor;
+mod inspect;
+pub mod mark;
+pub mod meter;
 pub mod play;
+pub mod procs;
 pub mod publish;
+pub mod report;
+pub mod server;
+pub mod soak;
 pub mod stream;
 pub mod units;
 mod viewer;

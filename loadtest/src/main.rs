@@ -1,15 +1,10 @@
 //! `corecast-load`: publishers and viewers of any live media server, and what they cost it.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use clap::{Args, Parser, Subcommand};
-use corecast::proto::rtmp::Url;
-use corecast_load::publish::Publisher;
-use corecast_load::stream::{Shape, Stream};
-use corecast_load::{play, units};
+use clap::builder::{Resettable, StyledStr};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use corecast_load::{compare, floor, play, procs, publish, soak};
 
 /// Publishers and viewers of any live media server, and what they cost it.
 #[derive(Parser)]
@@ -21,73 +16,47 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Publish one stream by RTMP, in real time.
-    Publish(Publish),
-    /// Watch one stream many times by HTTP-FLV or RTMP, and measure the server.
-    Play(Play),
+    /// Publish streams by RTMP, in real time.
+    Publish(publish::Args),
+    /// Watch streams many times by HTTP-FLV, WS-FLV or RTMP, and measure the server.
+    Play(Box<play::Args>),
+    /// Publish and play for hours, and say whether the server leaks.
+    Soak(Box<soak::Args>),
+    /// Give the same load to several servers in turn, and say what each costs.
+    Compare(compare::Args),
+    /// Send to viewers as the barest server could: what all others are measured by.
+    Floor(floor::Args),
+    /// The viewers of one process of --procs.
+    #[command(name = procs::COMMAND, hide = true)]
+    Part {
+        /// What to do, as JSON.
+        part: String,
+    },
 }
 
 const EXAMPLES: &str = "\
-A measurement takes three shells, or two and the server's own:
+A measurement takes two shells, the server's own and one more:
   corecast
+  corecast-load play --publish rtmp://127.0.0.1/live/x --url http://127.0.0.1:8080/live/x.flv \\
+    --viewers 1000 --inspect 2% --pid $(pidof corecast)
+
+or three, when the stream is to be published from elsewhere:
   corecast-load publish --url rtmp://127.0.0.1/live/x
-  corecast-load play --url http://127.0.0.1:8080/live/x.flv --viewers 1000 --pid $(pidof corecast)
+  corecast-load play --url rtmp://127.0.0.1/live/x --viewers 1000 --pid $(pidof corecast)
 
 Give the server and the generator cores of their own (taskset -c), or they take each other's
-cache and time. Viewers parse nothing: the kernel throws their bytes away, so this tells what a
-server spends, not whether the stream is good. RTMP viewers say nothing after play has started.";
-
-#[derive(Args)]
-struct Publish {
-    /// Where to.
-    #[arg(long, value_name = "rtmp://HOST/APP/NAME")]
-    url: Url,
-    /// An FLV file to send in a loop, instead of a made-up stream.
-    #[arg(long, value_name = "FILE.flv", conflicts_with_all = ["bitrate", "fps", "gop"])]
-    clip: Option<PathBuf>,
-    /// Bits per second of the made-up stream, sound (48 kbit/s) included.
-    #[arg(long, default_value = "2M", value_parser = units::bitrate)]
-    bitrate: u64,
-    /// Its pictures per second.
-    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    fps: u32,
-    /// From one key frame to the next.
-    #[arg(long, default_value = "2s", value_parser = units::duration)]
-    gop: Duration,
-    /// Makes the bytes of the made-up stream.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Ends after this; else when it is stopped or the server ends it.
-    #[arg(long, value_parser = units::duration)]
-    duration: Option<Duration>,
-}
-
-#[derive(Args)]
-struct Play {
-    /// What to watch: http://HOST/x.flv or rtmp://HOST/APP/NAME.
-    #[arg(long)]
-    url: String,
-    /// How many viewers.
-    #[arg(long, default_value_t = 1000)]
-    viewers: usize,
-    /// How many of them join per second.
-    #[arg(long, default_value = "500/s", value_parser = units::rate)]
-    ramp: f64,
-    /// Wait after the last has joined, before the measurement.
-    #[arg(long, default_value = "3s", value_parser = units::duration)]
-    settle: Duration,
-    /// How long to measure.
-    #[arg(long, default_value = "30s", value_parser = units::duration)]
-    duration: Duration,
-    /// The server's process on this host: tells its CPU, nanoseconds of all threads.
-    #[arg(long)]
-    pid: Option<u32>,
-}
+cache and time. `corecast-load play --help` has more examples.";
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Publish(arguments) => publish(&arguments),
-        Command::Play(arguments) => watch(arguments),
+    let matches = with_braces(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
+        Command::Publish(arguments) => publish::run(&arguments),
+        Command::Play(arguments) => play::run_command(&arguments),
+        Command::Soak(arguments) => soak::run_command(&arguments),
+        Command::Compare(arguments) => compare::run_command(&arguments),
+        Command::Floor(arguments) => floor::run(&arguments),
+        Command::Part { part } => procs::serve(&part),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -98,25 +67,39 @@ fn main() -> ExitCode {
     }
 }
 
-fn publish(arguments: &Publish) -> std::io::Result<()> {
-    let mut stream = match &arguments.clip {
-        Some(path) => Stream::clip(path)?,
-        None => {
-            let Publish { bitrate, fps, gop, seed, .. } = *arguments;
-            Stream::synthetic(Shape { bitrate, fps, gop, seed })
-        }
+/// Lets `{n}` stand in help: clap would begin a new line there. A sequence that styles nothing keeps
+/// it from being recognised, and is not seen.
+fn with_braces(command: clap::Command) -> clap::Command {
+    let text = |help: Option<&StyledStr>| match help {
+        Some(help) => Resettable::Value(help.to_string().replace("{n}", "{\u{1b}[0mn}").into()),
+        None => Resettable::Reset,
     };
-    let publisher = Publisher::connect(&arguments.url)?;
-    println!("publishing {}", stream.describe());
-    let until = arguments.duration.map(|time| Instant::now() + time);
-    let sent = publisher.send(&mut stream, until, &Arc::default())?;
-    println!("sent {} frames, {} bytes, at most {:?} late", sent.frames, sent.bytes, sent.late);
-    Ok(())
+    let after = text(command.get_after_help());
+    command
+        .after_help(after)
+        .mut_args(|arg| {
+            let (short, long) = (text(arg.get_help()), text(arg.get_long_help()));
+            arg.help(short).long_help(long)
+        })
+        .mut_subcommands(with_braces)
 }
 
-fn watch(arguments: Play) -> std::io::Result<()> {
-    let Play { url, viewers, ramp, settle, duration, pid } = arguments;
-    let report = play::run(&play::Options { url, viewers, ramp, settle, duration, pid })?;
-    println!("{report}");
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_the_number_of_a_stream() {
+        let mut command = with_braces(Cli::command());
+        for name in ["play", "publish", "soak"] {
+            let command = command.find_subcommand_mut(name).expect("there is one");
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("{n} becomes"), "{help}");
+        }
+    }
+
+    #[test]
+    fn options_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
 }

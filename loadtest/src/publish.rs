@@ -1,145 +1,366 @@
-//! One RTMP publisher in real time.
+//! RTMP publishers in real time: any number of them from a few threads.
+//!
+//! They begin spread over the time from one key frame to the next, because encoders of different
+//! people are not in step, and a server must not look better or worse for it.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod connection;
+mod pacer;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use corecast::bytes::Chain;
-use corecast::proto::rtmp::client::Event;
-use corecast::proto::rtmp::{Client, ClientConfig, Goal, Url};
-use corecast::time::Timestamp;
-use rustix::net::RecvFlags;
+use corecast::proto::rtmp::Url;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::stream::Stream;
+use crate::report::{Published, REASONS};
+use crate::stream::{Material, Shape};
+use crate::{fds, units};
+use pacer::{Pacer, Publisher};
 
-/// A server that takes nothing for this long has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// What to publish where.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `rtmp://HOST/APP/NAME`; each `{n}` becomes the publisher's number, from 0.
+    pub url: String,
+    /// How many.
+    pub publishers: usize,
+    /// What each of them sends.
+    pub material: Material,
+    /// Those that are dropped come back after a pause, as an encoder would.
+    pub reconnect: bool,
+}
 
-/// What a publisher did.
-#[derive(Debug, Default)]
-pub struct Sent {
-    /// Frames of all tracks.
+/// Publishers at work. Dropped, they stop.
+#[derive(Debug)]
+pub struct Fleet {
+    shared: Arc<Shared>,
+    publishers: usize,
+    threads: Vec<JoinHandle<io::Result<Published>>>,
+}
+
+/// How far a fleet has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Publishers that are let in at the moment.
+    pub publishing: usize,
+    /// Frames sent.
     pub frames: u64,
-    /// Their bytes, without what RTMP adds.
+    /// Their bytes, marks included, without what RTMP adds.
     pub bytes: u64,
-    /// How far behind real time the latest frame was sent, at worst.
-    pub late: Duration,
+    /// Connections that broke and were, or will be, made again.
+    pub broken: usize,
+    /// Publishers that have ended because the server refused or dropped them.
+    pub failed: usize,
 }
 
-/// A connection on which publish was granted.
-pub struct Publisher {
-    socket: TcpStream,
-    client: Client,
-    out: Chain,
+#[derive(Debug, Default)]
+struct Shared {
+    reconnect: bool,
+    stop: AtomicBool,
+    interrupts: AtomicUsize,
+    publishing: AtomicUsize,
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    broken: AtomicUsize,
+    failed: AtomicUsize,
+    reasons: Mutex<Vec<String>>,
 }
 
-impl Publisher {
-    /// Connects to `url` and waits until the server lets it publish.
+/// A thread sends some 100 000 frames a second; this many publishers have half of that.
+const PER_THREAD: usize = 700;
+/// Publishers begin within this time, however long their groups of pictures are.
+const SPREAD_MAX: Duration = Duration::from_secs(2);
+/// After the last has begun. The machine's own deadlines for each reply are shorter.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Fleet {
+    /// Connects all publishers and waits until the server has let them in.
     ///
     /// # Errors
-    /// Nobody answers, or the server refuses, with its words.
-    pub fn connect(url: &Url) -> io::Result<Self> {
-        let address = (url.host.as_str(), url.port).to_socket_addrs()?.next();
-        let address = address.ok_or_else(|| io::Error::other("the host has no address"))?;
-        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-        socket.set_nodelay(true)?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let client =
-            Client::new(ClientConfig::default(), url.clone(), Goal::Publish, 1, Instant::now());
-        let mut publisher = Self { socket, client, out: Chain::default() };
-        publisher.wait_for_start()?;
-        Ok(publisher)
-    }
-
-    fn wait_for_start(&mut self) -> io::Result<()> {
-        let mut input = [0; 4096];
-        loop {
-            self.flush()?;
-            // The machine's own deadlines end the wait.
-            self.client.handle_timeout(Instant::now()).map_err(io::Error::other)?;
-            match self.socket.read(&mut input) {
-                Ok(0) => return Err(io::Error::other("the server hung up before it let us in")),
-                Ok(count) => self.feed(&input[..count])?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-            while let Some(event) = self.client.poll_event() {
-                match event {
-                    Event::Started => return Ok(()),
-                    Event::Refused { code, description } => {
-                        return Err(io::Error::other(format!("refused: {code} {description}")));
-                    }
-                    _ => {}
+    /// The URL is none or has no `{n}` for several publishers, nobody answers, or the server
+    /// refuses, with its words.
+    pub fn start(options: &Options) -> io::Result<Self> {
+        let Options { url, publishers: count, material, reconnect } = options;
+        let (count, reconnect) = (*count, *reconnect);
+        if count > 1 && !url.contains("{n}") {
+            return Err(io::Error::other(format!(
+                "publish: expected {{n}} in the URL of {count} publishers, found {url:?}\n  \
+                 cure: a name such as x{{n}}"
+            )));
+        }
+        let begin = Instant::now();
+        let spread = material.group().min(SPREAD_MAX);
+        let mut addresses = HashMap::new();
+        let mut publishers = Vec::with_capacity(count);
+        for n in 0..count {
+            let url = url.replace("{n}", &n.to_string());
+            let url: Url = url.parse().map_err(io::Error::other)?;
+            let address = match addresses.get(&(url.host.clone(), url.port)) {
+                Some(address) => *address,
+                None => {
+                    let address = resolve(&url)?;
+                    addresses.insert((url.host.clone(), url.port), address);
+                    address
                 }
+            };
+            // The golden ratio leaves no two close together, whatever their number.
+            let share = (n as f64 * 0.618_033_988_749_895).fract();
+            let begin = begin + spread.mul_f64(share);
+            publishers.push(Publisher::new(url, address, material.stream(), begin));
+        }
+        let shared = Arc::new(Shared { reconnect, ..Shared::default() });
+        let (outcomes, first_outcomes) = mpsc::channel();
+        let mut fleet = Self { shared, publishers: count, threads: Vec::new() };
+        while !publishers.is_empty() {
+            let some = publishers.split_off(publishers.len().saturating_sub(PER_THREAD));
+            let pacer = Pacer::new(Arc::clone(&fleet.shared), some, outcomes.clone())?;
+            let name = format!("publish-{}", fleet.threads.len());
+            fleet.threads.push(thread::Builder::new().name(name).spawn(|| pacer.run())?);
+        }
+        drop(outcomes);
+        let until = begin + spread + START_PATIENCE;
+        let mut reasons = Vec::new();
+        let mut granted = 0;
+        while granted + reasons.len() < count {
+            let left = until.saturating_duration_since(Instant::now());
+            match first_outcomes.recv_timeout(left) {
+                Ok(Ok(())) => granted += 1,
+                Ok(Err(why)) => reasons.push(why),
+                Err(_) => break,
             }
+        }
+        match granted == count {
+            true => Ok(fleet),
+            false => Err(io::Error::other(format!(
+                "publish: expected {count} publishers to be let in, found {granted}; the first \
+                 reason: {}",
+                reasons.first().map_or("the server did not answer", |why| why.as_str()),
+            ))),
         }
     }
 
-    /// Sends `stream` in real time until `stop` is set or `until` has passed.
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        let Shared { publishing, frames, bytes, broken, failed, .. } = &*self.shared;
+        Progress {
+            publishing: publishing.load(Relaxed),
+            frames: frames.load(Relaxed),
+            bytes: bytes.load(Relaxed),
+            broken: broken.load(Relaxed),
+            failed: failed.load(Relaxed),
+        }
+    }
+
+    /// Why publishers were dropped after they had been let in: the first few different ones.
+    pub fn reasons(&self) -> Vec<String> {
+        self.shared.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Breaks all connections without a farewell, as a host that dies. With
+    /// [`Options::reconnect`] they are made again; else they have failed.
+    pub fn interrupt(&self) {
+        self.shared.interrupts.fetch_add(1, Relaxed);
+    }
+
+    /// Takes leave of the server and says what was done.
+    pub fn stop(mut self) -> Published {
+        self.end()
+    }
+
+    fn end(&mut self) -> Published {
+        self.shared.stop.store(true, Relaxed);
+        let mut published = Published::default();
+        for thread in self.threads.drain(..) {
+            match thread.join().expect("a pacer returns its errors") {
+                Ok(part) => published.merge(&part),
+                Err(error) => self.shared.add_reason(&error.to_string()),
+            }
+        }
+        let Progress { frames, bytes, failed, .. } = self.progress();
+        Published { publishers: self.publishers, frames, bytes, failed, ..published }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn add_reason(&self, why: &str) {
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if reasons.len() < REASONS && reasons.iter().all(|known| known != why) {
+            reasons.push(why.to_owned());
+        }
+    }
+}
+
+fn resolve(url: &Url) -> io::Result<SocketAddr> {
+    let address = (url.host.as_str(), url.port).to_socket_addrs()?.next();
+    address.ok_or_else(|| io::Error::other(format!("{}: the host has no address", url.host)))
+}
+
+/// What to send: options of every command that publishes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Source {
+    /// An FLV or MP4 file to send in a loop [default: a clip that is built in].
+    #[arg(long, value_name = "FILE", conflicts_with = "bitrate")]
+    pub clip: Option<PathBuf>,
+    /// Send a made-up stream of so many bits per second, sound and marks included.
+    #[arg(long, value_parser = units::bitrate)]
+    pub bitrate: Option<u64>,
+    /// Pictures per second of the made-up stream.
+    #[arg(long, default_value_t = 25, requires = "bitrate",
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub fps: u32,
+    /// From one key frame of it to the next.
+    #[arg(long, default_value = "2s", requires = "bitrate", value_parser = units::duration)]
+    pub gop: Duration,
+    /// Bits per second of its sound, or "none".
+    #[arg(long, default_value = "48k", requires = "bitrate")]
+    pub audio: Sound,
+    /// Makes its bytes.
+    #[arg(long, default_value_t = 1, requires = "bitrate")]
+    pub seed: u64,
+}
+
+/// Bits per second of sound, if there is any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sound(pub Option<u64>);
+
+impl FromStr for Sound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            text => units::bitrate(text).map(|bits| Self(Some(bits))),
+        }
+    }
+}
+
+impl Source {
+    /// What it says.
     ///
     /// # Errors
-    /// The server ended it, with its words, or takes no more bytes.
-    pub fn send(
-        mut self,
-        stream: &mut Stream,
-        until: Option<Instant>,
-        stop: &Arc<AtomicBool>,
-    ) -> io::Result<Sent> {
-        if let Some(metadata) = &stream.metadata {
-            self.client.push_metadata(metadata);
-        }
-        for track in &stream.tracks {
-            self.client.push_track(track);
-        }
-        let (start, mut sent) = (Instant::now(), Sent::default());
-        while !stop.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until) {
-            let frame = stream.next_frame();
-            let at = frame.dts.since(Timestamp::ZERO).max(0).unsigned_abs();
-            let due = start + Duration::from_nanos(at);
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            sent.late = sent.late.max(due.elapsed());
-            sent.frames += 1;
-            sent.bytes += frame.data.len() as u64;
-            self.client.push_frame(&frame);
-            self.flush()?;
-            self.listen()?;
-        }
-        self.client.stop();
-        self.flush()?;
-        Ok(sent)
-    }
-
-    /// Takes what the server has said meanwhile, without waiting for more.
-    fn listen(&mut self) -> io::Result<()> {
-        let mut input = [0; 4096];
-        match rustix::net::recv(&self.socket, &mut input, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => return Err(io::Error::other("the server hung up")),
-            Ok((count, _)) => self.feed(&input[..count])?,
-            Err(rustix::io::Errno::AGAIN) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        while let Some(event) = self.client.poll_event() {
-            if let Event::Ended { code, description } = event {
-                return Err(io::Error::other(format!("the server ended it: {code} {description}")));
+    /// The file cannot be sent, or so few bits cannot hold so many frames.
+    pub fn material(&self) -> io::Result<Material> {
+        match (self.bitrate, &self.clip) {
+            (Some(bitrate), _) => {
+                let &Self { fps, gop, seed, audio: Sound(sound), .. } = self;
+                Material::made_up(Shape { bitrate, fps, gop, sound, seed })
             }
+            (None, Some(path)) => Material::clip(path),
+            (None, None) => Ok(Material::demo()),
         }
-        Ok(())
+    }
+}
+
+/// The options of `publish`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Where to; {n} becomes the publisher's number, from 0.
+    #[arg(long, value_name = "rtmp://HOST/APP/NAME")]
+    pub url: String,
+    /// How many publishers.
+    #[arg(long, default_value_t = 1)]
+    pub publishers: usize,
+    /// What they send.
+    #[command(flatten)]
+    pub source: Source,
+    /// Ends after this; else when it is stopped or the server has dropped all publishers.
+    #[arg(long, value_parser = units::duration)]
+    pub duration: Option<Duration>,
+    /// Come back when the server drops a publisher.
+    #[arg(long)]
+    pub reconnect: bool,
+}
+
+/// Publishes until the time is over, somebody interrupts it or no publisher is left.
+///
+/// # Errors
+/// As [`Fleet::start`], and if the server dropped a publisher that was not to come back.
+pub fn run(args: &Args) -> io::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    fds::allow(args.publishers)?;
+    let material = args.source.material()?;
+    let Args { url, publishers, reconnect, .. } = args.clone();
+    let fleet = Fleet::start(&Options { url, publishers, material: material.clone(), reconnect })?;
+    println!("{publishers} publishing {}", material.describe());
+    let (begin, before) = (Instant::now(), fleet.progress());
+    let is_over = || args.duration.is_some_and(|time| begin.elapsed() >= time);
+    while !stop.load(Relaxed) && !is_over() && fleet.progress().failed < publishers {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let (seconds, after) = (begin.elapsed().as_secs_f64(), fleet.progress());
+    // From the moment on when all had begun.
+    let rate = (after.bytes - before.bytes) as f64 * 8e-6 / seconds;
+    let (broken, reasons) = (after.broken, fleet.reasons());
+    let published = fleet.stop();
+    let late = [0.5, 0.99, 1.0].map(|q| published.late_ms.value_at(q).unwrap_or_default());
+    println!(
+        "sent {} frames, {} bytes ({rate:.1} Mbit/s) in {seconds:.1} s, late by {:.1} ms (p50), \
+         {:.1} (p99), {:.1} (max)",
+        published.frames, published.bytes, late[0], late[1], late[2]
+    );
+    if broken > 0 {
+        println!("connections broke {broken} times: {}", reasons.join("; "));
+    }
+    match published.failed {
+        0 => Ok(()),
+        failed => Err(io::Error::other(format!(
+            "{failed} of {publishers} publishers were dropped: {}",
+            reasons.join("; ")
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn options(url: &str, publishers: usize) -> Options {
+        Options { url: url.to_owned(), publishers, material: Material::demo(), reconnect: false }
     }
 
-    fn feed(&mut self, input: &[u8]) -> io::Result<()> {
-        self.client.handle_input(Instant::now(), input).map_err(io::Error::other)?;
-        Ok(())
+    #[test]
+    fn several_publishers_need_several_names() {
+        let error = Fleet::start(&options("rtmp://127.0.0.1/live/x", 2)).expect_err("one name");
+        assert!(error.to_string().contains("expected {n}"), "{error}");
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        while self.client.poll_transmit(&mut self.out) {}
-        while let Some(slice) = self.out.first() {
-            let taken = self.socket.write(slice)?;
-            self.out.advance(taken);
-        }
-        Ok(())
+    #[test]
+    fn nobody_there_is_told_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        drop(listener);
+        let error = Fleet::start(&options(&format!("rtmp://{address}/live/x{{n}}"), 3));
+        let error = error.expect_err("nobody listens").to_string();
+        assert!(error.contains("expected 3 publishers to be let in, found 0"), "{error}");
+        assert!(error.contains("refused"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = thread::spawn(move || drop(listener.accept().expect("one comes")));
+        let error = Fleet::start(&options(&format!("rtmp://{address}/live/x"), 1));
+        let error = error.expect_err("it hangs up").to_string();
+        assert!(error.contains("x: "), "{error}");
+        server.join().expect("it accepted");
     }
 }

@@ -18,7 +18,7 @@ pub fn length_prefixed(frame: &[u8], length_bytes: u8) -> impl Iterator<Item = &
 }
 
 /// The bytes of `nal` without emulation prevention (H.264 7.4.1.1), one by one.
-pub(super) fn rbsp(nal: &[u8]) -> impl Iterator<Item = u8> {
+pub fn rbsp(nal: &[u8]) -> impl Iterator<Item = u8> {
     let mut zeros = 0;
     nal.iter().copied().filter(move |&byte| {
         if zeros >= 2 && byte == 3 {

@@ -3,16 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use corecast_bench::floor::Load;
-use corecast_bench::process::{self, Server};
-use corecast_load::play::{self, Report};
-use corecast_load::publish::Publisher;
-use corecast_load::stream::{Shape, Stream};
+use corecast_load::floor::{self, Load};
+use corecast_load::play;
+use corecast_load::publish::{self, Fleet};
+use corecast_load::report::Report;
+use corecast_load::server::{self, Recipe};
+use corecast_load::stream::{Material, Shape};
 use corecast_load::units;
 
 /// The server's CPU as a ratio to the bare cost of the same bytes to the same viewers: rounds of
@@ -81,23 +80,24 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> io::Result<()> {
     let program = match &cli.server {
         Some(path) => path.clone(),
-        None => process::beside("corecast")?,
+        None => server::beside("corecast")?,
     };
-    process::pin(cli.load_cpu)?;
+    server::pin(&[cli.load_cpu])?;
     let mut figures = Work::ALL.map(|_| Vec::new());
     for round in 1..=cli.rounds {
         for (work, figures) in Work::ALL.into_iter().zip(&mut figures) {
             let report = match work {
-                Work::Floor => floor(cli)?,
-                Work::HttpFlv | Work::Rtmp => server(cli, &program, work)?,
+                Work::Floor => bare(cli)?,
+                Work::HttpFlv | Work::Rtmp => corecast(cli, &program, work)?,
             };
-            let cpu = report.server.expect("its process was given");
-            let (egress, own, lost) = (report.egress_mbit(), report.own, report.lost);
+            let cpu = report.cost.cpu_percent.expect("its process was given");
+            let viewers = &report.viewers;
+            let (egress, lost) = (viewers.egress_mbit_s, viewers.lost + viewers.refused);
             eprintln!(
                 "round {round} {:<9} {cpu:6.2} % of a core, {egress:7.1} Mbit/s, \
-                 generator {own:.1} %, {lost} lost, {} bytes a read",
+                 generator {:.1} %, {lost} lost",
                 work.name(),
-                report.bytes / report.reads.max(1),
+                report.cost.own_cpu_percent,
             );
             // A server that sends less must not look cheaper for it.
             figures.push(cpu * (cli.bitrate as f64 * 1e-6 * cli.viewers as f64) / egress);
@@ -107,44 +107,40 @@ fn run(cli: &Cli) -> io::Result<()> {
     Ok(())
 }
 
-fn floor(cli: &Cli) -> io::Result<Report> {
+fn bare(cli: &Cli) -> io::Result<Report> {
     let load = Load { viewers: cli.viewers, bitrate: cli.bitrate, window: cli.window };
     let at_most = cli.duration + Duration::from_secs(60);
-    let (sender, address) = process::floor(cli.cpu, load, at_most)?;
+    let (sender, address) = floor::start(&[cli.cpu], load, at_most)?;
     watch(cli, format!("http://{address}/floor"), sender.pid())
 }
 
-fn server(cli: &Cli, program: &std::path::Path, work: Work) -> io::Result<Report> {
-    let server = Server::start(cli.cpu, program, cli.window)?;
-    let (rtmp, http) = (server.rtmp, server.http);
-    let url = format!("rtmp://{rtmp}/live/x").parse().map_err(io::Error::other)?;
-    let publisher = Publisher::connect(&url)?;
-    let shape = Shape { bitrate: cli.bitrate, fps: 25, gop: Duration::from_secs(2), seed: 1 };
-    let mut stream = Stream::synthetic(shape);
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
-    let sending = std::thread::spawn(move || publisher.send(&mut stream, None, &told));
-    let url = match work {
-        Work::Rtmp => format!("rtmp://{rtmp}/live/x"),
-        _ => format!("http://{http}/live/x.flv"),
-    };
+fn corecast(cli: &Cli, program: &std::path::Path, work: Work) -> io::Result<Report> {
+    let window = format!("app_defaults.merge_window = \"{}ms\"", cli.window.as_millis());
+    let server = Recipe::corecast(program, &window).start(&[cli.cpu])?;
+    let sound = Some(48_000);
+    let gop = Duration::from_secs(2);
+    let material = Material::made_up(Shape { bitrate: cli.bitrate, fps: 25, gop, sound, seed: 1 })?;
+    let url = server.publish.clone();
+    let fleet = Fleet::start(&publish::Options { url, publishers: 1, material, reconnect: false })?;
+    let url = server.play[work.name()].replace("{n}", "0");
     let report = watch(cli, url, server.process.pid());
-    stop.store(true, Ordering::Relaxed);
-    let sent = sending.join().expect("a publisher returns its errors");
     // Why the publisher failed explains why the viewers did.
-    sent?;
-    report
+    match fleet.reasons().first() {
+        None => report,
+        Some(why) => Err(io::Error::other(why.clone())),
+    }
 }
 
 fn watch(cli: &Cli, url: String, pid: u32) -> io::Result<Report> {
-    play::run(&play::Options {
+    let options = play::Options {
         url,
         viewers: cli.viewers,
-        ramp: 500.0,
         settle: Duration::from_secs(4),
         duration: cli.duration,
         pid: Some(pid),
-    })
+        ..play::Options::default()
+    };
+    play::run(&options, &mut |_| {})
 }
 
 fn print(cli: &Cli, program: &std::path::Path, figures: &[Vec<f64>; 3]) {

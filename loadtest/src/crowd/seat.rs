@@ -1,0 +1,245 @@
+//! One viewer's socket, from its first connection to its end.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use corecast::bytes::Chain;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::Socket;
+
+use super::bucket::Bucket;
+use super::plan::Role;
+use crate::inspect::{Findings, Inspector, Moment};
+use crate::viewer::{Event, Session};
+
+/// A place in the crowd. Whoever has it may leave and come back; small, for there are many.
+pub(super) struct Seat {
+    pub(super) role: Role,
+    /// Tells the events of one connection from those of the one before.
+    pub(super) generation: u32,
+    pub(super) state: State,
+    /// Slow readers have one.
+    pub(super) bucket: Option<Box<Bucket>>,
+    /// The server has let it in before.
+    pub(super) has_been_in: bool,
+}
+
+/// ```text
+/// Out ─> Talking ─> Discarding | Inspecting ─> Out
+///           └────────── refused ────────────────^
+/// ```
+pub(super) enum State {
+    /// Has not come yet, or has gone.
+    Out,
+    /// Connects, asks, and waits to be let in.
+    Talking(Box<Talking>),
+    /// Lets the kernel throw away what comes.
+    Discarding(Socket),
+    /// Looks at every byte.
+    Inspecting(Box<Inspecting>),
+}
+
+pub(super) struct Talking {
+    socket: Socket,
+    session: Box<dyn Session>,
+    since: Moment,
+    connected: bool,
+}
+
+pub(super) struct Inspecting {
+    socket: Socket,
+    session: Box<dyn Session>,
+    inspector: Inspector,
+}
+
+/// What came of a look at the socket.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Bytes that were read, or thrown away.
+    pub(super) bytes: usize,
+    /// The connection is made and the request sent; from now on it is only read.
+    pub(super) asked: bool,
+    /// The server let the viewer in, and said what it calls itself.
+    pub(super) joined: Option<Option<String>>,
+    /// A slow reader has had enough for now.
+    pub(super) rest: bool,
+}
+
+/// An answer to a request comes in pieces of at most this size; so little of what follows it is
+/// read in vain.
+const ANSWER_BYTES: usize = 4096;
+
+impl Seat {
+    /// Nobody has come yet.
+    pub(super) fn new(role: Role) -> Self {
+        Self { role, generation: 0, state: State::Out, bucket: None, has_been_in: false }
+    }
+
+    /// Takes the seat; `socket` is connecting.
+    pub(super) fn sit(&mut self, socket: Socket, session: Box<dyn Session>, since: Moment) {
+        self.generation = self.generation.wrapping_add(1);
+        let talking = Talking { socket, session, since, connected: false };
+        self.state = State::Talking(Box::new(talking));
+    }
+
+    /// Whether the server has let it in.
+    pub(super) fn is_in(&self) -> bool {
+        matches!(self.state, State::Discarding(_) | State::Inspecting(_))
+    }
+
+    /// Since when it waits to be let in.
+    pub(super) fn talking_since(&self) -> Option<Instant> {
+        match &self.state {
+            State::Talking(talking) => Some(talking.since.at),
+            _ => None,
+        }
+    }
+
+    /// The socket, while there is one.
+    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.state {
+            State::Out => None,
+            State::Talking(talking) => Some(talking.socket.as_fd()),
+            State::Discarding(socket) => Some(socket.as_fd()),
+            State::Inspecting(inspecting) => Some(inspecting.socket.as_fd()),
+        }
+    }
+
+    /// The socket is ready, or (`hung_up`) will not be again. `scratch` is overwritten, or not.
+    ///
+    /// # Errors
+    /// The server refused, hung up or broke the protocol.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        hung_up: bool,
+        scratch: &mut [u8],
+        findings: &mut Findings,
+    ) -> io::Result<Look> {
+        let allowed = match &mut self.bucket {
+            Some(bucket) if !hung_up => bucket.allowance(now),
+            _ => Some(scratch.len()),
+        };
+        let Some(allowed) = allowed.map(|allowed| allowed.min(scratch.len())) else {
+            return Ok(Look { rest: true, ..Look::default() });
+        };
+        let mut look = match &mut self.state {
+            State::Out => Look::default(),
+            State::Discarding(socket) => {
+                // The kernel copies nothing for TRUNC on TCP (tcp(7)).
+                let bytes = receive(socket, &mut scratch[..allowed], RecvFlags::TRUNC)?;
+                Look { bytes, ..Look::default() }
+            }
+            State::Inspecting(inspecting) => inspecting.look(&mut scratch[..allowed], findings)?,
+            State::Talking(_) => {
+                let allowed = allowed.min(ANSWER_BYTES);
+                self.talk(now, &mut scratch[..allowed], findings)?
+            }
+        };
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(look.bytes);
+            look.rest = bucket.allowance(now).is_none();
+        }
+        Ok(look)
+    }
+
+    fn talk(
+        &mut self,
+        now: Instant,
+        scratch: &mut [u8],
+        findings: &mut Findings,
+    ) -> io::Result<Look> {
+        let State::Talking(talking) = &mut self.state else { return Ok(Look::default()) };
+        if !talking.connected {
+            if let Some(error) = talking.socket.take_error()? {
+                return Err(error);
+            }
+            talking.connected = true;
+            transmit(&talking.socket, &mut *talking.session)?;
+            return Ok(Look { asked: true, ..Look::default() });
+        }
+        let bytes = receive(&talking.socket, scratch, RecvFlags::empty())?;
+        let mut input = &scratch[..bytes];
+        let event = talking.session.handle_input(now, &mut input)?;
+        transmit(&talking.socket, &mut *talking.session)?;
+        let Some(Event::Joined { server }) = event else {
+            return Ok(Look { bytes, ..Look::default() });
+        };
+        let State::Talking(talking) = std::mem::replace(&mut self.state, State::Out) else {
+            unreachable!("it was a moment ago");
+        };
+        let Talking { socket, session, since, .. } = *talking;
+        self.state = match self.role.inspects {
+            false => State::Discarding(socket),
+            true => {
+                let inspector = Inspector::new(since);
+                inspector.joined(Instant::now(), findings);
+                let mut inspecting = Box::new(Inspecting { socket, session, inspector });
+                inspecting.take(input, findings)?;
+                State::Inspecting(inspecting)
+            }
+        };
+        Ok(Look { bytes, joined: Some(server), ..Look::default() })
+    }
+
+    /// It goes, or the measurement ends.
+    pub(super) fn leave(&self, now: Instant, findings: &mut Findings) {
+        if let State::Inspecting(inspecting) = &self.state {
+            inspecting.inspector.leave(now, findings);
+        }
+    }
+}
+
+impl Inspecting {
+    fn look(&mut self, scratch: &mut [u8], findings: &mut Findings) -> io::Result<Look> {
+        let bytes = receive(&self.socket, scratch, RecvFlags::empty())?;
+        self.take(&scratch[..bytes], findings)?;
+        Ok(Look { bytes, ..Look::default() })
+    }
+
+    fn take(&mut self, mut input: &[u8], findings: &mut Findings) -> io::Result<()> {
+        let read = Moment::now();
+        while let Some(event) = self.session.handle_input(read.at, &mut input)? {
+            if let Event::Frame(frame) = event {
+                self.inspector.take(&frame, read, findings);
+            }
+        }
+        transmit(&self.socket, &mut *self.session)
+    }
+}
+
+/// What a viewer says is far smaller than an empty socket buffer; if it does not fit, something is
+/// wrong.
+fn transmit(socket: &Socket, session: &mut dyn Session) -> io::Result<()> {
+    let mut out = Chain::default();
+    while session.poll_transmit(&mut out) {}
+    out.slices().try_for_each(|slice| {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        match rustix::net::send(socket, slice, flags)? == slice.len() {
+            true => Ok(()),
+            false => Err(io::Error::other("the server does not read what the viewer says")),
+        }
+    })
+}
+
+fn receive(socket: &Socket, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+    match rustix::net::recv(socket, into, flags | RecvFlags::DONTWAIT) {
+        Ok((_, 0)) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up")),
+        Ok((_, count)) => Ok(count),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seat_is_small() {
+        // Twenty thousand of them are to fit into the cache.
+        assert!(size_of::<Seat>() <= 48, "{} bytes", size_of::<Seat>());
+    }
+}

@@ -1,0 +1,29 @@
+use std::io;
+
+use procfs::process::Process;
+
+use super::Handles;
+
+/// Proportional share of `pid`'s memory. None if it has just ended.
+///
+/// # Errors
+/// It may not be looked at.
+pub(super) fn pss_bytes(pid: i32) -> io::Result<Option<u64>> {
+    let rollup = match Process::new(pid).and_then(|process| process.smaps_rollup()) {
+        Ok(rollup) => rollup,
+        Err(procfs::ProcError::NotFound(_)) => return Ok(Some(0)),
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    let pss = rollup.memory_map_rollup.0.first().and_then(|all| all.extension.map.get("Pss"));
+    Ok(pss.copied())
+}
+
+/// Descriptors and threads of `pid`; zero if it has just ended.
+pub(super) fn handles(pid: i32) -> Handles {
+    let Ok(process) = Process::new(pid) else {
+        return Handles { fds: Some(0), threads: Some(0) };
+    };
+    let threads = process.stat().map_or(0, |stat| stat.num_threads.unsigned_abs());
+    let fds = process.fd_count().ok().map(|count| count as u64);
+    Handles { fds, threads: Some(threads) }
+}

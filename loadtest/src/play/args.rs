@@ -1,0 +1,146 @@
+//! `corecast-load play`: its options, and what it prints.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::{Options, Slow, Spread};
+use crate::report::Report;
+use crate::{crowd, publish, units};
+
+/// The options of `play`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// What to watch: http://HOST/APP/NAME.flv, ws://HOST/APP/NAME.flv or rtmp://HOST/APP/NAME;
+    /// {n} becomes the number of the stream, from 0.
+    #[arg(long)]
+    pub url: String,
+    /// How many streams there are; the URL then has {n}.
+    #[arg(long, default_value_t = 1, value_parser = positive)]
+    pub streams: usize,
+    /// How viewers are spread over the streams.
+    #[arg(long, value_enum, default_value_t = Spread::Even)]
+    pub spread: Spread,
+    /// How many viewers.
+    #[arg(long, default_value_t = 1000, value_parser = positive)]
+    pub viewers: usize,
+    /// How many of them join per second.
+    #[arg(long, default_value = "500/s", value_parser = units::rate)]
+    pub ramp: f64,
+    /// Wait after the last has joined, before the measurement.
+    #[arg(long, default_value = "3s", value_parser = units::duration)]
+    pub settle: Duration,
+    /// How long to measure.
+    #[arg(long, default_value = "30s", value_parser = units::duration)]
+    pub duration: Duration,
+    /// The share of the viewers that leave and rejoin each second (5%/s).
+    #[arg(long, default_value = "0", value_parser = crowd::churn)]
+    pub churn: f64,
+    /// A share of slow readers, and what each of them reads (10%@200kbit).
+    #[arg(long, value_name = "SHARE@RATE")]
+    pub slow: Option<Slow>,
+    /// The share of the viewers that look at every byte (2%).
+    #[arg(long, default_value = "0", value_parser = crowd::share_of)]
+    pub inspect: f64,
+    /// Share the viewers among so many processes.
+    #[arg(long, default_value_t = 1, value_parser = positive)]
+    pub procs: usize,
+    /// The server's process on this host: tells CPU and memory of it and all it has started.
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// The Prometheus metrics of a server on another host: tell the same of its process.
+    #[arg(long, value_name = "http://HOST/PATH", conflicts_with = "pid")]
+    pub metrics: Option<String>,
+    /// Publish the streams too, by RTMP; {n} as in --url.
+    #[arg(long, value_name = "rtmp://HOST/APP/NAME")]
+    pub publish: Option<String>,
+    /// What to publish.
+    #[command(flatten, next_help_heading = "What to publish")]
+    pub source: publish::Source,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  What 1000 viewers cost the server on this host (a stream is published elsewhere):
+    corecast-load play --url http://127.0.0.1:8080/live/x.flv --pid $(pidof corecast)
+  The same with a stream of its own, one viewer in 50 looking at every byte:
+    corecast-load play --publish rtmp://127.0.0.1/live/x --bitrate 2M --inspect 2% \\
+      --url rtmp://127.0.0.1/live/x --pid $(pidof corecast)
+  An audience: 20 streams, most watch the first, 5 % change over each second, some are slow:
+    corecast-load play --publish rtmp://127.0.0.1/live/x{n} --bitrate 500k --streams 20 \\
+      --url http://127.0.0.1:8080/live/x{n}.flv --spread zipf --churn 5%/s --slow 10%@200kbit \\
+      --inspect 2%
+  More than one process can hold (see `ulimit -Hn`), on a remote server:
+    corecast-load play --url http://edge.example/live/x.flv --viewers 50000 --procs 3
+
+Most viewers parse nothing: the kernel throws their bytes away, so that thousands fit on one core
+beside the server. Those that --inspect names parse everything and tell join time, missing,
+repeated and damaged frames, stalls and latency; for all but stalls and gaps the stream must come
+from `corecast-load publish` or --publish, which mark each H.264 picture. Slow readers that inspect
+are reported apart. RTMP viewers that do not inspect say nothing after play has started.
+Ctrl-C ends the run early, with a report of what there was; again, at once.";
+
+fn positive(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("expected a number above 0, found {text:?}"))
+}
+
+impl Args {
+    /// What they say.
+    ///
+    /// # Errors
+    /// What is to be published cannot be.
+    pub fn options(&self) -> io::Result<Options> {
+        let publish = match &self.publish {
+            None => None,
+            Some(url) => Some(publish::Options {
+                url: url.clone(),
+                publishers: if url.contains("{n}") { self.streams } else { 1 },
+                material: self.source.material()?,
+                reconnect: true,
+            }),
+        };
+        Ok(Options {
+            url: self.url.clone(),
+            streams: self.streams,
+            spread: self.spread,
+            viewers: self.viewers,
+            ramp: self.ramp,
+            settle: self.settle,
+            duration: self.duration,
+            churn: self.churn,
+            slow: self.slow,
+            inspect: self.inspect,
+            procs: self.procs,
+            pid: self.pid,
+            metrics: self.metrics.clone(),
+            publish,
+            stop: Arc::default(),
+        })
+    }
+}
+
+/// Runs, and prints what was found.
+///
+/// # Errors
+/// As [`super::run`].
+pub fn run_command(args: &Args) -> io::Result<()> {
+    let options = args.options()?;
+    for signal in [SIGINT, SIGTERM] {
+        // The second time there is no waiting: first this, then the flag.
+        let stop: &Arc<AtomicBool> = &options.stop;
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))?;
+        signal_hook::flag::register(signal, Arc::clone(stop))?;
+    }
+    let report = super::run(&options, &mut |_| {})?;
+    print(&report);
+    Ok(())
+}
+
+fn print(report: &Report) {
+    println!("{}", serde_json::to_string_pretty(report).expect("plain data"));
+}

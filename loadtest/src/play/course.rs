@@ -1,0 +1,245 @@
+//! The course of a run, and the server beside it second by second.
+//!
+//! ```text
+//! joining ─> settling ─> measured ─> over
+//!     └──────────┴── stopped by hand ──^
+//! ```
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Audience, Options};
+use crate::crowd::{News, Second};
+use crate::meter::{Meter, Reading};
+use crate::report::{Report, Sample};
+
+/// Nothing for anybody in this time: the stream is dead.
+const SILENCE: Duration = Duration::from_secs(10);
+/// A crowd tells something each second. One that does not for so long has hung.
+const HUNG: Duration = Duration::from_secs(60);
+/// A stop by hand is looked for as often.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Leads `audience` through a run.
+pub(super) fn run(
+    options: &Options,
+    audience: Box<dyn Audience>,
+    on_sample: &mut dyn FnMut(&Sample),
+) -> io::Result<Report> {
+    let server = Server::of(options)?;
+    let mut course = Course {
+        options,
+        audience,
+        on_sample,
+        server,
+        last: Second::default(),
+        last_bytes: Instant::now(),
+        longest_silence: Duration::ZERO,
+        samples: Vec::new(),
+    };
+    let mut window = None;
+    if course.join()? && course.stay(options.settle, true)? {
+        window = course.measure()?;
+    }
+    course.finish(window)
+}
+
+struct Course<'a> {
+    options: &'a Options,
+    audience: Box<dyn Audience>,
+    on_sample: &'a mut dyn FnMut(&Sample),
+    server: Option<Server>,
+    last: Second,
+    last_bytes: Instant,
+    longest_silence: Duration,
+    samples: Vec<Sample>,
+}
+
+/// What the server spent in the measured time.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    cpu_percent: Option<f64>,
+}
+
+impl Course<'_> {
+    /// Until everybody has come. False if nobody was let in, or it was stopped.
+    fn join(&mut self) -> io::Result<bool> {
+        let mut heard = Instant::now();
+        loop {
+            match self.audience.wait(PATIENCE)? {
+                Some(News::AllIn(0)) => return Ok(false),
+                Some(News::AllIn(_)) => break,
+                Some(news) => {
+                    heard = Instant::now();
+                    self.note(&news)?;
+                }
+                None if heard.elapsed() > HUNG => return Err(hung()),
+                None => {}
+            }
+            if self.is_stopped() {
+                return Ok(false);
+            }
+        }
+        self.last_bytes = Instant::now();
+        Ok(true)
+    }
+
+    /// For `time`. False if it was stopped.
+    fn stay(&mut self, time: Duration, silence_ends: bool) -> io::Result<bool> {
+        let (start, mut heard) = (Instant::now(), Instant::now());
+        while let Some(left) = time.checked_sub(start.elapsed()) {
+            match self.audience.wait(left.min(PATIENCE))? {
+                Some(news) => {
+                    heard = Instant::now();
+                    self.note(&news)?;
+                }
+                None if heard.elapsed() > HUNG => return Err(hung()),
+                None => {}
+            }
+            if silence_ends && self.last_bytes.elapsed() > SILENCE {
+                return Err(silent(SILENCE));
+            }
+            if self.is_stopped() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn measure(&mut self) -> io::Result<Option<Window>> {
+        self.audience.begin();
+        let asked = Instant::now();
+        loop {
+            match self.audience.wait(PATIENCE)? {
+                Some(News::Begun) => break,
+                Some(news) => self.note(&news)?,
+                None if asked.elapsed() > HUNG => return Err(hung()),
+                None => {}
+            }
+        }
+        let read =
+            |server: &Option<Server>| server.as_ref().map(|server| server.meter.read()).transpose();
+        let before = read(&self.server)?;
+        self.last_bytes = Instant::now();
+        self.longest_silence = Duration::ZERO;
+        self.stay(self.options.duration, false)?;
+        let after = read(&self.server)?;
+        let cpu_percent =
+            after.zip(before).and_then(|(after, before)| after.cpu_percent_since(&before));
+        Ok(Some(Window { cpu_percent }))
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.options.stop.load(Ordering::Relaxed)
+    }
+
+    fn note(&mut self, news: &News) -> io::Result<()> {
+        let News::Second(second) = *news else { return Ok(()) };
+        if second.count.bytes > self.last.count.bytes {
+            self.last_bytes = Instant::now();
+        }
+        self.longest_silence = self.longest_silence.max(self.last_bytes.elapsed());
+        let last = std::mem::replace(&mut self.last, second);
+        let seconds = second.at.saturating_sub(last.at).as_secs_f64().max(1e-3);
+        let since = |now: usize, before: usize| now.saturating_sub(before);
+        let (now, before) = (second.count, last.count);
+        let bytes = now.bytes.saturating_sub(before.bytes);
+        let sample = Sample {
+            at_s: second.at.as_secs_f64(),
+            viewers: second.watching,
+            cpu_percent: self.server.as_mut().map(Server::percent).transpose()?.flatten(),
+            own_cpu_percent: 100.0 * second.cpu.saturating_sub(last.cpu).as_secs_f64() / seconds,
+            egress_mbit_s: bytes as f64 * 8e-6 / seconds,
+            rss_bytes: self.server.as_ref().map(|server| server.last.rss_bytes),
+            latency_ms: second.latency_ms,
+            joined: since(now.joined + now.rejoined, before.joined + before.rejoined),
+            lost: since(now.lost + now.refused, before.lost + before.refused),
+        };
+        (self.on_sample)(&sample);
+        self.samples.push(sample);
+        Ok(())
+    }
+
+    fn finish(self, window: Option<Window>) -> io::Result<Report> {
+        // While the viewers are there.
+        let memory = self.server.as_ref().and_then(|server| {
+            let rss_bytes = server.meter.read().ok()?.rss_bytes;
+            let pss_bytes = server.meter.pss_bytes().ok()?;
+            Some((rss_bytes, pss_bytes, rss_bytes as f64 - server.first.rss_bytes as f64))
+        });
+        let stopped = self.options.stop.load(Ordering::Relaxed);
+        let mut report = self.audience.stop()?;
+        let viewers = &report.viewers;
+        if viewers.joined == 0 && !stopped {
+            let why = viewers.first_reasons.first().map_or("nobody answered", String::as_str);
+            let wanted = viewers.wanted;
+            return Err(io::Error::other(format!(
+                "expected {wanted} viewers to join, found none that did; the first reason: {why}"
+            )));
+        }
+        if viewers.bytes == 0 && window.is_some() && !stopped {
+            return Err(silent(self.options.duration));
+        }
+        let watching = viewers.watching;
+        report.cost.cpu_percent = window.and_then(|window| window.cpu_percent);
+        report.cost.share_among(watching);
+        report.cost.rss_bytes = memory.map(|(rss_bytes, ..)| rss_bytes);
+        report.cost.pss_bytes = memory.and_then(|(_, pss_bytes, _)| pss_bytes);
+        let each = memory.map(|(.., grown)| grown / watching);
+        report.cost.rss_per_viewer_bytes = each.filter(|bytes| bytes.is_finite());
+        report.samples = self.samples;
+        if stopped {
+            report.warnings.push(format!(
+                "the run was stopped by hand after {:.1} s of measured time, {:.1} s were wanted",
+                report.about.window_s,
+                self.options.duration.as_secs_f64()
+            ));
+        }
+        if self.longest_silence > SILENCE {
+            report.warnings.push(format!(
+                "for {} s nobody received anything: was the stream published all the time?",
+                self.longest_silence.as_secs()
+            ));
+        }
+        Ok(report)
+    }
+}
+
+fn silent(time: Duration) -> io::Error {
+    let seconds = time.as_secs_f64();
+    io::Error::other(format!(
+        "expected bytes for the viewers, found none for {seconds:.0} s: is the stream published?"
+    ))
+}
+
+fn hung() -> io::Error {
+    io::Error::other("the viewers' thread or process has hung")
+}
+
+/// The server, here or elsewhere.
+struct Server {
+    meter: Meter,
+    first: Reading,
+    last: Reading,
+}
+
+impl Server {
+    /// None if nobody said which it is.
+    fn of(options: &Options) -> io::Result<Option<Self>> {
+        let meter = match (options.pid, &options.metrics) {
+            (Some(pid), _) => Meter::of_process(pid)?,
+            (None, Some(url)) => Meter::of_metrics(url)?,
+            (None, None) => return Ok(None),
+        };
+        let first = meter.read()?;
+        Ok(Some(Self { meter, first, last: first }))
+    }
+
+    /// Of one core, since the last call. None where it has said nothing new since.
+    fn percent(&mut self) -> io::Result<Option<f64>> {
+        let now = self.meter.read()?;
+        let before = std::mem::replace(&mut self.last, now);
+        Ok(now.cpu_percent_since(&before))
+    }
+}

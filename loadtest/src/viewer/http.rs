@@ -1,0 +1,192 @@
+//! What viewers by HTTP and WebSocket share: the URL, and the head of the answer.
+
+use std::io;
+
+/// `http://HOST[:PORT]/PATH`, or another scheme of that form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Url {
+    /// Host name or address; an IPv6 address without its brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Host and port as they were written.
+    pub(super) authority: String,
+    /// With the query; never empty.
+    pub(super) path: String,
+}
+
+impl Url {
+    /// `url`, whose scheme is known to be right.
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        let invalid = |what: &str| format!("expected {what} in the URL, found {url:?}");
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').ok_or_else(|| invalid("] after an IPv6 address"))?,
+            None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        };
+        let port = match port.strip_prefix(':') {
+            Some(port) => port.parse().map_err(|_| invalid("a port from 1 to 65535"))?,
+            None if port.is_empty() => 80,
+            None => return Err(invalid("a port after the host")),
+        };
+        if host.is_empty() || host.contains('@') {
+            return Err(invalid("a host without user and password"));
+        }
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Self { host: host.to_owned(), port, authority: authority.to_owned(), path })
+    }
+
+    /// A GET with `fields`, each ending with a line break.
+    pub(super) fn request(&self, fields: &str) -> String {
+        let Self { path, authority, .. } = self;
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: corecast-load\r\n{fields}\r\n"
+        )
+    }
+}
+
+/// The head of an answer, as far as it has come.
+#[derive(Debug, Default)]
+pub(super) struct Head(Vec<u8>);
+
+/// What a head said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// The `Server` field.
+    pub(super) server: Option<String>,
+    /// The body is in chunks.
+    pub(super) chunked: bool,
+    /// The `Sec-WebSocket-Accept` field.
+    pub(super) accept: Option<String>,
+}
+
+/// No head is longer.
+const HEAD_MAX: usize = 16 << 10;
+const FIELDS_MAX: usize = 64;
+/// As much as is told of a refusal.
+const WORDS_MAX: usize = 200;
+
+impl Head {
+    /// Takes the head from the front of `input`; none while it is not whole.
+    ///
+    /// # Errors
+    /// It is no HTTP, or its status is not `expected`: with the line, where it points to, and the
+    /// first words of a text that came along.
+    pub(super) fn read(&mut self, expected: u16, input: &mut &[u8]) -> io::Result<Option<Answer>> {
+        let before = self.0.len();
+        self.0.extend_from_slice(input);
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut response = httparse::Response::new(&mut fields);
+        let parsed = response.parse(&self.0).map_err(|error| {
+            let begin = &self.0[..self.0.len().min(40)];
+            let begin = begin.escape_ascii();
+            io::Error::other(format!("expected an HTTP answer, found \"{begin}\" ({error})"))
+        })?;
+        let httparse::Status::Complete(length) = parsed else {
+            if self.0.len() > HEAD_MAX {
+                let why = format!("expected an HTTP head of at most {HEAD_MAX} bytes, found more");
+                return Err(io::Error::other(why));
+            }
+            *input = &[];
+            return Ok(None);
+        };
+        let status = response.code.unwrap_or_default();
+        let field = |name: &str| {
+            let field = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+            field.map(|field| String::from_utf8_lossy(field.value).trim().to_owned())
+        };
+        if status != expected {
+            let body = &self.0[length..];
+            let announced = field("Content-Length").and_then(|length| length.parse().ok());
+            if body.len() < announced.unwrap_or(0).min(WORDS_MAX) {
+                *input = &[];
+                return Ok(None);
+            }
+            let words = [field("Location").map(|to| format!("Location: {to}")), words_of(body)];
+            let words = words.into_iter().flatten().map(|words| format!(": {words}"));
+            let (reason, words) = (response.reason.unwrap_or_default(), words.collect::<String>());
+            let why = format!("expected the status {expected}, found {status} {reason}{words}");
+            return Err(io::Error::other(why));
+        }
+        let coding = field("Transfer-Encoding").unwrap_or_default();
+        let answer = Answer {
+            status,
+            server: field("Server"),
+            chunked: coding.to_ascii_lowercase().ends_with("chunked"),
+            accept: field("Sec-WebSocket-Accept"),
+        };
+        *input = &input[length - before..];
+        self.0 = Vec::new();
+        Ok(Some(answer))
+    }
+}
+
+/// The first line of a text that is not a page.
+fn words_of(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    let line = &line[..line.floor_char_boundary(WORDS_MAX)];
+    (!line.starts_with('<')).then(|| line.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_host_port_and_path() {
+        let url = |text| Url::parse(text).expect(text);
+        let plain = url("http://h/live/x.flv?k=v");
+        assert_eq!(
+            (plain.host.as_str(), plain.port, plain.path.as_str()),
+            ("h", 80, "/live/x.flv?k=v")
+        );
+        let six = url("ws://[::1]:8080");
+        assert_eq!((six.host.as_str(), six.port, six.path.as_str()), ("::1", 8080, "/"));
+        assert!(six.request("").contains("Host: [::1]:8080\r\n"));
+        assert_eq!(url("http://h?k").path, "/?k");
+        for text in ["http://", "http://h:x/", "http://[::1/", "http://u@h/", "http://[::1]x/"] {
+            assert!(Url::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_head_may_come_in_pieces() {
+        let answer = b"HTTP/1.1 200 OK\r\nserver: some/1\r\nTransfer-Encoding: chunked\r\n\r\nbody";
+        for cut in 0..=answer.len() {
+            let mut head = Head::default();
+            let mut found = None;
+            let mut rest = Vec::new();
+            for mut part in [&answer[..cut], &answer[cut..]] {
+                if found.is_none() {
+                    found = head.read(200, &mut part).expect("a good answer");
+                }
+                rest.extend_from_slice(part);
+            }
+            let found = found.expect("it is whole");
+            assert_eq!((found.server.as_deref(), found.chunked), (Some("some/1"), true));
+            assert_eq!(rest, b"body", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_carries_the_servers_words() {
+        let refused = |answer: &str| {
+            let error = Head::default().read(200, &mut answer.as_bytes()).expect_err("not 200");
+            error.to_string()
+        };
+        let words = refused("HTTP/1.1 404 Not Found\r\n\r\n{\"error\": \"no such stream\"}\n");
+        assert!(words.contains("404 Not Found") && words.contains("no such stream"), "{words}");
+        let mut head = Head::default();
+        let mut part = &b"HTTP/1.1 403 No\r\nContent-Length: 7\r\n\r\n"[..];
+        assert_eq!(head.read(200, &mut part).expect("words are to follow"), None);
+        let error = head.read(200, &mut &b"because"[..]).expect_err("all is there");
+        assert!(error.to_string().ends_with("403 No: because"), "{error}");
+        assert!(!refused("HTTP/1.1 404 Not Found\r\n\r\n<html>\r\n").contains('<'));
+        assert!(
+            refused("HTTP/1.1 302 Found\r\nLocation: http://b/x\r\n\r\n").contains("http://b/x")
+        );
+        assert!(refused("RTMP\x03").contains("expected an HTTP answer"));
+    }
+}

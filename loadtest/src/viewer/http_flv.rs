@@ -1,0 +1,213 @@
+//! HTTP-FLV: a GET whose answer does not end. The body comes as it is, or in chunks.
+
+use std::io;
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+use bytes::Bytes;
+use corecast::bytes::Chain;
+
+use super::flv::Flv;
+use super::http::{Head, Url};
+use super::{Event, Session, Stream};
+
+/// Any endless HTTP answer will do for those that do not look inside.
+pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
+    let url = Url::parse(url)?;
+    let request = url.request("Accept: */*\r\n").into();
+    Ok(Box::new(Resource { url, request }))
+}
+
+struct Resource {
+    url: Url,
+    request: Bytes,
+}
+
+impl Stream for Resource {
+    fn address(&self) -> (&str, u16) {
+        (&self.url.host, self.url.port)
+    }
+
+    fn open(&self, _seed: u64, _now: Instant) -> Box<dyn Session> {
+        let request = Some(self.request.clone());
+        Box::new(Viewer { request, stage: Stage::Head(Head::default()) })
+    }
+}
+
+struct Viewer {
+    request: Option<Bytes>,
+    stage: Stage,
+}
+
+/// ```text
+/// Head ─> Body
+/// ```
+enum Stage {
+    Head(Head),
+    Body { coding: Coding, flv: Box<Flv> },
+}
+
+impl Session for Viewer {
+    fn handle_input(&mut self, _now: Instant, input: &mut &[u8]) -> io::Result<Option<Event>> {
+        match &mut self.stage {
+            Stage::Head(head) => {
+                let Some(answer) = head.read(200, input)? else { return Ok(None) };
+                let coding = match answer.chunked {
+                    true => Coding::Chunked(Chunk::default()),
+                    false => Coding::Plain,
+                };
+                self.stage = Stage::Body { coding, flv: Box::new(Flv::new()) };
+                Ok(Some(Event::Joined { server: answer.server }))
+            }
+            Stage::Body { coding, flv } => loop {
+                if let Some(frame) = flv.poll_frame() {
+                    return Ok(Some(Event::Frame(frame)));
+                }
+                let payload = coding.payload(input)?;
+                if payload == 0 {
+                    return Ok(None);
+                }
+                let mut part = &input[..payload];
+                flv.read(&mut part)?;
+                let taken = payload - part.len();
+                coding.advance(taken);
+                *input = &input[taken..];
+            },
+        }
+    }
+
+    fn poll_transmit(&mut self, out: &mut Chain) -> bool {
+        self.request.take().map(|request| out.push(request)).is_some()
+    }
+}
+
+/// The transfer coding, RFC 9112 section 7.
+enum Coding {
+    Plain,
+    Chunked(Chunk),
+}
+
+/// `SIZE[;EXTENSION]\r\n` body `\r\n`, over and over.
+#[derive(Default)]
+struct Chunk {
+    /// Bytes of the body that are still to come.
+    left: u64,
+    /// What stands between two bodies, as far as it has come.
+    line: ArrayVec<u8, LINE_MAX>,
+}
+
+const LINE_MAX: usize = 128;
+
+impl Coding {
+    /// Takes what is not the body's off the front of `input`, and says how much of it then is.
+    fn payload(&mut self, input: &mut &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain => Ok(input.len()),
+            Self::Chunked(chunk) => chunk.payload(input),
+        }
+    }
+
+    /// So many bytes of the body were taken.
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Plain => {}
+            Self::Chunked(chunk) => chunk.left -= count as u64,
+        }
+    }
+}
+
+impl Chunk {
+    fn payload(&mut self, input: &mut &[u8]) -> io::Result<usize> {
+        while self.left == 0 {
+            let Some((&byte, rest)) = input.split_first() else { return Ok(0) };
+            *input = rest;
+            self.line.try_push(byte).map_err(|_| self.malformed())?;
+            // The line break after the body before.
+            if self.line.as_slice() == b"\r\n" {
+                self.line.clear();
+            }
+            if byte == b'\n' && !self.line.is_empty() {
+                self.left = match httparse::parse_chunk_size(&self.line) {
+                    Ok(httparse::Status::Complete((_, 0))) => {
+                        return Err(io::Error::other("the server ended the stream"));
+                    }
+                    Ok(httparse::Status::Complete((_, size))) => size,
+                    _ => return Err(self.malformed()),
+                };
+                self.line.clear();
+            }
+        }
+        Ok(usize::try_from(self.left).map_or(input.len(), |left| left.min(input.len())))
+    }
+
+    fn malformed(&self) -> io::Error {
+        let found = self.line.escape_ascii();
+        io::Error::other(format!("expected the size of a chunk, found \"{found}\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIP: &[u8] = include_bytes!("../../../src/app/demo/clip.flv");
+
+    /// The frames of `answer`, given in pieces of `size`, and how it ended.
+    fn watch(answer: &[u8], size: usize) -> (usize, bool, io::Result<()>) {
+        let stream = parse("http://127.0.0.1/x.flv").expect("a URL");
+        let now = Instant::now();
+        let mut viewer = stream.open(0, now);
+        let (mut frames, mut joined) = (0, false);
+        for mut piece in answer.chunks(size) {
+            loop {
+                match viewer.handle_input(now, &mut piece) {
+                    Ok(Some(Event::Joined { .. })) => joined = true,
+                    Ok(Some(Event::Frame(_))) => frames += 1,
+                    Ok(None) => break,
+                    Err(error) => return (frames, joined, Err(error)),
+                }
+            }
+            assert!(piece.is_empty());
+        }
+        (frames, joined, Ok(()))
+    }
+
+    fn plain() -> Vec<u8> {
+        [&b"HTTP/1.1 200 OK\r\n\r\n"[..], CLIP].concat()
+    }
+
+    #[test]
+    fn frames_are_the_same_however_the_bytes_are_cut() {
+        let (all, joined, end) = watch(&plain(), usize::MAX);
+        end.expect("a good clip");
+        assert!(joined && all > 100, "{all}");
+        for size in [1, 7, 1000] {
+            assert_eq!(watch(&plain(), size).0, all, "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_taken_off() {
+        let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for part in CLIP.chunks(1003) {
+            answer.extend(format!("{:X};x=y\r\n", part.len()).bytes());
+            answer.extend(part);
+            answer.extend(b"\r\n");
+        }
+        for size in [1, 11, 5000] {
+            let (frames, _, end) = watch(&answer, size);
+            end.expect("good chunks");
+            assert_eq!(frames, watch(&plain(), usize::MAX).0, "pieces of {size}");
+        }
+        answer.extend(b"0\r\n\r\n");
+        let (_, _, end) = watch(&answer, usize::MAX);
+        assert!(end.expect_err("it ended").to_string().contains("ended"));
+    }
+
+    #[test]
+    fn a_chunk_without_a_size_is_told() {
+        let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFLV\x01\r\n";
+        let (_, joined, end) = watch(answer, usize::MAX);
+        assert!(joined && end.expect_err("no size").to_string().contains("\"FLV"));
+    }
+}

@@ -1,0 +1,321 @@
+//! Viewers against the real server, and against one that does wrong.
+
+#![allow(missing_docs)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use corecast_load::play::{self, Options, Slow};
+use corecast_load::publish::{self, Fleet};
+use corecast_load::report::{Inspected, Report};
+use corecast_load::stream::{Material, Shape};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Corecast, secs};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_corecast-load");
+
+/// Publishers of `bitrate`, with a key frame each second.
+fn publish(url: String, publishers: usize, bitrate: u64) -> Fleet {
+    let shape = Shape { bitrate, fps: 25, gop: secs(1), sound: Some(32_000), seed: 1 };
+    let material = Material::made_up(shape).expect("enough bits");
+    let options = publish::Options { url, publishers, material, reconnect: false };
+    Fleet::start(&options).expect("they are let in")
+}
+
+/// A few viewers that all look at every byte.
+fn options(url: String) -> Options {
+    Options {
+        url,
+        viewers: 20,
+        settle: secs(1),
+        duration: secs(3),
+        inspect: 1.0,
+        ..Options::default()
+    }
+}
+
+fn run(options: &Options) -> Report {
+    play::run(options, &mut |_| {}).expect("the run succeeds")
+}
+
+/// Missing, repeated, damaged, out of order.
+fn faults(found: &Inspected) -> [u64; 4] {
+    [found.missing, found.repeated, found.damaged, found.out_of_order]
+}
+
+#[test]
+fn viewers_of_all_three_protocols_join_and_miss_nothing() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x{n}"), 2, 400_000);
+    let http = server.http("live/x{n}.flv");
+    for url in [server.rtmp("live/x{n}"), http.replace("http", "ws"), http] {
+        let mut seconds = 0;
+        let options = Options { streams: 2, pid: Some(server.child.pid()), ..options(url.clone()) };
+        let report = play::run(&options, &mut |_| seconds += 1).expect("the run succeeds");
+        let viewers = &report.viewers;
+        assert_eq!((viewers.joined, viewers.refused, viewers.lost), (20, 0, 0), "{url}");
+        assert_eq!(viewers.watching, 20.0, "{url}");
+        let found = report.inspected.expect("all inspect");
+        assert_eq!((found.viewers, faults(&found)), (20, [0; 4]), "{url}");
+        // 25 pictures a second each; the sounds make it more.
+        assert!(found.marked > 20 * 25 && found.frames > found.marked, "{url}: {found:?}");
+        assert_eq!((found.join_ms.count(), found.first_key_ms.count()), (20, 20), "{url}");
+        assert_eq!(found.latency_ms.map(|latency| latency.count()), Some(found.marked), "{url}");
+        assert!(report.cost.cpu_percent_per_1000.is_some_and(|cost| cost > 0.0), "{url}");
+        assert_eq!(seconds, report.samples.len(), "{url}");
+        assert!(seconds >= 3, "{url}: {seconds}");
+    }
+}
+
+#[test]
+fn viewers_that_discard_are_told_apart_from_those_that_look() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    for url in [server.rtmp("live/x"), server.http("live/x.flv")] {
+        let options = Options { viewers: 60, ramp: 1e6, inspect: 0.1, ..options(url) };
+        let report = run(&options);
+        assert_eq!((report.viewers.joined, report.viewers.lost), (60, 0));
+        let found = report.inspected.expect("some inspect");
+        assert_eq!((found.viewers, faults(&found)), (6, [0; 4]));
+        // What the others threw away counts: 400 kbit/s in all.
+        let each = report.viewers.egress_mbit_s / 60.0;
+        assert!((0.2..0.8).contains(&each), "{each} Mbit/s each");
+        let blind = run(&Options { inspect: 0.0, duration: secs(1), ..options });
+        assert_eq!((blind.viewers.joined, blind.inspected), (60, None));
+    }
+}
+
+#[test]
+fn a_slow_viewer_is_seen_to_miss_frames() {
+    // The kernel's send buffer holds up to 4 MiB, which is a second of this.
+    let server = Corecast::start("app_defaults.max_lag = '1200ms'");
+    let _fleet = publish(server.rtmp("live/x"), 1, 32_000_000);
+    let slow = Some(Slow { share: 0.5, bitrate: 8_000_000 });
+    let options = options(server.http("live/x.flv"));
+    let report = run(&Options { viewers: 4, slow, duration: secs(12), ..options });
+    let [good, slow] = [report.inspected, report.slow].map(|found| found.expect("all inspect"));
+    assert_eq!((good.viewers, faults(&good)), (2, [0; 4]));
+    assert_eq!((slow.viewers, slow.damaged, slow.repeated), (2, 0, 0));
+    assert!(slow.missing > 25, "{slow:?}");
+    let share = slow.frames as f64 / good.frames as f64;
+    assert!(share < 0.6, "slow readers got {share} of all frames");
+}
+
+#[test]
+fn churned_viewers_come_back() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    for url in [server.rtmp("live/x"), server.http("live/x.flv")] {
+        let report = run(&Options { churn: 0.2, duration: secs(4), ..options(url) });
+        let viewers = &report.viewers;
+        assert_eq!((viewers.joined, viewers.refused, viewers.lost), (20, 0, 0));
+        // Four a second, for the four seconds and the one before.
+        assert!((10..=22).contains(&viewers.left_and_rejoined), "{viewers:?}");
+        assert!(viewers.watching > 18.0, "{viewers:?}");
+        let found = report.inspected.expect("all inspect");
+        assert_eq!(faults(&found), [0; 4]);
+        // The last to come back may not have its key frame yet.
+        let whole = 20 + viewers.left_and_rejoined as u64 - found.first_key_ms.count();
+        assert!(whole <= 1, "{whole} came back to no key frame");
+    }
+}
+
+#[test]
+fn processes_share_the_viewers_and_make_one_report() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x{n}"), 3, 400_000);
+    let mut samples = Vec::new();
+    let options = Options {
+        streams: 3,
+        procs: 3,
+        pid: Some(server.child.pid()),
+        ..options(server.http("live/x{n}.flv"))
+    };
+    let report = play::run(&options, &mut |sample| samples.push(sample.clone()));
+    let report = report.expect("the run succeeds");
+    assert_eq!((report.viewers.wanted, report.viewers.joined), (20, 20));
+    assert_eq!(report.viewers.watching, 20.0);
+    let found = report.inspected.expect("all inspect");
+    assert_eq!((found.viewers, faults(&found)), (20, [0; 4]));
+    assert!(report.cost.cpu_percent.is_some_and(|cpu| cpu > 0.0));
+    assert_eq!(report.samples, samples);
+    assert_eq!(samples.last().map(|sample| sample.viewers), Some(20));
+}
+
+#[test]
+fn a_refusal_is_told_in_the_servers_words() {
+    let server = Corecast::start("app_defaults.wait_for_publisher = '0s'");
+    for (url, words) in [
+        (server.http("live/nobody.flv"), "404 Not Found"),
+        (server.http("live/nobody.flv").replace("http", "ws"), "404 Not Found"),
+        (server.rtmp("live/nobody"), "NetStream.Play.StreamNotFound"),
+        ("http://127.0.0.1:9/live/x.flv".to_owned(), "refused"),
+    ] {
+        for procs in [1, 2] {
+            let options = Options { viewers: 4, procs, ..options(url.clone()) };
+            let error = play::run(&options, &mut |_| {}).expect_err("nobody is let in");
+            let error = error.to_string();
+            assert!(error.contains("found none") && error.contains(words), "{error}");
+        }
+    }
+}
+
+#[test]
+fn some_that_are_refused_do_not_end_the_run_of_the_others() {
+    let server = Corecast::start("app_defaults.wait_for_publisher = '0s'");
+    let _fleet = publish(server.rtmp("live/x0"), 1, 400_000);
+    let report = run(&Options { streams: 2, ..options(server.http("live/x{n}.flv")) });
+    let viewers = &report.viewers;
+    assert_eq!((viewers.joined, viewers.refused, viewers.first_reasons.len()), (10, 10, 1));
+    assert!(viewers.first_reasons[0].contains("404"), "{viewers:?}");
+}
+
+#[test]
+fn a_run_that_is_stopped_by_hand_reports_what_there_was() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    let url = server.http("live/x.flv");
+    for (settle, procs, signal) in
+        [("100h", "1", Signal::TERM), ("0", "1", Signal::INT), ("0", "2", Signal::INT)]
+    {
+        let program = Command::new(PROGRAM)
+            .args(["play", "--url", &url, "--viewers", "10", "--inspect", "50%"])
+            .args(["--settle", settle, "--duration", "100h", "--procs", procs])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it is built with this test");
+        thread::sleep(secs(3));
+        kill_process(Pid::from_child(&program), signal).expect("it runs");
+        let output = program.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {text}", output.status);
+        assert!(text.contains("stopped by hand") && text.contains("\"joined\": 10"), "{text}");
+    }
+}
+
+#[test]
+fn an_address_may_have_few_ports_and_viewers_of_processes_do_not_meet() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    // Each process has addresses of its own: 127.0.0.x, 127.0.1.x.
+    run(&Options { procs: 2, duration: secs(1), ..options(server.http("live/x.flv")) });
+    let log = server.child.log();
+    for peer in ["peer=127.0.0.1:", "peer=127.0.1.1:"] {
+        let plays = log.lines().filter(|line| line.contains(" play ") && line.contains(peer));
+        assert_eq!(plays.count(), 10, "{peer}");
+    }
+}
+
+/// What a server in between does to the picture tags, by their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    Drop,
+    Repeat,
+    Alter,
+}
+
+/// A server between the viewer and `upstream` that does `fault` to one picture and one sound of
+/// each second, and hangs up after `life` if that is given.
+fn proxy(upstream: SocketAddr, fault: Fault, life: Option<Duration>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        for viewer in listener.incoming().map_while(Result::ok) {
+            let server = TcpStream::connect(upstream).expect("the server listens");
+            thread::spawn(move || forward(viewer, server, fault, life));
+        }
+    });
+    address
+}
+
+/// Ends with an error when either side does.
+fn forward(
+    mut viewer: TcpStream,
+    mut server: TcpStream,
+    fault: Fault,
+    life: Option<Duration>,
+) -> std::io::Result<()> {
+    let start = Instant::now();
+    let mut request = [0; 4096];
+    let count = viewer.read(&mut request)?;
+    server.write_all(&request[..count])?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        server.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    // The file header and the first PreviousTagSize.
+    let mut flv = [0; 13];
+    server.read_exact(&mut flv)?;
+    viewer.write_all(&[&head[..], &flv].concat())?;
+    let mut counts = [0; 32];
+    while life.is_none_or(|life| start.elapsed() < life) {
+        let mut tag = vec![0; 11];
+        server.read_exact(&mut tag)?;
+        let length = u32::from_be_bytes([0, tag[1], tag[2], tag[3]]) as usize;
+        tag.resize(11 + length + 4, 0);
+        server.read_exact(&mut tag[11..])?;
+        let count = &mut counts[usize::from(tag[0] & 0x1f)];
+        *count += 1;
+        // Never a key frame or a configuration: those come 1st, 2nd, 27th, 52nd.
+        match fault {
+            Fault::Drop if *count % 25 == 20 => continue,
+            Fault::Repeat if *count % 25 == 20 => viewer.write_all(&tag)?,
+            Fault::Alter if *count % 25 == 20 => tag[11 + length - 1] ^= 0x55,
+            _ => {}
+        }
+        viewer.write_all(&tag)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_drops_repeats_or_alters_frames_is_found_out() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    let upstream = SocketAddr::from(([127, 0, 0, 1], server.http));
+    for fault in [Fault::None, Fault::Drop, Fault::Repeat, Fault::Alter] {
+        let url = format!("http://{}/live/x.flv", proxy(upstream, fault, None));
+        let report = run(&Options { viewers: 2, ..options(url) });
+        assert_eq!(report.viewers.lost, 0, "{:?}", report.viewers);
+        let found = report.inspected.expect("all inspect");
+        // One of 25 frames of both kinds, for two viewers and three seconds.
+        let expected = |count: u64| (8..=24).contains(&count);
+        let faults = faults(&found);
+        let right = match fault {
+            Fault::None => faults == [0; 4],
+            Fault::Drop => expected(faults[0]) && faults[1..] == [0; 3],
+            Fault::Repeat => expected(faults[1]) && faults[0] == 0 && faults[2..] == [0; 2],
+            Fault::Alter => expected(faults[2]) && faults[..2] == [0; 2] && faults[3] == 0,
+        };
+        assert!(right, "{fault:?}: {found:?}");
+    }
+}
+
+#[test]
+fn viewers_that_the_server_drops_are_lost() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    let upstream = SocketAddr::from(([127, 0, 0, 1], server.http));
+    let url = format!("http://{}/live/x.flv", proxy(upstream, Fault::None, Some(secs(3))));
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let options = Options { viewers: 5, inspect: 0.5, duration: secs(20), stop, ..options(url) };
+    let report = play::run(&options, &mut |sample| {
+        if sample.viewers == 0 {
+            told.store(true, Ordering::Relaxed);
+        }
+    });
+    let viewers = report.expect("they had joined").viewers;
+    assert_eq!((viewers.joined, viewers.lost), (5, 5));
+    assert!(viewers.first_reasons[0].contains("hung up"), "{viewers:?}");
+}
