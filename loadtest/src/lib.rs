@@ -15,6 +15,7 @@ pub mod mark;
 pub mod meter;
 pub mod play;
 pub mod procs;
+pub mod progress;
 pub mod publish;
 pub mod report;
 pub mod server;

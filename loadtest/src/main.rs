@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::builder::{Resettable, StyledStr};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use corecast_load::report::outputs;
 use corecast_load::{compare, floor, play, procs, publish, soak};
 
 /// Publishers and viewers of any live media server, and what they cost it.
@@ -24,6 +25,8 @@ enum Command {
     Soak(Box<soak::Args>),
     /// Give the same load to several servers in turn, and say what each costs.
     Compare(compare::Args),
+    /// Show saved runs (--json) again, one alone or several side by side.
+    Report(outputs::Again),
     /// Send to viewers as the barest server could: what all others are measured by.
     Floor(floor::Args),
     /// The viewers of one process of --procs.
@@ -48,23 +51,29 @@ Give the server and the generator cores of their own (taskset -c), or they take 
 cache and time. `corecast-load play --help` has more examples.";
 
 fn main() -> ExitCode {
-    let matches = with_braces(Cli::command()).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let result = match cli.command {
-        Command::Publish(arguments) => publish::run(&arguments),
-        Command::Play(arguments) => play::run_command(&arguments),
-        Command::Soak(arguments) => soak::run_command(&arguments),
-        Command::Compare(arguments) => compare::run_command(&arguments),
-        Command::Floor(arguments) => floor::run(&arguments),
-        Command::Part { part } => procs::serve(&part),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let matches = with_braces(Cli::command()).try_get_matches();
+    let command = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli.command,
         Err(error) => {
-            eprintln!("corecast-load: {error}");
-            ExitCode::FAILURE
+            let failed = error.print().is_err() || error.use_stderr();
+            // Not clap's 2, which says that a threshold was exceeded.
+            return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
-    }
+    };
+    let done = |()| ExitCode::SUCCESS;
+    let result = match command {
+        Command::Publish(arguments) => publish::run(&arguments).map(done),
+        Command::Play(arguments) => play::run_command(&arguments),
+        Command::Soak(arguments) => soak::run_command(&arguments).map(done),
+        Command::Compare(arguments) => compare::run_command(&arguments).map(done),
+        Command::Floor(arguments) => floor::run(&arguments).map(done),
+        Command::Report(arguments) => arguments.run(),
+        Command::Part { part } => procs::serve(&part).map(done),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("corecast-load: {error}");
+        ExitCode::FAILURE
+    })
 }
 
 /// Lets `{n}` stand in help: clap would begin a new line there. A sequence that styles nothing keeps

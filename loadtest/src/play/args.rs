@@ -1,6 +1,7 @@
 //! `corecast-load play`: its options, and what it prints.
 
 use std::io;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Options, Slow, Spread};
-use crate::report::Report;
+use crate::progress::Progress;
+use crate::report::outputs::Outputs;
 use crate::{crowd, publish, units};
 
 /// The options of `play`.
@@ -61,6 +63,9 @@ pub struct Args {
     /// What to publish.
     #[command(flatten, next_help_heading = "What to publish")]
     pub source: publish::Source,
+    /// Where the results go.
+    #[command(flatten, next_help_heading = "Results")]
+    pub outputs: Outputs,
 }
 
 const EXAMPLES: &str = "\
@@ -124,11 +129,11 @@ impl Args {
     }
 }
 
-/// Runs, and prints what was found.
+/// Runs, and hands out what was found.
 ///
 /// # Errors
-/// As [`super::run`].
-pub fn run_command(args: &Args) -> io::Result<()> {
+/// As [`super::run`] and [`Outputs::deliver`].
+pub fn run_command(args: &Args) -> io::Result<ExitCode> {
     let options = args.options()?;
     for signal in [SIGINT, SIGTERM] {
         // The second time there is no waiting: first this, then the flag.
@@ -136,11 +141,8 @@ pub fn run_command(args: &Args) -> io::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))?;
         signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
-    let report = super::run(&options, &mut |_| {})?;
-    print(&report);
-    Ok(())
-}
-
-fn print(report: &Report) {
-    println!("{}", serde_json::to_string_pretty(report).expect("plain data"));
+    let mut progress = Progress::of(&options);
+    let report = super::run(&options, &mut |sample| progress.show(sample));
+    progress.end();
+    args.outputs.deliver(&report?)
 }

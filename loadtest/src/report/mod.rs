@@ -3,7 +3,18 @@
 //! Everything here is plain data with its units in the names; JSON is its lasting form. How it is
 //! measured is the business of whoever fills it in, how it is shown that of whoever reads it.
 
+pub mod axis;
 mod distribution;
+pub mod figures;
+pub mod html;
+pub mod json;
+pub mod outputs;
+pub mod plot;
+#[cfg(test)]
+mod samples;
+mod series;
+pub mod table;
+pub mod thresholds;
 
 use serde::{Deserialize, Serialize};
 
@@ -388,5 +399,21 @@ mod tests {
         let after = serde_json::from_str::<Report>(&text).expect("its own form");
         assert_eq!(after, before);
         assert!(text.contains("\"p99\": 7.0"), "{text}");
+    }
+}
+#[cfg(test)]
+mod dump {
+    #[test]
+    fn dump() {
+        for (n, s) in [("floor", 1), ("corecast", 2), ("another", 3)] {
+            std::fs::write(
+                format!("/tmp/rep-{n}.json"),
+                super::json::write(&super::samples::plausible(s)),
+            )
+            .unwrap();
+        }
+        let mut r = super::samples::bare();
+        r.warnings=vec!["the generator was the limit: its thread was busy for 93 % of the time; cure: a core of its own".into()];
+        std::fs::write("/tmp/rep-bare.json", super::json::write(&r)).unwrap();
     }
 }
