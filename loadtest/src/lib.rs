@@ -19,6 +19,7 @@ pub mod progress;
 pub mod publish;
 pub mod report;
 pub mod server;
+pub mod soak;
 pub mod stream;
 pub mod units;
 mod viewer;
