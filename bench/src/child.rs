@@ -3,21 +3,23 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use corecast_load::server::Process;
 
-/// A program under way, ended when dropped.
+/// A program under way, ended when dropped. Nobody waits for it any longer when its flag is set.
 #[derive(Debug)]
 pub struct Child {
     process: Process,
     name: String,
     log: Scratch,
+    stop: Arc<AtomicBool>,
 }
 
 impl Child {
-    /// Runs `program` on `cores` alone.
+    /// Runs `program` on `cores` alone. `stop` ends all waiting for it.
     ///
     /// # Errors
     /// It could not be started.
@@ -25,13 +27,14 @@ impl Child {
         program: &Path,
         arguments: impl IntoIterator<Item = String>,
         cores: &[usize],
+        stop: &Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let log = Scratch::new("log");
         let arguments = arguments.into_iter().map(OsString::from);
         let command = [program.into()].into_iter().chain(arguments).collect::<Vec<OsString>>();
         let process = Process::start(&command, cores, Some(log.path()))?;
-        Ok(Self { process, name, log })
+        Ok(Self { process, name, log, stop: Arc::clone(stop) })
     }
 
     /// Waits until it has ended by itself.
@@ -48,7 +51,7 @@ impl Child {
                     let why = format!("has not ended within {} s", at_most.as_secs());
                     return Err(self.failed(&why));
                 }
-                None => std::thread::sleep(LOOK),
+                None => self.look_again()?,
             }
         }
     }
@@ -76,7 +79,7 @@ impl Child {
             if Instant::now() >= until {
                 return Err(self.failed(&format!("expected it to say {what}, but it has not")));
             }
-            std::thread::sleep(LOOK);
+            self.look_again()?;
         }
     }
 
@@ -86,6 +89,14 @@ impl Child {
         match self.process.ended()? {
             None => Ok(()),
             Some(how) => Err(self.failed(&format!("has ended: {how}"))),
+        }
+    }
+
+    fn look_again(&self) -> io::Result<()> {
+        std::thread::sleep(LOOK);
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
         }
     }
 
@@ -137,7 +148,8 @@ mod tests {
 
     fn sh(script: &str) -> Child {
         let arguments = ["-c", script].map(str::to_owned);
-        Child::start(Path::new("/bin/sh"), arguments, &[]).expect("there is a shell")
+        Child::start(Path::new("/bin/sh"), arguments, &[], &Arc::default())
+            .expect("there is a shell")
     }
 
     #[test]
@@ -163,5 +175,13 @@ mod tests {
         let log = endless.log.path().to_owned();
         let error = endless.wait(Duration::ZERO).expect_err("it sleeps").to_string();
         assert!(error.contains("has not ended") && !log.exists(), "{error}");
+    }
+
+    #[test]
+    fn whoever_stops_waits_for_nobody() {
+        let endless = sh("sleep 60");
+        endless.stop.store(true, Ordering::Relaxed);
+        let error = endless.wait(PATIENCE * 10).expect_err("it was stopped");
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use corecast_load::report::{Report, json};
@@ -15,6 +17,8 @@ pub struct Load {
     pub program: PathBuf,
     /// Its cores.
     pub cores: Vec<usize>,
+    /// Set it, and whatever is waited for is not any longer.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Streams to be published.
@@ -74,7 +78,7 @@ impl Load {
             format!("--publishers={streams}"),
             format!("--bitrate={}k", bitrate / 1000),
         ];
-        let child = Child::start(&self.program, arguments, &self.cores)?;
+        let child = Child::start(&self.program, arguments, &self.cores, &self.stop)?;
         let publishing = |line: &str| line.contains("publishing").then_some(());
         child.hear("that it is publishing", publishing, PATIENCE)?;
         Ok(child)
@@ -99,7 +103,7 @@ impl Load {
             format!("--json={}", report.path().display()),
         ];
         arguments.extend(play.pid.map(|pid| format!("--pid={pid}")));
-        let child = Child::start(&self.program, arguments, &self.cores)?;
+        let child = Child::start(&self.program, arguments, &self.cores, &self.stop)?;
         let ramp = Duration::from_secs_f64(play.viewers as f64 / play.ramp);
         Ok(Playing { child, report, at_most: ramp + play.settle + play.duration + PATIENCE })
     }

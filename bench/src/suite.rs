@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use corecast_load::server::{Recipe, Server};
@@ -29,6 +30,7 @@ pub struct Suite {
 
 /// The merge window that is the default.
 pub const WINDOW: Duration = Duration::from_millis(350);
+const LOOK: Duration = Duration::from_millis(100);
 /// A noisy round is done again so many times.
 const REPEATS: usize = 2;
 
@@ -41,6 +43,26 @@ impl Suite {
     /// How long to measure, if there is time for `seconds`.
     pub fn seconds(&self, seconds: u64) -> Duration {
         Duration::from_secs(if self.quick { seconds.min(3) } else { seconds })
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// Somebody wants to stop.
+    pub fn sleep(&self, time: Duration) -> io::Result<()> {
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            if self.is_stopped() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
+        Ok(())
+    }
+
+    /// Somebody wants to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.load.stop.load(Ordering::Relaxed)
     }
 
     /// Measures, and measures again while the machine is not quiet; of all that the quietest

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
@@ -14,6 +16,7 @@ use corecast_bench::suite::Suite;
 use corecast_bench::{machine, plot, quiet};
 use corecast_load::server::beside;
 use corecast_load::units;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Every figure that the project promises, measured on this machine: rounds of floor and server in
 /// turn, and their medians. Prints a section for bench/RESULTS.md.
@@ -62,10 +65,19 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> io::Result<bool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // Whatever was started has its own process group: it is ended here, not by the terminal.
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
     let suite = Suite {
         server: cli.server.clone().map_or_else(|| beside("corecast"), Ok)?,
         core: cli.core,
-        load: Load { program: beside("corecast-load")?, cores: vec![cli.load_core] },
+        load: Load {
+            program: beside("corecast-load")?,
+            cores: vec![cli.load_core],
+            stop: Arc::clone(&stop),
+        },
         quick: cli.quick,
         repeat_until: Instant::now() + cli.repeat_for,
         others: RefCell::default(),
@@ -93,5 +105,5 @@ fn run(cli: &Cli) -> io::Result<bool> {
     if let Some(path) = &cli.plot {
         std::fs::write(path, plot::svg(&figures))?;
     }
-    Ok(figures.iter().all(|figure| !figure.shares.is_empty()))
+    Ok(!suite.is_stopped() && figures.iter().all(|figure| !figure.shares.is_empty()))
 }

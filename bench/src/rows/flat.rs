@@ -33,13 +33,12 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     }
     let figure = |what: &str, ratios: &[f64], notes: Vec<String>| {
         let (least, most) = range(ratios);
-        let each = COUNTS.iter().zip(ratios);
-        let each = each.map(|((viewers, ..), ratio)| format!("{viewers}: {ratio:.2}"));
+        let each = ratios.iter().map(|ratio| format!("{ratio:.2}"));
         Figure {
-            what: format!("100, 1000, 10 000 × 250 kbit/s, HTTP-FLV{what}"),
+            what: format!("100, 1000, 10 000 × 250 kbit/s{what}"),
             measured: format!("{} × floor", each.collect::<Vec<_>>().join(", ")),
             details: String::new(),
-            bound: format!("within {:.0} % of each other", BOUND * 100.0),
+            bound: format!("within {:.0} %", BOUND * 100.0),
             shares: vec![(most / least - 1.0) / BOUND],
             notes,
             noise: None,
@@ -48,6 +47,6 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let stream = format!("with one viewer it costs {:.2} % of a core", alone.cpu);
     Ok(vec![
         figure("", &ratios[0], notes),
-        figure(", beyond the stream's own cost", &ratios[1], vec![stream]),
+        figure(", beyond the stream itself", &ratios[1], vec![stream]),
     ])
 }

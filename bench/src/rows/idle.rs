@@ -51,8 +51,8 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
 
 fn none(suite: &Suite) -> io::Result<f64> {
     let server = suite.corecast(WINDOW)?;
-    std::thread::sleep(suite.seconds(2));
-    cpu_percent(&server, suite.seconds(15))
+    suite.sleep(suite.seconds(2))?;
+    cpu_percent(suite, &server)
 }
 
 fn waiting(suite: &Suite, connections: usize) -> io::Result<f64> {
@@ -66,7 +66,7 @@ fn waiting(suite: &Suite, connections: usize) -> io::Result<f64> {
         clients.connect(&by.url(&server).replace("{n}", "0"), connections / 2)?;
     }
     clients.settle(QUIET)?;
-    let percent = cpu_percent(&server, suite.seconds(15))?;
+    let percent = cpu_percent(suite, &server)?;
     clients.must_be_there(connections)?;
     Ok(percent)
 }
@@ -81,12 +81,12 @@ fn paused(suite: &Suite, connections: usize) -> io::Result<f64> {
     clients.play()?;
     clients.pause()?;
     clients.settle(QUIET)?;
-    let alone = cpu_percent(&server, suite.seconds(15))?;
+    let alone = cpu_percent(suite, &server)?;
     clients.connect(&by_rtmp, connections)?;
     clients.play()?;
     clients.pause()?;
     clients.settle(QUIET)?;
-    let percent = cpu_percent(&server, suite.seconds(15))?;
+    let percent = cpu_percent(suite, &server)?;
     clients.must_be_there(connections + 1)?;
     Ok(percent - alone)
 }
@@ -95,10 +95,10 @@ fn paused(suite: &Suite, connections: usize) -> io::Result<f64> {
 const QUIET: Duration = Duration::from_millis(1500);
 
 /// What the server uses from now on, per cent of one core.
-fn cpu_percent(server: &Server, during: Duration) -> io::Result<f64> {
+fn cpu_percent(suite: &Suite, server: &Server) -> io::Result<f64> {
     let meter = Meter::of_process(server.process.pid())?;
     let before = meter.read()?;
-    std::thread::sleep(during);
+    suite.sleep(suite.seconds(15))?;
     let percent = meter.read()?.cpu_percent_since(&before);
     Ok(percent.expect("time has passed on this host"))
 }

@@ -82,7 +82,7 @@ fn first_keys(suite: &Suite) -> io::Result<(f64, f64)> {
     let server = suite.corecast(WINDOW)?;
     let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
     let _publisher = suite.load.publish(&publish)?;
-    std::thread::sleep(suite.seconds(3));
+    suite.sleep(suite.seconds(3))?;
     let report = suite.load.play(&newcomers(&server, 100.0))?;
     let late = report.cost.own_lateness_ms.value_at(1.0).unwrap_or_default();
     let first_key = report.inspected.map(|inspected| inspected.first_key_ms);
@@ -112,7 +112,7 @@ fn disturbance(suite: &Suite) -> io::Result<[f64; 2]> {
         inspect_percent: 10.0,
         pid: Some(server.process.pid()),
     })?;
-    std::thread::sleep(ramp + settle + before);
+    suite.sleep(ramp + settle + before)?;
     // By the clock of the others' report, give or take the time a process needs to begin.
     let came_s = start.elapsed().as_secs_f64();
     suite.load.play(&newcomers(&server, 1.0))?;

@@ -55,7 +55,8 @@ pub enum Row {
 }
 
 /// Measures `rows`, each once, in their own order, and hands over each figure when it is there.
-/// A row that fails is a figure without a value.
+/// A row that fails is a figure without a value. Stopped, it
+/// returns without the row in hand.
 pub fn measure(suite: &Suite, rows: &[Row], mut on_figure: impl FnMut(Figure)) {
     let mut rows = rows.to_vec();
     rows.sort_unstable();
@@ -75,6 +76,9 @@ pub fn measure(suite: &Suite, rows: &[Row], mut on_figure: impl FnMut(Figure)) {
             eprintln!("  {together:?}: {error}");
             vec![failed(&together, &error)]
         });
+        if suite.is_stopped() {
+            return;
+        }
         let noise = suite.noise();
         for mut figure in figures {
             figure.noise.clone_from(&noise);
