@@ -1,7 +1,7 @@
 //! What is seen of a run while it goes on: a line on a terminal that is written anew each second,
 //! a line every five seconds for whoever keeps them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -21,11 +21,11 @@ pub struct Progress {
 /// Where it is seen.
 enum Shown {
     Terminal(ProgressBar),
-    Lines { last: Option<Instant> },
+    Lines { next_s: f64 },
 }
 
-/// Between two lines where nobody sees one change.
-const PACE: Duration = Duration::from_secs(5);
+/// Seconds between two lines where nobody sees one change.
+const PACE_S: f64 = 5.0;
 
 impl Progress {
     /// Of a run with these options, that is about to begin.
@@ -36,7 +36,7 @@ impl Progress {
         let style = ProgressStyle::with_template("{bar:16} {wide_msg}");
         bar.set_style(style.expect("a template without mistakes"));
         let shown = match bar.is_hidden() {
-            true => Shown::Lines { last: None },
+            true => Shown::Lines { next_s: 0.0 },
             false => Shown::Terminal(bar),
         };
         Self { wanted: options.viewers, total, lost: 0, shown }
@@ -51,8 +51,8 @@ impl Progress {
                 bar.set_position(sample.at_s as u64);
                 bar.set_message(line);
             }
-            Shown::Lines { last } if last.is_none_or(|last| last.elapsed() >= PACE) => {
-                *last = Some(Instant::now());
+            Shown::Lines { next_s } if sample.at_s >= *next_s => {
+                *next_s = sample.at_s - sample.at_s.rem_euclid(PACE_S) + PACE_S;
                 eprintln!("{:>4.0} s  {line}", sample.at_s);
             }
             Shown::Lines { .. } => {}
@@ -96,7 +96,7 @@ mod tests {
     fn progress() -> Progress {
         let options = play::Options { viewers: 1000, ..play::Options::default() };
         let mut progress = Progress::of(&options);
-        progress.shown = Shown::Lines { last: Some(Instant::now()) };
+        progress.shown = Shown::Lines { next_s: 99.0 };
         progress
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{Audience, Options};
 use crate::crowd::{News, Second};
+use crate::judge::Judge;
 use crate::meter::{Meter, Reading};
 use crate::report::{Report, Sample};
 
@@ -38,11 +39,17 @@ pub(super) fn run(
         longest_silence: Duration::ZERO,
         samples: Vec::new(),
     };
-    let mut window = None;
-    if course.join()? && course.stay(options.settle, true)? {
-        window = course.measure()?;
+    let (mut window, mut judge) = (None, None);
+    if course.join()? {
+        judge = options.judge.map(|program| Judge::start(program, &options.url)).transpose()?;
+        if course.stay(options.settle, true)? {
+            window = course.measure()?;
+        }
     }
-    course.finish(window)
+    let judged = judge.map(Judge::finish);
+    let mut report = course.finish(window)?;
+    report.judged.extend(judged);
+    Ok(report)
 }
 
 struct Course<'a> {

@@ -115,6 +115,12 @@ pub fn verdict(report: &Report) -> String {
         0 => "No viewer was refused or lost.".to_owned(),
         _ => format!("{} refused and {} lost.", many(refused, "viewer", "viewers"), count(lost)),
     });
+    for judged in &report.judged {
+        sentences.push(match judged.agrees {
+            true => format!("The judge ({}) agrees.", judged.kind),
+            false => format!("The judge ({}) disagrees: {}.", judged.kind, judged.finding),
+        });
+    }
     if let Some(carried) = carried(report) {
         sentences.push(format!(
             "If the cost grows in proportion, one core busy to {BUSY_PERCENT} % carries about {} \
@@ -216,7 +222,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
         format!("{} of one core", percent(cost.own_cpu_percent)),
         match (cost.generator_was_the_limit, late) {
             (true, _) => "it was the limit".to_owned(),
-            (false, Some(late)) => format!("not the limit; {} late (p99)", millis(late)),
+            (false, Some(late)) => format!("not the limit; p99 {} late", millis(late)),
             (false, None) => "not the limit".to_owned(),
         },
     ));
@@ -225,8 +231,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
             0 => String::new(),
             failed => format!("; {} of them failed", count(failed as u64)),
         };
-        let late =
-            published.late_ms.value_at(0.99).map(|ms| format!(", {} late (p99)", millis(ms)));
+        let late = published.late_ms.value_at(0.99).map(|ms| format!(", p99 {} late", millis(ms)));
         rows.push(row(
             "published",
             many(published.publishers as u64, "stream", "streams"),
@@ -354,9 +359,15 @@ mod tests {
             (inspected.missing, inspected.damaged) = (3, 1);
         }
         report.viewers.lost = 2;
+        report.judged = vec![Judged { kind: "ffmpeg rtmp".into(), ..Judged::default() }];
         report.cost.generator_was_the_limit = true;
         let verdict = verdict(&report);
-        for part in ["3 missing, 1 damaged", "0 viewers refused and 2 lost", "was the limit"] {
+        for part in [
+            "3 missing, 1 damaged",
+            "0 viewers refused and 2 lost",
+            "rtmp) disagrees",
+            "was the limit",
+        ] {
             assert!(verdict.contains(part), "{verdict}");
         }
     }
