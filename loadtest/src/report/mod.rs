@@ -401,19 +401,3 @@ mod tests {
         assert!(text.contains("\"p99\": 7.0"), "{text}");
     }
 }
-#[cfg(test)]
-mod dump {
-    #[test]
-    fn dump() {
-        for (n, s) in [("floor", 1), ("corecast", 2), ("another", 3)] {
-            std::fs::write(
-                format!("/tmp/rep-{n}.json"),
-                super::json::write(&super::samples::plausible(s)),
-            )
-            .unwrap();
-        }
-        let mut r = super::samples::bare();
-        r.warnings=vec!["the generator was the limit: its thread was busy for 93 % of the time; cure: a core of its own".into()];
-        std::fs::write("/tmp/rep-bare.json", super::json::write(&r)).unwrap();
-    }
-}

@@ -88,6 +88,9 @@ pub fn verdict(report: &Report) -> String {
     let Report { about, cost, viewers, .. } = report;
     let watching = viewers.watching.round() as u64;
     let mut sentences = vec![match cost.cpu_percent_per_1000 {
+        _ if about.window_s <= 0.0 => {
+            "The run ended before the time that was to be measured.".to_owned()
+        }
         Some(percent) => format!(
             "{} cost {} {} % of one core per 1000, measured over {}.",
             many(watching, "viewer", "viewers"),
@@ -177,13 +180,17 @@ fn carried(report: &Report) -> Option<u64> {
 pub(super) fn rows(report: &Report) -> Vec<Row> {
     let Report { about, cost, viewers, .. } = report;
     let row = |label: &str, value: String, note: String| Row { label: label.into(), value, note };
-    let mut rows = vec![match (cost.cpu_percent_per_1000, cost.cpu_percent) {
-        (Some(per_1000), Some(all)) => row(
+    let window = seconds(about.window_s);
+    let mut rows = vec![match cost.cpu_percent_per_1000 {
+        Some(per_1000) => row(
             "CPU per 1000 viewers",
             format!("{} of one core", percent(per_1000)),
-            format!("{} in all over {}", percent(all), seconds(about.window_s)),
+            match cost.cpu_percent {
+                Some(all) => format!("{} in all over {window}", percent(all)),
+                None => format!("over {window}"),
+            },
         ),
-        _ => row("CPU per 1000 viewers", GIVE_PID.to_owned(), String::new()),
+        None => row("CPU per 1000 viewers", GIVE_PID.to_owned(), String::new()),
     }];
     rows.push(row(
         "viewers",
@@ -370,6 +377,12 @@ mod tests {
         ] {
             assert!(verdict.contains(part), "{verdict}");
         }
+    }
+
+    #[test]
+    fn a_run_that_ended_before_it_was_measured_says_so() {
+        let verdict = verdict(&Report::default());
+        assert!(verdict.starts_with("The run ended before"), "{verdict}");
     }
 
     #[test]
