@@ -6,6 +6,7 @@
 //! share of them looks at every byte. What the server spends is read from the kernel
 //! ([`meter`]), so any server will do. `bench/` uses the same viewers for its floor.
 
+pub mod compare;
 mod crowd;
 pub mod fds;
 pub mod floor;
@@ -19,6 +20,7 @@ pub mod progress;
 pub mod publish;
 pub mod report;
 pub mod server;
+pub mod soak;
 pub mod stream;
 pub mod units;
 mod viewer;

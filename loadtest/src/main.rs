@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::{Resettable, StyledStr};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use corecast_load::report::outputs;
-use corecast_load::{floor, play, procs, publish};
+use corecast_load::{compare, floor, play, procs, publish, soak};
 
 /// Publishers and viewers of any live media server, and what they cost it.
 #[derive(Parser)]
@@ -20,6 +21,10 @@ enum Command {
     Publish(publish::Args),
     /// Watch streams many times by HTTP-FLV, WS-FLV or RTMP, and measure the server.
     Play(Box<play::Args>),
+    /// Publish and play for hours, and say whether the server leaks.
+    Soak(Box<soak::Args>),
+    /// Give the same load to several servers in turn, and say what each costs.
+    Compare(compare::Args),
     /// Show saved runs (--json) again, one alone or several side by side.
     Report(outputs::Again),
     /// Send to viewers as the barest server could: what all others are measured by.
@@ -46,8 +51,8 @@ Give the server and the generator cores of their own (taskset -c), or they take 
 cache and time. `corecast-load play --help` has more examples.";
 
 fn main() -> ExitCode {
-    let done = |()| ExitCode::SUCCESS;
-    let command = match Cli::try_parse() {
+    let matches = with_braces(Cli::command()).try_get_matches();
+    let command = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli.command,
         Err(error) => {
             let failed = error.print().is_err() || error.use_stderr();
@@ -55,9 +60,12 @@ fn main() -> ExitCode {
             return if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
+    let done = |()| ExitCode::SUCCESS;
     let result = match command {
         Command::Publish(arguments) => publish::run(&arguments).map(done),
         Command::Play(arguments) => play::run_command(&arguments),
+        Command::Soak(arguments) => soak::run_command(&arguments).map(done),
+        Command::Compare(arguments) => compare::run_command(&arguments).map(done),
         Command::Floor(arguments) => floor::run(&arguments).map(done),
         Command::Report(arguments) => arguments.run(),
         Command::Part { part } => procs::serve(&part).map(done),
@@ -66,4 +74,41 @@ fn main() -> ExitCode {
         eprintln!("corecast-load: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// Lets `{n}` stand in help: clap would begin a new line there. A sequence that styles nothing keeps
+/// it from being recognised, and is not seen.
+fn with_braces(command: clap::Command) -> clap::Command {
+    let text = |help: Option<&StyledStr>| match help {
+        Some(help) => Resettable::Value(help.to_string().replace("{n}", "{\u{1b}[0mn}").into()),
+        None => Resettable::Reset,
+    };
+    let after = text(command.get_after_help());
+    command
+        .after_help(after)
+        .mut_args(|arg| {
+            let (short, long) = (text(arg.get_help()), text(arg.get_long_help()));
+            arg.help(short).long_help(long)
+        })
+        .mut_subcommands(with_braces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_the_number_of_a_stream() {
+        let mut command = with_braces(Cli::command());
+        for name in ["play", "publish", "soak"] {
+            let command = command.find_subcommand_mut(name).expect("there is one");
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("{n} becomes"), "{help}");
+        }
+    }
+
+    #[test]
+    fn options_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
 }

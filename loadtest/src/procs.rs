@@ -52,15 +52,16 @@ pub(crate) struct Parts {
     lines: Receiver<(usize, Line)>,
     /// Second number to what the parts have said of it.
     seconds: BTreeMap<u64, Vec<Second>>,
-    all_in: usize,
+    /// How many parts are all in, and how many viewers of them were let in.
+    all_in: (usize, usize),
     begun: usize,
-    reports: Vec<Report>,
     cpu_before: (Instant, Duration),
 }
 
 struct Process {
     child: Child,
     orders: Option<ChildStdin>,
+    report: Option<Report>,
 }
 
 /// Starts the processes that share the viewers of `options`.
@@ -82,9 +83,8 @@ pub(crate) fn start(options: &Options) -> io::Result<Parts> {
         parts,
         lines,
         seconds: BTreeMap::new(),
-        all_in: 0,
+        all_in: (0, 0),
         begun: 0,
-        reports: Vec::new(),
         cpu_before: (Instant::now(), process_cpu()),
     })
 }
@@ -115,7 +115,7 @@ impl Process {
             // After its report nobody minds.
             let _ = tell.send((number, Line::Failed("it ended without a report".to_owned())));
         })?;
-        Ok(Self { child, orders })
+        Ok(Self { child, orders, report: None })
     }
 }
 
@@ -150,10 +150,10 @@ impl Audience for Parts {
         while let Some((number, line)) = self.next_line(until)? {
             let all = self.parts.len();
             match line {
-                Line::News(News::AllIn) => {
-                    self.all_in += 1;
-                    if self.all_in == all {
-                        return Ok(Some(News::AllIn));
+                Line::News(News::AllIn(joined)) => {
+                    self.all_in = (self.all_in.0 + 1, self.all_in.1 + joined);
+                    if self.all_in.0 == all {
+                        return Ok(Some(News::AllIn(self.all_in.1)));
                     }
                 }
                 Line::News(News::Begun) => {
@@ -189,27 +189,21 @@ impl Audience for Parts {
         let (since, cpu_before) = self.cpu_before;
         let (time, cpu) = (since.elapsed(), process_cpu().saturating_sub(cpu_before));
         let until = Instant::now() + REPORT_PATIENCE;
-        while self.reports.len() < self.parts.len() {
+        while self.parts.iter().any(|part| part.report.is_none()) {
             match self.next_line(until)? {
-                Some((_, Line::Report(report))) => self.reports.push(*report),
-                // A part that has said its report ends.
-                Some((number, Line::Failed(why))) if self.parts[number].is_running() => {
+                Some((number, Line::Report(report))) => self.parts[number].report = Some(*report),
+                Some((number, Line::Failed(why))) if self.parts[number].report.is_none() => {
                     return Err(failed(number, &why));
                 }
                 Some(_) => {}
-                None => return Err(io::Error::other("a part of the viewers does not report")),
+                None => return Err(io::Error::other("a process of the viewers does not report")),
             }
         }
         let mut all = Report::default();
-        std::mem::take(&mut self.reports).into_iter().for_each(|report| all.merge(report));
+        let reports = self.parts.iter_mut().filter_map(|part| part.report.take());
+        reports.for_each(|report| all.merge(report));
         all.cost.own_cpu_percent += 100.0 * cpu.as_secs_f64() / time.as_secs_f64().max(1e-3);
         Ok(all)
-    }
-}
-
-impl Process {
-    fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
     }
 }
 

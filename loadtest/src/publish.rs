@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -224,7 +225,7 @@ pub struct Source {
     #[arg(long, default_value = "2s", requires = "bitrate", value_parser = units::duration)]
     pub gop: Duration,
     /// Bits per second of its sound, or "none".
-    #[arg(long, default_value = "48k", requires = "bitrate", value_parser = sound)]
+    #[arg(long, default_value = "48k", requires = "bitrate")]
     pub audio: Sound,
     /// Makes its bytes.
     #[arg(long, default_value_t = 1, requires = "bitrate")]
@@ -235,10 +236,14 @@ pub struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sound(pub Option<u64>);
 
-fn sound(text: &str) -> Result<Sound, String> {
-    match text {
-        "none" => Ok(Sound(None)),
-        text => units::bitrate(text).map(|bits| Sound(Some(bits))),
+impl FromStr for Sound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            text => units::bitrate(text).map(|bits| Self(Some(bits))),
+        }
     }
 }
 

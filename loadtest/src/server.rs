@@ -7,7 +7,7 @@ mod recipe;
 use std::io;
 use std::path::PathBuf;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 pub use process::Process;
 pub use recipe::{Recipe, Server};
@@ -18,9 +18,11 @@ pub use recipe::{Recipe, Server};
 /// It was not.
 pub fn beside(name: &str) -> io::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    match path.exists() {
-        true => Ok(path),
-        false => Err(io::Error::other(format!(
+    // Tests lie one directory below.
+    let above = path.parent().and_then(|dir| dir.parent()).map(|dir| dir.join(name));
+    match [Some(path.clone()), above].into_iter().flatten().find(|path| path.is_file()) {
+        Some(found) => Ok(found),
+        None => Err(io::Error::other(format!(
             "expected {}, found no such file\n  cure: cargo build --release --workspace",
             path.display()
         ))),
@@ -46,4 +48,10 @@ pub fn pin(cores: &[usize]) -> io::Result<()> {
     sched_setaffinity(None, &cpus).map_err(|error| {
         io::Error::other(format!("expected cores {cores:?} for this process: {error}"))
     })
+}
+
+/// The cores this thread may run on.
+fn own_cores() -> Vec<usize> {
+    let Ok(cpus) = sched_getaffinity(None) else { return vec![0] };
+    (0..CpuSet::MAX_CPU).filter(|&core| cpus.is_set(core)).collect()
 }

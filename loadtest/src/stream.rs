@@ -70,6 +70,18 @@ impl Material {
         }
     }
 
+    /// Bits per second of all frames, marks included where that can be said before: those of a clip
+    /// add about one in a hundred.
+    pub fn bitrate(&self) -> u64 {
+        match self {
+            Self::Clip(clip) => {
+                let bytes = clip.frames.iter().map(|frame| frame.data.len() as u64).sum::<u64>();
+                (bytes as f64 * 8e9 / clip.length_ns as f64) as u64
+            }
+            Self::MadeUp(pattern) => pattern.bitrate(),
+        }
+    }
+
     /// Its codecs in a line.
     pub fn describe(&self) -> String {
         self.tracks().iter().map(Track::to_string).collect::<Vec<_>>().join(" + ")

@@ -121,7 +121,9 @@ fn churned_viewers_come_back() {
         assert!(viewers.watching > 18.0, "{viewers:?}");
         let found = report.inspected.expect("all inspect");
         assert_eq!(faults(&found), [0; 4]);
-        assert_eq!(found.first_key_ms.count(), 20 + viewers.left_and_rejoined as u64);
+        // The last to come back may not have its key frame yet.
+        let whole = 20 + viewers.left_and_rejoined as u64 - found.first_key_ms.count();
+        assert!(whole <= 1, "{whole} came back to no key frame");
     }
 }
 
@@ -183,17 +185,21 @@ fn a_run_that_is_stopped_by_hand_reports_what_there_was() {
     for (settle, procs, signal) in
         [("100h", "1", Signal::TERM), ("0", "1", Signal::INT), ("0", "2", Signal::INT)]
     {
+        let json = server.dir.file("report.json");
         let program = Command::new(PROGRAM)
             .args(["play", "--url", &url, "--viewers", "10", "--inspect", "50%"])
             .args(["--settle", settle, "--duration", "100h", "--procs", procs])
+            .arg("--json")
+            .arg(&json)
             .stdout(Stdio::piped())
             .spawn()
             .expect("it is built with this test");
         thread::sleep(secs(3));
         kill_process(Pid::from_child(&program), signal).expect("it runs");
         let output = program.wait_with_output().expect("it ends");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{}: {text}", output.status);
+        let table = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {table}", output.status);
+        let text = std::fs::read_to_string(&json).expect("it was written");
         assert!(text.contains("stopped by hand") && text.contains("\"joined\": 10"), "{text}");
     }
 }

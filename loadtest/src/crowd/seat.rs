@@ -232,3 +232,14 @@ fn receive(socket: &Socket, into: &mut [u8], flags: RecvFlags) -> io::Result<usi
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seat_is_small() {
+        // Twenty thousand of them are to fit into the cache.
+        assert!(size_of::<Seat>() <= 48, "{} bytes", size_of::<Seat>());
+    }
+}

@@ -39,13 +39,13 @@ pub struct Args {
     /// How long to measure.
     #[arg(long, default_value = "30s", value_parser = units::duration)]
     pub duration: Duration,
-    /// The share of the viewers that leave and rejoin each second [example: 5%/s].
+    /// The share of the viewers that leave and rejoin each second (5%/s).
     #[arg(long, default_value = "0", value_parser = crowd::churn)]
     pub churn: f64,
-    /// A share of slow readers, and what each of them reads [example: 10%@200kbit].
+    /// A share of slow readers, and what each of them reads (10%@200kbit).
     #[arg(long, value_name = "SHARE@RATE")]
     pub slow: Option<Slow>,
-    /// The share of the viewers that look at every byte [example: 2%].
+    /// The share of the viewers that look at every byte (2%).
     #[arg(long, default_value = "0", value_parser = crowd::share_of)]
     pub inspect: f64,
     /// Share the viewers among so many processes.

@@ -70,12 +70,13 @@ struct Window {
 }
 
 impl Course<'_> {
-    /// Until everybody has come. False if it was stopped.
+    /// Until everybody has come. False if nobody was let in, or it was stopped.
     fn join(&mut self) -> io::Result<bool> {
         let mut heard = Instant::now();
         loop {
             match self.audience.wait(PATIENCE)? {
-                Some(News::AllIn) => break,
+                Some(News::AllIn(0)) => return Ok(false),
+                Some(News::AllIn(_)) => break,
                 Some(news) => {
                     heard = Instant::now();
                     self.note(&news)?;
@@ -104,11 +105,7 @@ impl Course<'_> {
                 None => {}
             }
             if silence_ends && self.last_bytes.elapsed() > SILENCE {
-                let seconds = SILENCE.as_secs();
-                return Err(io::Error::other(format!(
-                    "expected bytes for the viewers, found none for {seconds} s: is the stream \
-                     published?"
-                )));
+                return Err(silent(SILENCE));
             }
             if self.is_stopped() {
                 return Ok(false);
@@ -188,6 +185,9 @@ impl Course<'_> {
                 "expected {wanted} viewers to join, found none that did; the first reason: {why}"
             )));
         }
+        if viewers.bytes == 0 && window.is_some() && !stopped {
+            return Err(silent(self.options.duration));
+        }
         let watching = viewers.watching;
         report.cost.cpu_percent = window.and_then(|window| window.cpu_percent);
         report.cost.share_among(watching);
@@ -211,6 +211,13 @@ impl Course<'_> {
         }
         Ok(report)
     }
+}
+
+fn silent(time: Duration) -> io::Error {
+    let seconds = time.as_secs_f64();
+    io::Error::other(format!(
+        "expected bytes for the viewers, found none for {seconds:.0} s: is the stream published?"
+    ))
 }
 
 fn hung() -> io::Error {

@@ -18,7 +18,7 @@ pub use crate::crowd::{Slow, Spread};
 pub use args::{Args, run_command};
 
 use crate::crowd::{self, News, Outcome, Plan, Running};
-use crate::fds::KernelTrouble;
+use crate::fds::{self, KernelTrouble};
 use crate::judge;
 use crate::procs;
 use crate::publish::{self, Fleet};
@@ -115,6 +115,11 @@ pub(crate) trait Audience {
 pub fn run(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<Report> {
     let about = about::of(options);
     let trouble = KernelTrouble::now();
+    if options.procs <= 1 {
+        // Both need descriptors of this process, and it is better to know before anybody comes.
+        let publishers = options.publish.as_ref().map_or(0, |publish| publish.publishers);
+        fds::allow(options.viewers + publishers)?;
+    }
     let fleet = options.publish.as_ref().map(Fleet::start).transpose()?;
     let audience: Box<dyn Audience> = match options.procs {
         0 | 1 => Box::new(start(options, 0, 0)?),
@@ -226,4 +231,52 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
         ..About::default()
     };
     Report { about, cost, viewers, inspected, slow, warnings, ..Report::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crowd::Busy;
+    use crate::inspect::Findings;
+    use crate::report::Distribution;
+
+    #[test]
+    fn a_generator_that_was_the_limit_says_so() {
+        let outcome = |share, late_ms| {
+            let mut late = Distribution::default();
+            (0..100).for_each(|_| late.record(Duration::from_millis(late_ms)));
+            let window = Duration::from_secs(10);
+            Outcome { busy: Busy { share, late }, window, ..Outcome::default() }
+        };
+        for (share, late_ms, limit) in [(0.5, 2, false), (0.9, 2, true), (0.1, 40, true)] {
+            let report = report_of(outcome(share, late_ms), 1, 0.0);
+            assert_eq!(report.cost.generator_was_the_limit, limit, "{share} {late_ms}");
+            let told = report.warnings.iter().any(|warning| warning.contains("was the limit"));
+            assert_eq!(told, limit, "{:?}", report.warnings);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_known_without_marks_is_told() {
+        let mut findings = Findings::default();
+        findings.counts.frames = 100;
+        let found = [(2, findings), (0, Findings::default())];
+        let report = report_of(Outcome { found, ..Outcome::default() }, 2, 1.0);
+        assert_eq!(report.inspected.map(|found| found.viewers), Some(2));
+        assert_eq!(report.slow, None);
+        assert!(report.warnings[0].contains("carried a mark"), "{:?}", report.warnings);
+    }
+
+    #[test]
+    fn a_crowd_of_nobody_is_refused() {
+        for options in [
+            Options { viewers: 0, ..Options::default() },
+            Options { streams: 0, ..Options::default() },
+            Options { ramp: 0.0, ..Options::default() },
+        ] {
+            let options = Options { url: "rtmp://127.0.0.1/live/x".to_owned(), ..options };
+            let error = run(&options, &mut |_| {}).expect_err("there is nothing to do");
+            assert!(error.to_string().contains("at least one viewer"), "{error}");
+        }
+    }
 }

@@ -60,8 +60,9 @@ enum State {
     Ended,
 }
 
-/// Publishers that are due within this time are served by one wake-up; so late a frame may be.
-const TICK: Duration = Duration::from_micros(500);
+/// Publishers that are due within this time are served by one wake-up; so late a frame may be. The
+/// kernel's wait counts in milliseconds too.
+const TICK: Duration = Duration::from_millis(1);
 /// How soon a request to stop is seen.
 const LOOK: Duration = Duration::from_millis(50);
 /// A server that takes nothing for this long has failed.

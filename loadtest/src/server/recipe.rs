@@ -19,7 +19,7 @@ use super::Process;
 /// | `{config}` | the file with [`Self::config`] |
 /// | `{dir}` | a directory of its own, removed afterwards |
 /// | `{NAME_port}` | a free port of 127.0.0.1, the same wherever `NAME` is |
-/// | `{core_list}` | its cores: `0` or `0,1` |
+/// | `{core_list}` | its cores: `0` or `0,1`; ours if it may run anywhere |
 /// | `{beside}` | the directory of the running program, where its siblings were built |
 ///
 /// `{n}` in URLs is left for the number of the stream.
@@ -197,7 +197,11 @@ struct Words {
 
 impl Words {
     fn new(dir: &Path, cores: &[usize]) -> Self {
-        let list = cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let list = match cores {
+            [] => super::own_cores(),
+            cores => cores.to_vec(),
+        };
+        let list = list.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let beside = std::env::current_exe().unwrap_or_default();
         let beside = beside.parent().unwrap_or(Path::new("."));
         let known = [

@@ -123,6 +123,10 @@ impl Pattern {
         Ok(Self { shape, tracks, group_pictures: shape.group_pictures(), noise })
     }
 
+    pub(super) fn bitrate(&self) -> u64 {
+        self.shape.bitrate
+    }
+
     pub(super) fn group(&self) -> Duration {
         Duration::from_secs(1) * self.group_pictures as u32 / self.shape.fps
     }

@@ -1,0 +1,412 @@
+//! The crowd's one thread, turn by turn.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+
+use super::bucket::Bucket;
+use super::lateness::Lateness;
+use super::seat::{Seat, State};
+use super::source::Sources;
+use super::{Count, News, Orders, Outcome, Plan, Second, plan, process_cpu};
+use crate::fds;
+use crate::inspect::{Findings, Moment};
+use crate::report::REASONS;
+
+/// Whoever is not let in by then is refused.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The most that one read throws away.
+const READ_BYTES: usize = 1 << 20;
+/// What a slow reader's receive buffer holds.
+const SLOW_BUFFER_BYTES: usize = 16 << 10;
+/// Connections that are begun before the others are looked at again.
+const KNOCKS: usize = 64;
+/// Sockets that are looked at in one turn.
+const READY_MAX: usize = 1024;
+/// What the timer is called among the sockets.
+const TIMER: u64 = u64::MAX;
+
+/// A crowd, at work.
+pub(super) struct Crowd {
+    plan: Plan,
+    tell: Sender<News>,
+    orders: Arc<Orders>,
+    epoll: OwnedFd,
+    lateness: Lateness,
+    sources: Sources,
+    seats: Vec<Seat>,
+    /// How many of them have come.
+    knocked: usize,
+    /// Those that have left and come back at once.
+    returning: VecDeque<u32>,
+    /// Slow readers, until when they rest.
+    resting: VecDeque<(Instant, Visit)>,
+    talking: usize,
+    watching: usize,
+    count: Count,
+    reasons: Vec<String>,
+    server: Option<String>,
+    found: [Findings; 2],
+    start: Instant,
+    all_in: bool,
+    window: Option<Window>,
+    /// Seconds that were told.
+    told: u32,
+    churn: Churn,
+    scratch: Vec<u8>,
+    ready: Vec<epoll::Event>,
+}
+
+/// The measured time.
+struct Window {
+    begin: Instant,
+    bytes_before: u64,
+    cpu_before: Duration,
+    /// Sum and number of looks at how many are in.
+    watching: (f64, f64),
+}
+
+/// One connection in one seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Visit {
+    seat: u32,
+    generation: u32,
+}
+
+/// Who leaves next.
+struct Churn {
+    since: Instant,
+    due: f64,
+    /// xorshift64*.
+    random: u64,
+}
+
+impl Crowd {
+    /// Nobody has come yet.
+    pub(super) fn new(plan: Plan, tell: Sender<News>, orders: Arc<Orders>) -> io::Result<Self> {
+        let slow = plan.slow.map_or(0.0, |slow| slow.share);
+        let streams = plan.targets.len();
+        let Plan { first, viewers, spread, inspect, part, .. } = plan;
+        let roles = plan::roles(first, viewers, streams, spread, inspect, slow);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let lateness = Lateness::start()?;
+        epoll::add(&epoll, &lateness, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
+        let start = Instant::now();
+        Ok(Self {
+            sources: Sources::new(part, viewers),
+            seats: roles.into_iter().map(Seat::new).collect(),
+            churn: Churn { since: start, due: 0.0, random: part as u64 + 1 },
+            plan,
+            tell,
+            orders,
+            epoll,
+            lateness,
+            start,
+            knocked: 0,
+            returning: VecDeque::new(),
+            resting: VecDeque::new(),
+            talking: 0,
+            watching: 0,
+            count: Count::default(),
+            reasons: Vec::new(),
+            server: None,
+            found: Default::default(),
+            all_in: false,
+            window: None,
+            told: 0,
+            scratch: vec![0; READ_BYTES],
+            ready: Vec::with_capacity(READY_MAX),
+        })
+    }
+
+    /// Until it is told to stop.
+    pub(super) fn run(mut self) -> io::Result<Outcome> {
+        while !self.orders.stop.load(Ordering::Relaxed) {
+            self.turn()?;
+        }
+        Ok(self.finish())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let wait = Timespec::try_from(self.wait()).map_err(io::Error::other)?;
+        self.ready.clear();
+        let ready = rustix::buffer::spare_capacity(&mut self.ready);
+        match epoll::wait(&self.epoll, ready, Some(&wait)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let now = Instant::now();
+        let mut ticked = false;
+        for at in 0..self.ready.len() {
+            let (data, flags) = (self.ready[at].data.u64(), self.ready[at].flags);
+            if data == TIMER {
+                ticked = self.lateness.fired();
+            } else {
+                let hung_up = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+                self.look(Visit::from_u64(data), now, hung_up);
+            }
+        }
+        while let Some((until, visit)) = self.resting.front().copied()
+            && until <= now
+        {
+            self.resting.pop_front();
+            self.watch(visit, epoll::EventFlags::IN);
+            self.look(visit, now, false);
+        }
+        self.admit(now);
+        if ticked {
+            self.tick(now);
+        }
+        Ok(())
+    }
+
+    /// Until something is due that no socket tells. The timer is, every tick.
+    fn wait(&self) -> Duration {
+        let now = Instant::now();
+        let rested = self.resting.front().map(|(until, _)| *until);
+        let knock = (self.knocked < self.seats.len())
+            .then(|| self.start + Duration::from_secs_f64(self.knocked as f64 / self.plan.ramp));
+        let knock = if self.returning.is_empty() { knock } else { Some(now) };
+        let next = [rested, knock].into_iter().flatten().min();
+        next.map_or(Lateness::TICK, |next| next.saturating_duration_since(now)).min(Lateness::TICK)
+    }
+
+    /// Begins the connections that are due, as many as one turn bears.
+    fn admit(&mut self, now: Instant) {
+        let due = now.saturating_duration_since(self.start).as_secs_f64() * self.plan.ramp;
+        let due = (due as usize).saturating_add(1).min(self.seats.len());
+        for _ in 0..KNOCKS {
+            let seat = match self.returning.pop_front() {
+                Some(seat) => seat,
+                None if self.knocked < due => {
+                    self.knocked += 1;
+                    self.knocked as u32 - 1
+                }
+                None => break,
+            };
+            self.knock(seat);
+        }
+    }
+
+    fn knock(&mut self, number: u32) {
+        let seat = &mut self.seats[number as usize];
+        let target = &self.plan.targets[seat.role.stream as usize];
+        // The time of connecting counts as the viewer's.
+        let since = Moment::now();
+        let slow = self.plan.slow.filter(|_| seat.role.slow);
+        let buffer = slow.map(|_| SLOW_BUFFER_BYTES);
+        seat.bucket = slow.map(|slow| Box::new(Bucket::new(slow.bitrate, since.at)));
+        self.talking += 1;
+        let socket = match self.sources.connect(target.address, buffer) {
+            Ok(socket) => socket,
+            Err(error) => return self.lose(number, &error),
+        };
+        let random = self.churn.random();
+        seat.sit(socket, target.stream.open(random, since.at), since);
+        let data = epoll::EventData::new_u64(Visit::of(number, seat).to_u64());
+        let socket = seat.socket().expect("it has just sat down");
+        if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::OUT) {
+            self.lose(number, &error.into());
+        }
+    }
+
+    /// Looks at a socket that is ready.
+    fn look(&mut self, visit: Visit, now: Instant, hung_up: bool) {
+        let seat = &mut self.seats[visit.seat as usize];
+        if seat.generation != visit.generation {
+            return;
+        }
+        let findings = &mut self.found[usize::from(seat.role.slow)];
+        let look = match seat.look(now, hung_up, &mut self.scratch, findings) {
+            Ok(look) => look,
+            Err(error) => return self.lose(visit.seat, &error),
+        };
+        self.count.bytes += look.bytes as u64;
+        if let Some(server) = look.joined {
+            self.talking -= 1;
+            self.watching += 1;
+            match std::mem::replace(&mut seat.has_been_in, true) {
+                true => self.count.rejoined += 1,
+                false => self.count.joined += 1,
+            }
+            if self.server.is_none() {
+                self.server = server;
+            }
+        }
+        if look.rest {
+            self.resting.push_back((now + Bucket::PAUSE, visit));
+            self.watch(visit, epoll::EventFlags::empty());
+        } else if look.asked {
+            self.watch(visit, epoll::EventFlags::IN);
+        }
+    }
+
+    /// From now on the kernel tells `flags` of a socket.
+    fn watch(&mut self, visit: Visit, flags: epoll::EventFlags) {
+        let seat = &self.seats[visit.seat as usize];
+        if seat.generation == visit.generation
+            && let Some(socket) = seat.socket()
+        {
+            let data = epoll::EventData::new_u64(visit.to_u64());
+            epoll::modify(&self.epoll, socket, data, flags).expect("it was added, and is open");
+        }
+    }
+
+    /// A viewer is refused, or lost if it was in.
+    fn lose(&mut self, number: u32, error: &io::Error) {
+        let seat = &mut self.seats[number as usize];
+        if seat.is_in() {
+            self.watching -= 1;
+            self.count.lost += 1;
+        } else {
+            self.talking -= 1;
+            self.count.refused += 1;
+        }
+        seat.state = State::Out;
+        seat.generation = seat.generation.wrapping_add(1);
+        let reason = fds::explain(error);
+        if self.reasons.len() < REASONS && !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    /// What is looked after a few times a second.
+    fn tick(&mut self, now: Instant) {
+        if let Some(window) = &mut self.window {
+            window.watching.0 += self.watching as f64;
+            window.watching.1 += 1.0;
+        }
+        let all_in = self.knocked == self.seats.len() && self.talking == 0;
+        if all_in && !self.all_in {
+            self.all_in = true;
+            self.churn.since = now;
+            self.say(News::AllIn(self.count.joined));
+        }
+        if self.window.is_none() && self.orders.begin.load(Ordering::Relaxed) {
+            self.begin();
+        }
+        if self.all_in {
+            self.send_some_out(now);
+        }
+        let second = now.saturating_duration_since(self.start).as_secs() as u32;
+        if second > self.told {
+            self.told = second;
+            self.send_off_the_unheard(now);
+            let latency_ms = self.found[0].take_second();
+            self.found[1].take_second();
+            self.say(News::Second(Second {
+                at: now.saturating_duration_since(self.start),
+                cpu: process_cpu(),
+                watching: self.watching,
+                latency_ms,
+                count: self.count,
+            }));
+        }
+    }
+
+    fn say(&self, news: News) {
+        // Nobody listens any more: the stop is on its way.
+        let _ = self.tell.send(news);
+    }
+
+    fn begin(&mut self) {
+        self.found.iter_mut().for_each(Findings::begin);
+        self.lateness.begin();
+        let (bytes_before, cpu_before) = (self.count.bytes, process_cpu());
+        let watching = (self.watching as f64, 1.0);
+        self.window = Some(Window { begin: Instant::now(), bytes_before, cpu_before, watching });
+        self.say(News::Begun);
+    }
+
+    fn send_off_the_unheard(&mut self, now: Instant) {
+        for number in 0..self.seats.len() {
+            let since = self.seats[number].talking_since();
+            if since.is_some_and(|since| now.saturating_duration_since(since) > PATIENCE) {
+                let seconds = PATIENCE.as_secs();
+                let why = format!("the server did not answer within {seconds} s");
+                self.lose(number as u32, &io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+        }
+    }
+
+    /// Those whose turn it is leave, and come back at once.
+    fn send_some_out(&mut self, now: Instant) {
+        let churn = &mut self.churn;
+        let time = now.saturating_duration_since(churn.since);
+        churn.since = now;
+        churn.due += self.plan.churn * self.watching as f64 * time.as_secs_f64();
+        while self.churn.due >= 1.0 {
+            self.churn.due -= 1.0;
+            // Somebody near the one that is drawn is in, if anybody is.
+            let drawn = self.churn.random() as usize;
+            let seats = self.seats.len();
+            let mut order = (0..seats).map(|step| (drawn % seats + step) % seats);
+            let Some(number) = order.find(|number| self.seats[*number].is_in()) else { return };
+            let seat = &mut self.seats[number];
+            seat.leave(now, &mut self.found[usize::from(seat.role.slow)]);
+            seat.state = State::Out;
+            seat.generation = seat.generation.wrapping_add(1);
+            self.watching -= 1;
+            self.returning.push_back(number as u32);
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        let now = Instant::now();
+        let mut inspectors = [0; 2];
+        for seat in &self.seats {
+            let kind = usize::from(seat.role.slow);
+            seat.leave(now, &mut self.found[kind]);
+            inspectors[kind] += usize::from(seat.role.inspects && seat.has_been_in);
+        }
+        let [ordinary, slow] = self.found;
+        let begun = self.window.as_ref().map(|window| window.begin);
+        let window = self.window.unwrap_or(Window {
+            begin: self.start,
+            bytes_before: 0,
+            cpu_before: Duration::ZERO,
+            watching: (self.watching as f64, 1.0),
+        });
+        Outcome {
+            count: self.count,
+            reasons: self.reasons,
+            server: self.server,
+            begin: begun.map(|begin| begin - self.start),
+            window: now - window.begin,
+            bytes: self.count.bytes - window.bytes_before,
+            cpu: process_cpu().saturating_sub(window.cpu_before),
+            watching: window.watching.0 / window.watching.1,
+            busy: self.lateness.busy(),
+            found: [(inspectors[0], ordinary), (inspectors[1], slow)],
+        }
+    }
+}
+
+impl Churn {
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+impl Visit {
+    fn of(number: u32, seat: &Seat) -> Self {
+        Self { seat: number, generation: seat.generation }
+    }
+
+    fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.seat)
+    }
+
+    fn from_u64(data: u64) -> Self {
+        Self { seat: data as u32, generation: (data >> 32) as u32 }
+    }
+}

@@ -1,0 +1,305 @@
+//! Publishers and viewers that come and go, for hours, and a verdict on what the server holds:
+//! does its memory, its descriptors, its threads grow?
+//!
+//! Only the second half of the measured time is judged: caches, pools and allocators fill up in the
+//! first. What may grow by how much, per hour:
+//!
+//! | | allowed | because |
+//! |---|---|---|
+//! | resident memory | 1 % of it, at least 1 MiB | what doubles it in four days will be noticed; less is how allocators settle |
+//! | descriptors beside those of viewers | 4 | of 180 000 viewers that change over in an hour at 5 %/s of 1000, one in 45 000 |
+//! | threads | 1 | a pool that is still filling up |
+
+mod trend;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+pub use trend::Trend;
+
+use crate::meter::Meter;
+use crate::play;
+use crate::report::{Report, Sample};
+
+/// What a soak found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Soak {
+    /// What viewers and publishers found.
+    pub report: Report,
+    /// What the server held, in order of time.
+    pub held: Vec<Held>,
+    /// What that means.
+    pub verdict: Verdict,
+}
+
+/// What the server held at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Held {
+    /// Seconds from the beginning.
+    pub at_s: f64,
+    /// Viewers that were in.
+    pub viewers: usize,
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// File descriptors, if they are known.
+    pub fds: Option<u64>,
+    /// Threads, if they are known.
+    pub threads: Option<u64>,
+}
+
+/// What grew.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The time that was judged.
+    pub judged_s: f64,
+    /// Of everything that is known. Empty if the time was too short.
+    pub trends: Vec<Trend>,
+}
+
+/// Less than this says more about allocators than about leaks.
+const JUDGED_MIN_S: f64 = 600.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+impl Verdict {
+    /// Of the second half of the time from `begin_s` to the end of `held`.
+    fn of(held: &[Held], begin_s: f64) -> Self {
+        let end_s = held.last().map_or(begin_s, |last| last.at_s);
+        let middle_s = f64::midpoint(begin_s, end_s);
+        let judged = held.iter().filter(|held| held.at_s >= middle_s).collect::<Vec<_>>();
+        let judged_s = end_s - middle_s;
+        if judged_s < JUDGED_MIN_S {
+            return Self { judged_s, trends: Vec::new() };
+        }
+        let samples = |value: &dyn Fn(&Held) -> Option<f64>| {
+            let values = judged.iter().filter_map(|held| Some((held.at_s, value(held)?)));
+            values.collect::<Vec<_>>()
+        };
+        let rss = samples(&|held| Some(held.rss_bytes as f64 / MIB));
+        // Viewers come and go; what is theirs goes with them.
+        let fds = samples(&|held| Some(held.fds? as f64 - held.viewers as f64));
+        let threads = samples(&|held| Some(held.threads? as f64));
+        let rss_values = rss.iter().map(|(_, mib)| *mib).collect::<Vec<_>>();
+        let rss_allowed = crate::compare::median(&rss_values).unwrap_or(0.0) * 0.01;
+        let trends = [
+            Trend::of("RSS", "MiB", rss_allowed.max(1.0), &rss),
+            Trend::of("fds", "", 4.0, &fds),
+            Trend::of("threads", "", 1.0, &threads),
+        ];
+        Self { judged_s, trends: trends.into_iter().flatten().collect() }
+    }
+
+    /// What grew by more than is allowed.
+    pub fn leaks(&self) -> impl Iterator<Item = &Trend> {
+        self.trends.iter().filter(|trend| trend.grew())
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minutes = self.judged_s / 60.0;
+        if self.trends.is_empty() {
+            return write!(
+                f,
+                "no verdict on leaks: the second half was {minutes:.1} min, expected at least {:.0} \
+                 (--duration 20m)",
+                JUDGED_MIN_S / 60.0
+            );
+        }
+        writeln!(f, "the last {minutes:.0} min:")?;
+        for trend in &self.trends {
+            writeln!(f, "  {trend}")?;
+        }
+        let names = self.leaks().map(|trend| trend.what).collect::<Vec<_>>();
+        match names[..] {
+            [] => write!(f, "verdict: nothing grew"),
+            _ => write!(f, "verdict: {} grew", names.join(" and ")),
+        }
+    }
+}
+
+/// Runs `options` as [`play::run`] does, and looks at what the server holds meanwhile.
+///
+/// # Errors
+/// As [`play::run`], or nobody said which server it is.
+pub fn run(options: &play::Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<Soak> {
+    let meter = match (options.pid, &options.metrics) {
+        (Some(pid), _) => Meter::of_process(pid)?,
+        (None, Some(url)) => Meter::of_metrics(url)?,
+        (None, None) => {
+            return Err(io::Error::other(
+                "soak: expected to be told which server it is\n  cure: --pid, or --metrics",
+            ));
+        }
+    };
+    let viewers = Arc::new(AtomicUsize::new(0));
+    let (stop, stopped) = mpsc::channel::<()>();
+    let seen = Arc::clone(&viewers);
+    let period = (options.duration / 720).clamp(Duration::from_secs(1), Duration::from_secs(10));
+    let watch = move || watch(&meter, &seen, period, &stopped);
+    let watching = thread::Builder::new().name("soak".to_owned()).spawn(watch)?;
+    let report = play::run(options, &mut |sample| {
+        viewers.store(sample.viewers, Ordering::Relaxed);
+        on_sample(sample);
+    });
+    drop(stop);
+    let held = watching.join().expect("it has nothing to panic of");
+    let mut report = report?;
+    let verdict = Verdict::of(&held, report.about.window_begin_s);
+    let leaks = verdict.leaks().map(|trend| format!("the server leaks: {trend}"));
+    report.warnings.extend(leaks);
+    Ok(Soak { report, held, verdict })
+}
+
+/// Looks once per `period` until nobody wants to know any more, or the server has ended.
+fn watch(
+    meter: &Meter,
+    viewers: &AtomicUsize,
+    period: Duration,
+    stopped: &Receiver<()>,
+) -> Vec<Held> {
+    let begin = Instant::now();
+    let mut held = Vec::new();
+    loop {
+        let viewers = viewers.load(Ordering::Relaxed);
+        let Ok((reading, handles)) =
+            meter.read().and_then(|reading| Ok((reading, meter.handles()?)))
+        else {
+            return held;
+        };
+        held.push(Held {
+            at_s: begin.elapsed().as_secs_f64(),
+            viewers,
+            rss_bytes: reading.rss_bytes,
+            fds: handles.fds,
+            threads: handles.threads,
+        });
+        if stopped.recv_timeout(period) != Err(RecvTimeoutError::Timeout) {
+            return held;
+        }
+    }
+}
+
+/// The options of `soak`: those of `play`, for longer.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+#[command(
+    mut_arg("duration", |arg| arg.default_value("60m")),
+    mut_arg("churn", |arg| arg.default_value("5%/s")),
+    mut_arg("inspect", |arg| arg.default_value("1%")),
+    after_help = EXAMPLES
+)]
+pub struct Args {
+    /// Who watches what.
+    #[command(flatten)]
+    pub play: play::Args,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  corecast-load soak --publish rtmp://127.0.0.1/live/x{n} --streams 10 --bitrate 500k \\
+    --url http://127.0.0.1:8080/live/x{n}.flv --viewers 1000 --pid $(pidof corecast)
+
+At the end there is a verdict on what the server holds: resident memory, descriptors beside those of
+viewers, and threads. Of the second half of the time a straight line is taken (Theil and Sen), and
+what certainly (95 %) grew by more than is allowed is named; then the exit code is not 0. Allowed per
+hour are 1 % of the memory (at least 1 MiB), 4 descriptors, 1 thread. At least 20 minutes are needed.";
+
+/// Runs, prints what was found, and the verdict.
+///
+/// # Errors
+/// As [`run`], and if something grew.
+pub fn run_command(args: &Args) -> io::Result<()> {
+    let options = args.play.options()?;
+    for signal in [SIGINT, SIGTERM] {
+        let stop: &Arc<AtomicBool> = &options.stop;
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))?;
+        signal_hook::flag::register(signal, Arc::clone(stop))?;
+    }
+    let Soak { report, verdict, .. } = run(&options, &mut |_| {})?;
+    println!("{}", serde_json::to_string_pretty(&report).expect("plain data"));
+    println!("{verdict}");
+    match verdict.leaks().next() {
+        None => Ok(()),
+        Some(_) => Err(io::Error::other("the server leaks")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An hour, each ten seconds, of a server as it should be, with `change` by the hour.
+    fn held(change: impl Fn(&mut Held, f64)) -> Vec<Held> {
+        let sample = |at: usize| {
+            let viewers = 1000 - at % 50;
+            let mut held = Held {
+                at_s: at as f64 * 10.0,
+                viewers,
+                rss_bytes: 50 << 20,
+                fds: Some(viewers as u64 + 20),
+                threads: Some(5),
+            };
+            change(&mut held, at as f64 / 360.0);
+            held
+        };
+        (0..=360).map(sample).collect()
+    }
+
+    fn leaks(held: &[Held]) -> Vec<&'static str> {
+        Verdict::of(held, 0.0).leaks().map(|trend| trend.what).collect()
+    }
+
+    #[test]
+    fn a_server_that_warms_up_and_then_holds_still_does_not_leak() {
+        let warm = held(|held, hours| {
+            held.rss_bytes += ((hours.min(0.4)) * 100.0 * MIB) as u64;
+            held.threads = Some(if hours < 0.3 { 5 } else { 9 });
+        });
+        let verdict = Verdict::of(&warm, 0.0);
+        assert_eq!(verdict.leaks().count(), 0, "{verdict}");
+        assert_eq!(verdict.trends.len(), 3);
+        assert!(verdict.to_string().ends_with("verdict: nothing grew"), "{verdict}");
+    }
+
+    #[test]
+    fn what_grew_is_named() {
+        let memory = held(|held, hours| held.rss_bytes += (hours * 3.0 * MIB) as u64);
+        assert_eq!(leaks(&memory), ["RSS"]);
+        let fds = held(|held, hours| held.fds = held.fds.map(|fds| fds + (hours * 20.0) as u64));
+        assert_eq!(leaks(&fds), ["fds"]);
+        let both = held(|held, hours| {
+            held.threads = Some(5 + (hours * 8.0) as u64);
+            held.rss_bytes += (hours * 64.0 * MIB) as u64;
+        });
+        let verdict = Verdict::of(&both, 0.0);
+        assert!(verdict.to_string().ends_with("verdict: RSS and threads grew"), "{verdict}");
+        assert!(verdict.to_string().contains("GREW"), "{verdict}");
+    }
+
+    #[test]
+    fn what_a_remote_server_does_not_tell_is_not_judged() {
+        let remote = held(|held, _| (held.fds, held.threads) = (None, None));
+        assert_eq!(Verdict::of(&remote, 0.0).trends.len(), 1);
+    }
+
+    #[test]
+    fn a_short_time_gives_no_verdict() {
+        let verdict = Verdict::of(&held(|_, _| {})[..100], 0.0);
+        assert!(verdict.trends.is_empty());
+        assert!(verdict.to_string().starts_with("no verdict"), "{verdict}");
+    }
+
+    #[test]
+    fn a_soak_must_know_its_server() {
+        let error = run(&play::Options::default(), &mut |_| {}).expect_err("no pid");
+        assert!(error.to_string().contains("--pid"), "{error}");
+    }
+}
