@@ -14,6 +14,7 @@ pub struct Progress {
     wanted: usize,
     /// From the first connection, as far as is known before.
     total: Duration,
+    missing: u64,
     lost: u64,
     shown: Shown,
 }
@@ -39,11 +40,12 @@ impl Progress {
             true => Shown::Lines { next_s: 0.0 },
             false => Shown::Terminal(bar),
         };
-        Self { wanted: options.viewers, total, lost: 0, shown }
+        Self { wanted: options.viewers, total, missing: 0, lost: 0, shown }
     }
 
     /// Another second has passed.
     pub fn show(&mut self, sample: &Sample) {
+        self.missing += sample.missing;
         self.lost += sample.lost as u64;
         let line = self.line(sample);
         match &mut self.shown {
@@ -78,6 +80,10 @@ impl Progress {
         parts.extend(sample.cpu_percent.map(|cpu| format!("server {}", percent(cpu))));
         parts.push(format!("generator {}", percent(sample.own_cpu_percent)));
         parts.extend(sample.latency_ms.map(|[p50, ..]| format!("p50 {}", millis(p50))));
+        // Without latency there are no marks, and so nobody who would miss anything.
+        if sample.latency_ms.is_some() || self.missing > 0 {
+            parts.push(format!("{} missing", count(self.missing)));
+        }
         if self.lost > 0 {
             parts.push(format!("{} lost", count(self.lost)));
         }
@@ -112,10 +118,11 @@ mod tests {
             latency_ms: Some([178.0, 350.0, 360.0]),
             ..Sample::default()
         };
-        let line = "1 000 viewers · 2.04 Gbit/s · server 4.53 % · generator 17.2 % · p50 178 ms · 21 s left";
+        let line = "1 000 viewers · 2.04 Gbit/s · server 4.53 % · generator 17.2 % · p50 178 ms · \
+                    0 missing · 21 s left";
         assert_eq!(progress.line(&sample), line);
-        progress.show(&Sample { lost: 3, ..Sample::default() });
-        assert!(progress.line(&sample).contains("3 lost"));
+        progress.show(&Sample { lost: 3, missing: 12, ..Sample::default() });
+        assert!(progress.line(&sample).contains("12 missing · 3 lost"));
     }
 
     #[test]

@@ -160,6 +160,8 @@ impl Course<'_> {
             egress_mbit_s: bytes as f64 * 8e-6 / seconds,
             rss_bytes: self.server.as_ref().map(|server| server.last.rss_bytes),
             latency_ms: second.latency_ms,
+            // Counters begin anew with the measured time.
+            missing: second.missing.checked_sub(last.missing).unwrap_or(second.missing),
             joined: since(now.joined + now.rejoined, before.joined + before.rejoined),
             lost: since(now.lost + now.refused, before.lost + before.refused),
         };

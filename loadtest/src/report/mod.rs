@@ -177,6 +177,8 @@ pub struct Sample {
     /// p50, p99 and largest of the latencies in it, by the inspected viewers. Of several
     /// processes: the mean of p50, and the worst of the other two.
     pub latency_ms: Option<[f64; 3]>,
+    /// Frames that inspected viewers found missing in it.
+    pub missing: u64,
     /// Viewers let in during it, those that come back included.
     pub joined: usize,
     /// Viewers the server dropped or refused during it.
@@ -323,6 +325,7 @@ impl Sample {
             *mine =
                 [f64::midpoint(mine[0], other[0]), mine[1].max(other[1]), mine[2].max(other[2])];
         });
+        self.missing += other.missing;
         self.joined += other.joined;
         self.lost += other.lost;
     }
