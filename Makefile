@@ -40,7 +40,8 @@ clippy:
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
 	$(TEST) --lib --bins --test tidy --test config --test seeds
-	$(TEST) --test cli --test cores --test http --test limits --test process --test verdicts
+	$(TEST) --test cli --test cores --test http --test limits --test pressure --test process \
+	    --test verdicts
 
 # The plane's random lives, twenty million steps of them; for changes of the plane.
 lives:

@@ -116,7 +116,7 @@ fn a_key_in_the_wrong_section_is_told_the_right_one() {
 
 #[test]
 fn a_key_like_no_other_gets_the_list() {
-    let expected = "c.toml:1:5: log.x: unknown key; expected one of format, level, queue_lines";
+    let expected = "c.toml:1:5: log.x: unknown key; expected one of format, level, queue_lines, stats_interval";
     refused("log.x = 1", expected);
 }
 
@@ -213,6 +213,7 @@ fn ranges_are_checked() {
         ("http.head_bytes = 0", "http.head_bytes"),
         ("log.level = 'loud=very'", "log.level"),
         ("log.queue_lines = 0", "log.queue_lines"),
+        ("log.stats_interval = '1ms'", "log.stats_interval"),
         ("tcp.keepalive = '10h'", "tcp.keepalive"),
         ("limits.message_bytes = '17MiB'", "limits.message_bytes"),
         ("limits.reassembly_bytes = '1MiB'", "limits.reassembly_bytes"),

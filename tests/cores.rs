@@ -18,8 +18,10 @@ use std::thread;
 use std::time::Duration;
 
 use corecast::config::Config;
+use corecast::control::stats::{self, NodeSnapshot};
 use corecast::media::StreamKey;
 use corecast::net::{self, Listener, rt};
+use corecast::plane::{PressureSnapshot, StreamState, Totals};
 use corecast::proto::rtmp::Goal;
 use corecast::serve::accept;
 use corecast::serve::core::{Core, Node as CoreNode, SOURCE_LOAD};
@@ -27,7 +29,7 @@ use corecast::serve::verdict::Protocol;
 use corecast::shard::{self, CoreEnded, CoreId, Mesh, Tell};
 use node::{Node, connect, eventually, field, free_port, log};
 use talk::{Peer, Raw};
-use web::{Watcher, Web, get};
+use web::{Answer, Watcher, Web, get};
 
 /// A connection that core `core` accepted. The kernel chooses the core by the ports, so this
 /// connects until it is the right one.
@@ -250,6 +252,8 @@ struct HalfNode {
     rtmp: u16,
     http: u16,
     go: Arc<AtomicBool>,
+    /// While true, core 0 takes itself to be busy all the time.
+    busy: Arc<AtomicBool>,
     ends: mpsc::Receiver<CoreEnded>,
 }
 
@@ -271,11 +275,12 @@ fn start_with_a_stalled_core() -> HalfNode {
         addresses: Default::default(),
         clients: AtomicU64::new(1),
     });
-    let go = Arc::new(AtomicBool::new(false));
+    let [go, busy] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     let (ended, ends) = mpsc::channel();
-    let (node, let_go) = (Arc::clone(&core_node), Arc::clone(&go));
+    let (node, let_go, let_be_busy) = (Arc::clone(&core_node), Arc::clone(&go), Arc::clone(&busy));
     let main = move |id: CoreId| {
         let (node, go) = (Arc::clone(&node), Arc::clone(&let_go));
+        let busy = Arc::clone(&let_be_busy);
         async move {
             let core = Core::new(id, node);
             if id == CoreId(1) {
@@ -292,6 +297,15 @@ fn start_with_a_stalled_core() -> HalfNode {
                 let listener = std::rc::Rc::new(listener);
                 rt::spawn(accept::run(std::rc::Rc::clone(&core), listener, protocol));
             }
+            let hub = std::rc::Rc::clone(core.hub());
+            rt::spawn(async move {
+                loop {
+                    if busy.load(Ordering::Relaxed) {
+                        hub.borrow_mut().second(1.0, Duration::ZERO);
+                    }
+                    rt::sleep(Duration::from_millis(5)).await;
+                }
+            });
             core.stopped().await;
         }
     };
@@ -300,10 +314,27 @@ fn start_with_a_stalled_core() -> HalfNode {
     eventually("it listens", || {
         [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
     });
-    HalfNode { core_node, rtmp, http, go, ends }
+    HalfNode { core_node, rtmp, http, go, busy, ends }
 }
 
 impl HalfNode {
+    fn measure(&self, earlier: Option<&NodeSnapshot>) -> NodeSnapshot {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(stats::measure(&self.core_node, earlier))
+    }
+
+    /// Both cores end, and well.
+    fn stop(self) {
+        self.go.store(true, Ordering::Relaxed);
+        for core in 0..2 {
+            self.core_node.mesh.try_tell(CoreId(core), Tell::Stop).expect("room");
+        }
+        for _ in 0..2 {
+            let end = self.ends.recv_timeout(node::PATIENCE).expect("it stops");
+            assert!(!end.panicked, "{end:?}");
+        }
+    }
+
     /// A name in the app live whose home is core 0.
     fn name_at_home_on_core_0(&self, like: &str) -> String {
         let names = (0..).map(|n| format!("{like}-{n}"));
@@ -364,6 +395,8 @@ fn a_core_with_a_full_inbox_refuses_newcomers_and_nobody_else_loses_a_byte() {
     assert!(reason.contains("too busy"), "{reason}");
     publisher.push(10);
     viewer.expect_frames(Some(1), publisher.next() - 1);
+    let refused = &node.core_node.counters.refused_hand_overs;
+    assert_eq!(refused.load(Ordering::Relaxed), 14);
 
     // When the core goes on, those who wait are served, and the key is forgotten.
     assert_eq!(crowd.len(), 8);
@@ -375,13 +408,97 @@ fn a_core_with_a_full_inbox_refuses_newcomers_and_nobody_else_loses_a_byte() {
     log().wait_for(&["forgotten", &format!("stream={path} ")]);
     publisher.push(10);
     viewer.expect_frames(Some(publisher.next() - 10), publisher.next() - 1);
-    for core in 0..2 {
-        node.core_node.mesh.try_tell(CoreId(core), Tell::Stop).expect("room");
+    node.stop();
+}
+
+#[test]
+fn newcomers_of_an_overloaded_core_are_sent_elsewhere_and_running_viewers_go_on() {
+    let node = start_with_a_stalled_core();
+    let path = format!("live/{}", node.name_at_home_on_core_0("overloaded"));
+    let mut publisher = Peer::publish(node.rtmp, &path);
+    publisher.push(1);
+    let mut viewer = Watcher::new(node.http, &format!("{path}.flv"));
+    viewer.expect_frames(None, 0);
+
+    node.busy.store(true, Ordering::Relaxed);
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for fields in ["", upgrade] {
+        // It takes nine of its seconds; and at the end of a real one it sees that there is air.
+        eventually("refused", || {
+            let mut web = Web::new(node.http);
+            web.send(&format!("GET /{path}.flv HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+            let (status, head) = web.head();
+            if status != 503 {
+                return false;
+            }
+            let mut answer = Answer { status, head, body: String::new() };
+            let length = answer.field("content-length").expect("a length").parse();
+            answer.body = String::from_utf8(web.take(length.expect("a number"))).expect("text");
+            assert_eq!(answer.field("retry-after"), Some("5"));
+            assert_eq!(answer.field("content-type"), Some("application/json"));
+            let json = r#"{"error": "no room", "detail": "this server is overloaded: try another, or this one again later"}"#;
+            assert_eq!(answer.body.trim_end(), json);
+            true
+        });
     }
-    for _ in 0..2 {
-        let end = node.ends.recv_timeout(node::PATIENCE).expect("it stops");
-        assert!(!end.panicked, "{end:?}");
-    }
+    eventually("refused", || {
+        let Err((code, reason)) = Peer::play(node.rtmp, &path).try_start() else { return false };
+        assert_eq!(code, "NetStream.Play.Failed");
+        assert_eq!(reason, "this server is overloaded: try another, or this one again later");
+        true
+    });
+    log().wait_for(&["WARN", "newcomers are refused"]);
+    node.go.store(true, Ordering::Relaxed);
+    eventually("the figures say so", || {
+        let NodeSnapshot { totals, cores, .. } = node.measure(None);
+        let PressureSnapshot { step, widest_step, refuses_newcomers } = cores[0].pressure;
+        assert!(totals.refused_overloaded >= 3, "{totals:?}");
+        refuses_newcomers && step == widest_step && cores[0].streams[0].window_ms == 1000.0
+    });
+    publisher.push(10);
+    viewer.expect_frames(Some(1), publisher.next() - 1);
+
+    node.busy.store(false, Ordering::Relaxed);
+    eventually("they are let in again", || {
+        let mut web = Web::new(node.http);
+        web.send(&format!("GET /{path}.flv HTTP/1.1\r\nHost: test\r\n\r\n"));
+        web.head().0 == 200
+    });
+    node.stop();
+}
+
+#[test]
+fn a_node_is_measured_by_message_and_a_core_that_hangs_is_told() {
+    let node = start_with_a_stalled_core();
+    let path = format!("live/{}", node.name_at_home_on_core_0("measured"));
+    let mut publisher = Peer::publish(node.rtmp, &path);
+    publisher.push(1);
+    let mut viewers = [0, 1].map(|_| Watcher::new(node.http, &format!("{path}.flv")));
+    viewers.iter_mut().for_each(|viewer| viewer.expect_frames(None, 0));
+    let first = node.measure(None);
+    assert_eq!((first.silent_cores, first.cores.len()), (1, 1));
+    assert_eq!(first.connections, 3);
+
+    node.go.store(true, Ordering::Relaxed);
+    publisher.push(40);
+    viewers.iter_mut().for_each(|viewer| viewer.expect_frames(Some(1), 40));
+    let now = node.measure(Some(&first));
+    assert_eq!((now.silent_cores, now.cores.len()), (0, 2));
+    let core = &now.cores[0];
+    let [stream] = &core.streams[..] else { panic!("{now:?}") };
+    assert_eq!((stream.stream.as_str(), stream.state), (path.as_str(), StreamState::Live));
+    assert_eq!((stream.viewers, stream.frames), (2, 41));
+    assert_eq!(stream.egress_bytes, core.totals.egress_bytes);
+    let Totals { writes, sweeps, ingest_ns, flush_ns, .. } = core.totals;
+    assert!(writes > 0 && sweeps > 0 && ingest_ns > 0 && flush_ns > 0, "{now:?}");
+    // The one stream of its core is all that the core does.
+    let (of_stream, of_core) = (stream.rates.cpu_percent, core.rates.cpu_percent);
+    assert!(of_core > 0.0 && (of_stream - of_core).abs() <= of_core * 0.5, "{now:?}");
+    assert!(stream.rates.cpu_per_1000_viewers_percent.is_some_and(|percent| percent > 0.0));
+    assert!(core.sweep.count > 0 && core.sweep.count < core.totals.sweeps + 1, "{now:?}");
+    assert_eq!(now.cores[1].totals.sources, 0);
+    node.stop();
 }
 
 #[test]

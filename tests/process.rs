@@ -287,3 +287,25 @@ fn a_user_without_privileges_needs_no_more_locked_memory_than_usual() {
     assert_eq!(child.wait().expect("our child").code(), Some(0));
     std::fs::remove_dir_all(&dir).expect("ours");
 }
+
+#[test]
+fn an_idle_node_tells_its_figures_once() {
+    let binary =
+        Binary::start(1000, "log.stats_interval = '1s'\napp_defaults.publisher_grace = '100ms'");
+    let told = || binary.log().matches("node stats").count();
+    let mut publisher = Peer::publish(binary.rtmp, "live/figures");
+    publisher.push(1);
+    let line = |binary: &Binary| {
+        let log = binary.log();
+        let line = log.lines().rfind(|line| line.contains("node stats"));
+        line.map(str::to_owned)
+    };
+    let on = || line(&binary).is_some_and(|line| line.contains("streams=1"));
+    publisher.go_on_until("a stream is told of", on);
+    drop(publisher);
+    eventually("nothing is left", || line(&binary).is_some_and(|line| line.contains("streams=0")));
+    // One that still has bytes of before, and one that has not.
+    let before = told();
+    thread::sleep(Duration::from_millis(4500));
+    assert!(told() <= before + 1, "{}", binary.log());
+}

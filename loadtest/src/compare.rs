@@ -82,8 +82,8 @@ pub struct Row {
     latency: Distribution,
 }
 
-/// Measures everything in `plan`, and tells `on_line` how it goes. With `stop` set it ends after
-/// the measurement in hand, with what there is.
+/// Measures everything in `plan`, and tells `on_line` how it goes. With `stop` set it ends soon,
+/// with what there is.
 ///
 /// # Errors
 /// The load cannot be made, or the floor not be measured. A server that fails is told in its row.
@@ -102,13 +102,14 @@ pub fn run(
         let mut row = 0;
         for recipe in &plan.servers {
             let report = measure_floor(load, bitrate, stop)?;
+            // What was cut off is no measurement.
+            if stop.load(Ordering::Relaxed) {
+                break 'rounds;
+            }
             comparison.about = About { url: String::new(), server: None, ..report.about.clone() };
             comparison.floor.add(&report, nominal);
             on_line(&line(round, "floor", &report, nominal));
             for protocol in recipe.play.keys() {
-                if stop.load(Ordering::Relaxed) {
-                    break 'rounds;
-                }
                 let name = format!("{} {protocol}", recipe.name);
                 let cores = recipe.cores.as_ref().unwrap_or(&load.server_cores);
                 let report = recipe.start(cores).and_then(|server| {
@@ -116,6 +117,9 @@ pub fn run(
                     server.stop()?;
                     report
                 });
+                if stop.load(Ordering::Relaxed) {
+                    break 'rounds;
+                }
                 match report {
                     Ok(report) => {
                         on_line(&line(round, &name, &report, nominal));

@@ -298,15 +298,16 @@ pub fn run(args: &Args) -> io::Result<()> {
     let Args { url, publishers, reconnect, .. } = args.clone();
     let fleet = Fleet::start(&Options { url, publishers, material: material.clone(), reconnect })?;
     println!("{publishers} publishing {}", material.describe());
-    let begin = Instant::now();
+    let (begin, before) = (Instant::now(), fleet.progress());
     let is_over = || args.duration.is_some_and(|time| begin.elapsed() >= time);
     while !stop.load(Relaxed) && !is_over() && fleet.progress().failed < publishers {
         thread::sleep(Duration::from_millis(20));
     }
-    let (seconds, broken) = (begin.elapsed().as_secs_f64(), fleet.progress().broken);
-    let reasons = fleet.reasons();
+    let (seconds, after) = (begin.elapsed().as_secs_f64(), fleet.progress());
+    // From the moment on when all had begun.
+    let rate = (after.bytes - before.bytes) as f64 * 8e-6 / seconds;
+    let (broken, reasons) = (after.broken, fleet.reasons());
     let published = fleet.stop();
-    let rate = published.bytes as f64 * 8e-6 / seconds;
     let late = [0.5, 0.99, 1.0].map(|q| published.late_ms.value_at(q).unwrap_or_default());
     println!(
         "sent {} frames, {} bytes ({rate:.1} Mbit/s) in {seconds:.1} s, late by {:.1} ms (p50), \

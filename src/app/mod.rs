@@ -19,6 +19,7 @@ use crate::config::{self, Config};
 use crate::control::ask::{self, Answerer, Desk};
 use crate::control::log::{self, Log};
 use crate::control::start_checks::{self, Host, StartError};
+use crate::control::stats;
 use crate::net::{self, Alarm, Listener, rt};
 use crate::plane::NodeCounters;
 use crate::serve::Addresses;
@@ -116,6 +117,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if options.demo {
         print!("{}", demo::welcome(&host));
     }
+    runtime.spawn(stats::log(Arc::clone(&node), config.log.stats_interval));
     let reason =
         runtime.block_on(control(desk, (options.stop, signals), &mut ends, &mut log, &alarms));
     let reason = match reason {

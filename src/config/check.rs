@@ -113,6 +113,9 @@ fn log(log: &Log, at: &mut Section<'_>) {
         });
     }
     at.count("queue_lines", log.queue_lines, 1, 1 << 24);
+    if !log.stats_interval.is_zero() {
+        at.time("stats_interval", log.stats_interval, SECOND, DAY);
+    }
 }
 
 fn tcp(tcp: &Tcp, at: &mut Section<'_>) {

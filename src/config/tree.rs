@@ -102,6 +102,9 @@ pub struct Log {
     pub format: LogFormat,
     /// Lines that may wait for the output; more are dropped and counted.
     pub queue_lines: usize,
+    /// How often the figures of the node and its cores are logged; zero for never.
+    #[serde(with = "duration")]
+    pub stats_interval: Duration,
 }
 
 /// How a log line looks.
@@ -229,7 +232,12 @@ impl Default for Http {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Pretty, queue_lines: 8192 }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Pretty,
+            queue_lines: 8192,
+            stats_interval: Duration::from_secs(60),
+        }
     }
 }
 
@@ -265,7 +273,7 @@ impl Default for Limits {
             publisher_silence: Duration::from_secs(10),
             reply_timeout: Duration::from_secs(10),
             verdict_timeout: Duration::from_secs(5),
-            mesh_queue: 1024,
+            mesh_queue: 4096,
             log_violations_per_second: 10,
         }
     }

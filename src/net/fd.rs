@@ -20,8 +20,13 @@ pub fn send(fd: RawFd, slices: &[IoSlice<'_>]) -> Outcome {
     // SAFETY: a sink is unlinked before its socket is closed (see the head of this file), so a
     // number that the plane hands out is open for the length of this call.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-    let flags = libc_flags();
-    match SockRef::from(&socket).send_vectored_with_flags(slices, flags) {
+    let (socket, flags) = (SockRef::from(&socket), libc_flags());
+    // Most writes are one block; the kernel need not fetch a list for it.
+    let sent = match slices {
+        [slice] => socket.send_with_flags(slice, flags),
+        slices => socket.send_vectored_with_flags(slices, flags),
+    };
+    match sent {
         Ok(taken) => Outcome::Wrote(taken),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Outcome::Full,
         Err(error) if error.kind() == ErrorKind::Interrupted => Outcome::Full,

@@ -48,6 +48,7 @@ fn turn(hub: &RefCell<Hub>, mut send: impl FnMut(RawFd, &[IoSlice<'_>]) -> Outco
     loop {
         let now = Instant::now();
         if now - start >= TURN || written >= TURN_BYTES {
+            hub.borrow_mut().end_flush_turn(now);
             return true;
         }
         let Some(id) = hub.borrow_mut().next_visit(now) else { return false };

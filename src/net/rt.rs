@@ -2,7 +2,8 @@
 //! this file, [`stream`](super::TcpStream) and [`listener`](super::Listener).
 
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
@@ -22,9 +23,17 @@ const IO_MEMORY: usize = 64 << 10;
 /// rows, and each turn walks past an eighth of all viewers. From this depth on it has 256.
 const RING_DEPTH: usize = 4096;
 
+/// A thread that has not begun after this long has slept through its own start.
+const START: Duration = Duration::from_secs(1);
+/// How often a start is tried.
+const STARTS: usize = 10;
+
 /// Starts a thread pinned to `cpu` and runs `main` on it until it ends. Returns when it stands.
-/// Somebody else must look at
-/// `alarm` now and then.
+/// Somebody else must look at `alarm` now and then.
+///
+/// The runtime may sleep although tasks are ready (see [`Alarm`]), and before its first task has
+/// run nothing can wake it. Such a thread is left asleep, with nothing in its hands, and another
+/// one is started.
 ///
 /// # Errors
 /// The message of the kernel or of glommio: no io_uring, too little locked memory, no such CPU.
@@ -37,27 +46,46 @@ pub fn launch<F>(
 where
     F: Future<Output = ()> + 'static,
 {
-    let (standing, stands) = std::sync::mpsc::channel();
-    let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
-        .name(name)
-        .io_memory(IO_MEMORY)
-        .ring_depth(RING_DEPTH)
-        .preempt_timer(PREEMPT)
-        .spawn(move || async move {
-            // If nobody listens any more, the launch was given up.
-            let _ = standing.send(());
-            spawn(async move { super::timers::run(&alarm).await });
-            main().await;
-        })
-        .map_err(|error| error.to_string())?;
-    // The thread sets up its rings itself; only its end tells why it could not.
-    match stands.recv() {
-        Ok(()) => Ok(thread),
-        Err(_) => Err(match thread.join() {
-            Ok(()) => "its thread ended at once".to_owned(),
-            Err(error) => error.to_string(),
-        }),
+    // Whichever thread begins takes it.
+    let main = Arc::new(Mutex::new(Some((alarm, main))));
+    let mut asleep = Vec::new();
+    for _ in 0..STARTS {
+        let (main, (standing, stands)) = (Arc::clone(&main), mpsc::channel());
+        let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+            .name(name)
+            .io_memory(IO_MEMORY)
+            .ring_depth(RING_DEPTH)
+            .preempt_timer(PREEMPT)
+            .spawn(move || async move {
+                let taken = main.lock().ok().and_then(|mut main| main.take());
+                let Some((alarm, main)) = taken else { return };
+                // If nobody listens any more, the launch was given up.
+                let _ = standing.send(());
+                drop(standing);
+                spawn(async move { super::timers::run(&alarm).await });
+                main().await;
+            })
+            .map_err(|error| error.to_string())?;
+        match stands.recv_timeout(START) {
+            Ok(()) => return Ok(thread),
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!(cpu, "a thread slept through its start: another one is started");
+                asleep.push((thread, stands));
+            }
+            // The thread sets up its rings itself; only its end tells why it could not. Or one
+            // that seemed asleep had begun before it.
+            Err(RecvTimeoutError::Disconnected) => {
+                let begun =
+                    asleep.into_iter().find(|(_, stands)| stands.recv_timeout(START).is_ok());
+                return match (begun, thread.join()) {
+                    (Some((thread, _)), _) => Ok(thread),
+                    (None, Ok(())) => Err("its thread ended at once".to_owned()),
+                    (None, Err(error)) => Err(error.to_string()),
+                };
+            }
+        }
     }
+    Err(format!("none of {STARTS} threads began within {} s", START.as_secs()))
 }
 
 /// Runs `task` on this core beside everything else, whoever spawns it: a task that is not told

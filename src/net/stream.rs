@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_lite::{AsyncRead, AsyncWrite};
+use rustix::net::RecvFlags;
 
 use super::fd;
 use crate::bytes::Chain;
@@ -44,6 +45,18 @@ impl TcpStream {
     /// Who is at the other end.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr().map_err(io::Error::from)
+    }
+
+    /// Reads what is there without waiting for more: unlike [`Self::poll_read`] it does not leave
+    /// a poll with the kernel that would wake the core at the next byte.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is nothing; the socket broke.
+    pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        fd::with_socket(self.fd(), |socket| {
+            let (read, _) = rustix::net::recv(&*socket, into, RecvFlags::DONTWAIT)?;
+            Ok(read)
+        })
     }
 
     /// Reads what is there. Zero bytes: the peer has closed.

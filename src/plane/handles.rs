@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -58,6 +58,12 @@ impl Publisher {
         self.hub.borrow_mut().push(self.source, self.serial, frame, now)
     }
 
+    /// How long the oldest of what is pushed next may have waited to be read: the merge window
+    /// counts it.
+    pub fn set_waited(&self, waited: Duration) {
+        self.hub.borrow_mut().set_waited(self.source, self.serial, waited);
+    }
+
     /// Ready when the slot was taken away.
     pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<PublisherEnd> {
         let mut mail = self.mail.borrow_mut();
@@ -107,7 +113,7 @@ impl Viewer {
     pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SinkEvent> {
         let mut hub = self.hub.borrow_mut();
         let sink = &mut hub.sinks[self.id];
-        match sink.events.pop_at(0) {
+        match sink.event() {
             Some(event) => Poll::Ready(event),
             None => {
                 sink.waker = Some(cx.waker().clone());

@@ -1,18 +1,21 @@
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use super::pressure::Pressure;
 use super::sink::Sink;
 use super::source::Source;
+use super::stats::{Totals, Watched};
+use super::timings::Timings;
 use super::trans::Trans;
-use super::{Settings, SinkId, SourceId, TransId};
+use super::turns::Turn;
+use super::{PressureSnapshot, Settings, SinkId, SourceId, TransId};
 use crate::media::StreamKey;
 
 /// All streams of one core. It never touches a socket and is told the time.
@@ -34,6 +37,14 @@ pub struct Hub {
     pub(super) sweeps: VecDeque<TransId>,
     pub(super) pressure: Pressure,
     pub(super) totals: Totals,
+    pub(super) watched: Watched,
+    /// How late what was due was begun.
+    pub(super) loop_lags: Timings,
+    pub(super) sweep_times: Timings,
+    /// The stream whose viewers the flush loop is about to write to.
+    pub(super) flush_turn: Option<Turn>,
+    /// The stream that was published to since a task last began a turn.
+    pub(super) published_by: Option<SourceId>,
     serial: u64,
     /// The latest time told; handles that are dropped use it.
     pub(super) now: Instant,
@@ -49,6 +60,10 @@ pub struct NodeCounters {
     pub waiting_sinks: AtomicUsize,
     /// Open connections.
     pub connections: AtomicUsize,
+    /// Connections that were refused before anyone heard what they want.
+    pub refused_connections: AtomicUsize,
+    /// Connections that the owner of their stream had no room for in its inbox.
+    pub refused_hand_overs: AtomicUsize,
 }
 
 /// What the plane tells its core.
@@ -61,45 +76,6 @@ pub enum HubEvent {
         /// The directory's epoch.
         epoch: u64,
     },
-}
-
-/// Counters of one core since its start, and what it holds now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Sources in any phase.
-    pub sources: usize,
-    /// Viewers that have not ended, waiting ones included.
-    pub sinks: usize,
-    /// Trans streams.
-    pub transes: usize,
-    /// Bytes in all block logs.
-    pub log_bytes: usize,
-    /// Bytes in all GOP caches.
-    pub gop_bytes: usize,
-    /// Bytes publishers sent.
-    pub ingest_bytes: u64,
-    /// Bytes sockets took.
-    pub egress_bytes: u64,
-    /// Writes to sockets.
-    pub writes: u64,
-    /// Writes of which the socket took nothing or a part.
-    pub short_writes: u64,
-    /// Viewers moved forward because they lagged.
-    pub skips: u64,
-    /// Viewers closed because they took nothing.
-    pub stalls: u64,
-    /// Viewers closed because they pinned too many bytes.
-    pub pinned_out: u64,
-    /// Viewers that waited in vain for a publisher.
-    pub not_found: u64,
-    /// Viewers refused because too many wait, or the core is overloaded.
-    pub refused: u64,
-    /// Sweeps that were still running when their next was due.
-    pub overruns: u64,
-    /// GOPs that outgrew their cache.
-    pub gop_overgrown: u64,
-    /// Jumps of publishers' clocks that were taken out.
-    pub jumps: u64,
 }
 
 /// A place in the behind set. Who was written least lately comes first among equals.
@@ -125,7 +101,6 @@ pub(super) enum Timer {
     NewcomerSeal(TransId),
 }
 
-/// A trans stream nobody watches is kept this long for the next viewer.
 impl Hub {
     /// A hub without streams.
     pub fn new(node: Arc<NodeCounters>, now: Instant) -> Self {
@@ -142,6 +117,11 @@ impl Hub {
             sweeps: VecDeque::new(),
             pressure: Pressure::default(),
             totals: Totals::default(),
+            watched: Watched::new(now),
+            loop_lags: Timings::default(),
+            sweep_times: Timings::default(),
+            flush_turn: None,
+            published_by: None,
             serial: 0,
             events: VecDeque::new(),
             sleeper: None,
@@ -152,11 +132,12 @@ impl Hub {
     /// Counters and what is held now.
     pub fn totals(&self) -> Totals {
         Totals {
-            sources: self.sources.len(),
-            sinks: self.sources.iter().map(|(_, source)| source.sinks).sum(),
-            transes: self.transes.len(),
-            log_bytes: self.transes.iter().map(|(_, trans)| trans.log.bytes()).sum(),
-            gop_bytes: self.sources.iter().map(|(_, source)| source.gop.bytes()).sum(),
+            sources: self.sources.len() as u64,
+            sinks: self.sources.iter().map(|(_, source)| source.sinks as u64).sum(),
+            viewers: self.watched.viewers(),
+            transes: self.transes.len() as u64,
+            log_bytes: self.transes.iter().map(|(_, trans)| trans.log.bytes() as u64).sum(),
+            gop_bytes: self.sources.iter().map(|(_, source)| source.gop.bytes() as u64).sum(),
             ..self.totals
         }
     }
@@ -171,9 +152,9 @@ impl Hub {
         self.by_key.get(key).is_some_and(|id| self.sources[*id].publisher.is_some())
     }
 
-    /// Steps by which pressure has widened the merge windows, 0 to 8.
-    pub fn pressure_level(&self) -> u32 {
-        self.pressure.level()
+    /// What pressure does to this core.
+    pub fn pressure(&self) -> PressureSnapshot {
+        self.pressure.snapshot()
     }
 
     /// Tells the time. Whoever wakes up does so before it does anything else here.
@@ -191,19 +172,28 @@ impl Hub {
         !self.sources.is_empty()
     }
 
-    /// A second has passed in which the core was busy for `busy` of 1.
-    pub fn second(&mut self, busy: f64) {
-        let before = self.pressure.level();
+    /// A second has passed, and `late` more, in which the core was busy for `busy` of 1.
+    pub fn second(&mut self, busy: f64, late: Duration) {
+        self.loop_lags.record(late);
+        let before = self.pressure.snapshot();
         self.pressure.second(busy);
-        let after = self.pressure.level();
-        if before != after {
-            tracing::info!(
-                busy = format!("{:.0}%", busy * 100.0),
-                step = after,
-                of = 8,
-                "merge windows {}",
-                if after > before { "widened" } else { "narrowed" }
-            );
+        let after = self.pressure.snapshot();
+        let busy = format!("{:.0}%", busy * 100.0);
+        let (step, of) = (after.step, after.widest_step);
+        match step.cmp(&before.step) {
+            Ordering::Greater => tracing::info!(busy, step, of, "merge windows widened"),
+            Ordering::Less => tracing::info!(busy, step, of, "merge windows narrowed"),
+            Ordering::Equal => {}
+        }
+        let refused = self.totals.refused_overloaded;
+        match (before.refuses_newcomers, after.refuses_newcomers) {
+            (false, true) => tracing::warn!(
+                busy,
+                viewers = self.watched.viewers(),
+                "overloaded although merge windows are at their widest: newcomers are refused"
+            ),
+            (true, false) => tracing::info!(busy, refused, "newcomers are let in again"),
+            _ => {}
         }
     }
 

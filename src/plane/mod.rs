@@ -14,10 +14,13 @@ mod publishers;
 mod settings;
 mod sink;
 mod source;
+mod stats;
 mod timeline;
+mod timings;
 mod tracks;
 mod trans;
 mod trans_streams;
+mod turns;
 mod viewers;
 mod visit;
 
@@ -28,11 +31,15 @@ mod tests;
 
 pub use block::{Block, Init, Start};
 pub use handles::{Publisher, Viewer};
-pub use hub::{Hub, HubEvent, NodeCounters, Totals};
+pub use hub::{Hub, HubEvent, NodeCounters};
 pub use publishers::{PublishRefused, PublishRequest};
 pub use settings::{OnConflict, Settings};
 pub use sink::{Framing, SinkEnd, SinkEvent, SinkStats};
 pub use source::{PublisherEnd, PushError};
+pub use stats::{
+    CoreSnapshot, CoreTimes, PressureSnapshot, Rates, StreamSnapshot, StreamState, Totals,
+};
+pub use timings::{Quantiles, Timings};
 pub use tracks::Tracks;
 pub use trans::{Format, Selection};
 pub use viewers::{PlayRefused, PlayRequest};

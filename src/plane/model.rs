@@ -423,8 +423,9 @@ impl Life {
         drop(viewings);
         self.publisher = None;
         self.rig.advance(10_000);
-        let Totals { sources, sinks, transes, log_bytes, gop_bytes, .. } = self.rig.totals();
-        assert_eq!((sources, sinks, transes, log_bytes, gop_bytes), (0, 0, 0, 0, 0));
+        let Totals { sources, sinks, viewers, transes, log_bytes, gop_bytes, .. } =
+            self.rig.totals();
+        assert_eq!((sources, sinks, viewers, transes, log_bytes, gop_bytes), (0, 0, 0, 0, 0, 0));
         assert_eq!(node.waiting_sinks.load(std::sync::atomic::Ordering::Relaxed), 0);
         self.frames_checked
     }

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::PressureSnapshot;
+
 /// How much wider than configured the merge windows of this core are.
 ///
 /// Cost per viewer falls as the window grows, so under pressure the window widens first, step by
@@ -46,9 +48,9 @@ impl Pressure {
         self.refuse
     }
 
-    /// Steps taken, 0 to 8.
-    pub(crate) fn level(&self) -> u32 {
-        self.level
+    /// Where it stands.
+    pub(crate) fn snapshot(&self) -> PressureSnapshot {
+        PressureSnapshot { step: self.level, widest_step: LEVELS, refuses_newcomers: self.refuse }
     }
 }
 
@@ -73,7 +75,7 @@ mod tests {
         assert!(pressure.refuses_newcomers());
         pressure.second(0.8);
         assert!(!pressure.refuses_newcomers());
-        assert_eq!(pressure.level(), LEVELS);
+        assert_eq!(pressure.snapshot().step, LEVELS);
         for _ in 0..LEVELS {
             pressure.second(0.5);
         }
@@ -85,6 +87,6 @@ mod tests {
         let mut pressure = Pressure::default();
         pressure.overrun();
         pressure.second(0.1);
-        assert_eq!(pressure.level(), 1);
+        assert_eq!(pressure.snapshot().step, 1);
     }
 }

@@ -103,6 +103,12 @@ impl Hub {
         }
     }
 
+    pub(super) fn set_waited(&mut self, id: SourceId, serial: u64, waited: Duration) {
+        if let Some(source) = self.published(id, serial) {
+            source.waited = waited;
+        }
+    }
+
     pub(super) fn push(
         &mut self,
         id: SourceId,
@@ -115,6 +121,7 @@ impl Hub {
             return Err(PushError::NotHeld);
         };
         self.totals.ingest_bytes += frame.data.len() as u64;
+        self.published_by = Some(id);
         let starving = |trans: &TransId| !self.transes[*trans].awaiting_key.is_empty();
         let seek_start = source.gop.is_overgrown() || source.transes.iter().any(starving);
         let Some(placed) = source.place(now, frame, seek_start)? else { return Ok(()) };

@@ -3,7 +3,6 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use arrayvec::ArrayVec;
 use bytes::Bytes;
 
 use super::block::Block;
@@ -104,7 +103,7 @@ pub(crate) struct Sink {
     /// Bytes for this viewer alone, sent at the next block boundary.
     pub(crate) private: Chain,
     /// Sent before everything else; `None` once it is in `private`.
-    pub(crate) greeting: Option<Bytes>,
+    pub(crate) greeting: Option<Box<Bytes>>,
     /// A timer is set that ends its wait for a key block.
     pub(crate) key_wait_set: bool,
     pub(crate) init_sent: Option<u64>,
@@ -116,8 +115,9 @@ pub(crate) struct Sink {
     pub(crate) sent_until: Option<Timestamp>,
     /// Bytes its driver had sent to it alone since all such bytes were last written.
     pub(crate) reply_bytes: usize,
-    /// Started, and then why it ended: a driver hears both even if it listens late.
-    pub(crate) events: ArrayVec<SinkEvent, 2>,
+    /// Its driver is still to be told that it started, and then how it ended.
+    pub(crate) started: bool,
+    pub(crate) end: Option<SinkEvent>,
     pub(crate) waker: Option<Waker>,
     pub(crate) stats: SinkStats,
 }
@@ -156,10 +156,20 @@ impl Position {
 
 impl Sink {
     pub(crate) fn tell(&mut self, event: SinkEvent) {
-        // One that started ends once; one that did not only ends.
-        let _ = self.events.try_push(event);
+        match event {
+            SinkEvent::Started => self.started = true,
+            end => self.end = Some(end),
+        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
+        }
+    }
+
+    /// What its driver is to be told next: both events, even if it listens late.
+    pub(crate) fn event(&mut self) -> Option<SinkEvent> {
+        match std::mem::take(&mut self.started) {
+            true => Some(SinkEvent::Started),
+            false => self.end.take(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::gop::GopCache;
+use super::stats::Watched;
 use super::timeline::Timeline;
 use super::{Settings, SinkId, Tracks, TransId};
 use crate::codec;
@@ -63,6 +64,10 @@ pub(crate) struct Source {
     pub(crate) waiting: BTreeSet<SinkId>,
     /// Every sink that has not ended, wherever it stands.
     pub(crate) sinks: usize,
+    /// Since it has been there.
+    pub(crate) since: Instant,
+    /// Those of the sinks that are at a trans stream.
+    pub(super) watched: Watched,
     timeline: Timeline,
     expected: Option<Expected>,
     /// Kinds of track this publisher has shown.
@@ -71,6 +76,8 @@ pub(crate) struct Source {
     last_video: Option<Instant>,
     video_stalled: bool,
     rate: Rate,
+    /// How long the oldest of what was read last may have waited for that.
+    pub(crate) waited: Duration,
     pub(crate) stats: SourceStats,
 }
 
@@ -116,6 +123,10 @@ pub(crate) struct SourceStats {
     pub(crate) bytes: u64,
     pub(crate) dropped: u64,
     pub(crate) gop_overgrown: u64,
+    pub(crate) egress_bytes: u64,
+    pub(crate) skips: u64,
+    pub(crate) ingest_ns: u64,
+    pub(crate) flush_ns: u64,
 }
 
 /// Which of the two kinds of media.
@@ -167,6 +178,8 @@ impl Source {
             transes: Vec::new(),
             waiting: BTreeSet::new(),
             sinks: 0,
+            since: now,
+            watched: Watched::new(now),
             timeline: Timeline::new(settings.jump_back, settings.jump_forward),
             expected: None,
             seen: Expected::default(),
@@ -174,6 +187,7 @@ impl Source {
             last_video: None,
             video_stalled: false,
             rate: Rate { since: now, bytes: 0 },
+            waited: Duration::ZERO,
             stats: SourceStats::default(),
             settings,
         }
@@ -198,6 +212,7 @@ impl Source {
     pub(crate) fn start(&mut self, slot: Slot) {
         self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
         self.rate = Rate { since: slot.since, bytes: 0 };
+        self.waited = Duration::ZERO;
         self.publisher = Some(slot);
         self.expected = None;
         self.seen = Expected::default();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::hub::Timer;
 use super::sink::Position;
 use super::trans::Trans;
-use super::{Format, Hub, Selection, SinkEnd, SinkId, SourceId, TransId};
+use super::{Format, Hub, Selection, Settings, SinkEnd, SinkId, SourceId, TransId};
 
 /// A trans stream nobody watches is kept this long for the next viewer.
 pub(super) const TRANS_IDLE: Duration = Duration::from_secs(5);
@@ -72,9 +72,10 @@ impl Hub {
     pub(super) fn flush_in_a_window(&mut self, id: TransId, now: Instant) {
         let trans = &self.transes[id];
         if trans.due.is_none() {
-            let settings = &self.sources[trans.source].settings;
-            let window = self.pressure.window(settings.merge_window, settings.merge_window_max);
-            self.flush_by(id, now + window);
+            let source = &self.sources[trans.source];
+            let Settings { merge_window, merge_window_max, .. } = *source.settings;
+            let window = self.pressure.window(merge_window, merge_window_max);
+            self.flush_by(id, now + window.saturating_sub(source.waited));
         }
     }
 

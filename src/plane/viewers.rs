@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arrayvec::ArrayVec;
 use bytes::Bytes;
 
 use super::hub::{Revisit, Timer};
@@ -54,7 +53,7 @@ pub enum PlayRefused {
     #[error("expected at most {0} viewers waiting on this node (limits.waiting_sinks)")]
     TooManyWait(usize),
     /// The widest merge window was not enough.
-    #[error("the core is overloaded at its widest merge window")]
+    #[error("this server is overloaded: try another, or this one again later")]
     Overloaded,
 }
 
@@ -82,7 +81,10 @@ impl Hub {
             None
         };
         if let Some(refused) = refused {
-            self.totals.refused += 1;
+            match refused {
+                PlayRefused::Overloaded => self.totals.refused_overloaded += 1,
+                _ => self.totals.refused_waiting += 1,
+            }
             return Err(refused);
         }
         let source = self.source_for(&request.key, &request.settings, request.epoch, now);
@@ -101,14 +103,15 @@ impl Hub {
             position: Position::Waiting,
             in_hand: None,
             private: Chain::default(),
-            greeting: Some(request.greeting),
+            greeting: Some(Box::new(request.greeting)),
             key_wait_set: false,
             init_sent: None,
             behind: None,
             blocked_since: None,
             sent_until: None,
             reply_bytes: 0,
-            events: ArrayVec::new(),
+            started: false,
+            end: None,
             waker: None,
             stats: SinkStats::default(),
         });
@@ -198,6 +201,8 @@ impl Hub {
         trans.idle_since = None;
         let index = trans.sinks.len();
         trans.sinks.push(id);
+        self.sources[source].watched.joined(now);
+        self.watched.joined(now);
         // The open block began before the newcomer came.
         let from = trans.log.head() + u64::from(trans.has_open() && !from_cache);
         let sink = &mut self.sinks[id];
@@ -248,7 +253,7 @@ impl Hub {
         let Position::AwaitingKey { trans, index, .. } = sink.position else { return };
         sink.position = Position::At { trans, index, next };
         if let Some(greeting) = sink.greeting.take() {
-            sink.private.push(greeting);
+            sink.private.push(*greeting);
             let preamble = self.transes[trans].preamble();
             sink.send_framed(&preamble);
             sink.tell(SinkEvent::Started);
@@ -271,6 +276,8 @@ impl Hub {
                 from.awaiting_key.remove(&id);
                 let sinks = &mut self.sinks;
                 from.remove(index, |moved, index| sinks[moved].position.set_index(index));
+                self.sources[source].watched.left(now);
+                self.watched.left(now);
                 if from.sinks.is_empty() {
                     from.idle_since = Some(now);
                     if !std::mem::replace(&mut from.idle_set, true) {

@@ -11,6 +11,7 @@ use arrayvec::ArrayVec;
 use super::hub::Revisit;
 use super::sink::{Position, Sink};
 use super::trans::Sweep;
+use super::turns::Turn;
 use super::{Hub, SinkEnd, SinkId, TransId};
 
 /// Slices of one vectored write.
@@ -41,10 +42,13 @@ impl Hub {
     ///
     /// Sinks that are behind and sinks of a sweep take turns, so that neither starves.
     pub fn next_visit(&mut self, now: Instant) -> Option<SinkId> {
+        self.end_flush_turn(now);
         self.behind_turn = !self.behind_turn;
         let first = if self.behind_turn { self.next_behind(now) } else { None };
         // A sweep that begins may let viewers start, who are then behind.
-        first.or_else(|| self.next_of_sweep(now)).or_else(|| self.next_behind(now))
+        let next = first.or_else(|| self.next_of_sweep(now)).or_else(|| self.next_behind(now))?;
+        self.flush_turn = Some(Turn { of: self.sinks[next].source, since: now });
+        Some(next)
     }
 
     /// The socket of `id` and the slices to write to it, at most 256 KiB. No slices: there is
@@ -84,8 +88,10 @@ impl Hub {
             Outcome::Failed(kind) => return self.end_sink(id, SinkEnd::WriteFailed(kind), now),
         };
         self.totals.egress_bytes += taken as u64;
-        self.totals.short_writes += u64::from(taken < offered);
+        self.totals.short_writes += u64::from(taken > 0 && taken < offered);
+        self.totals.blocked_writes += u64::from(taken == 0);
         sink.stats.bytes += taken as u64;
+        self.sources[sink.source].stats.egress_bytes += taken as u64;
         if taken > 0 {
             sink.blocked_since = None;
             self.consume(id, taken);
@@ -133,6 +139,8 @@ impl Hub {
             let sweep = trans.sweep.as_mut().expect("a trans stream in the list is being swept");
             let Some(&id) = trans.sinks.get(sweep.at) else {
                 let again = sweep.again;
+                self.sweep_times.record(now.saturating_duration_since(sweep.since));
+                self.totals.sweeps += 1;
                 trans.sweep = None;
                 if again {
                     self.begin_sweep(trans_id, now);
@@ -144,6 +152,7 @@ impl Hub {
             self.sweeps.push_back(trans_id);
             let sink = &self.sinks[id];
             if sink.behind.is_none() && matches!(sink.position, Position::At { .. }) {
+                self.totals.swept_viewers += 1;
                 return Some(id);
             }
         }
@@ -159,6 +168,7 @@ impl Hub {
             }
             trans.due = None;
             let Some(sweep) = &mut trans.sweep else {
+                self.loop_lags.record(now.saturating_duration_since(at));
                 self.begin_sweep(id, now);
                 continue;
             };
@@ -209,6 +219,7 @@ impl Hub {
                 sink.stats.skips += 1;
                 sink.stats.skipped_ms += skipped_ms;
                 self.totals.skips += 1;
+                self.sources[sink.source].stats.skips += 1;
                 tracing::info!(stream = %self.sources[sink.source].key, sink = id, skipped_ms,
                     blocks = key - next, bytes_sent = sink.stats.bytes,
                     "viewer lagged past max_lag: moved to the newest key block");
@@ -221,6 +232,7 @@ impl Hub {
                 sink.stats.skips += 1;
                 sink.stats.skipped_ms += skipped_ms;
                 self.totals.skips += 1;
+                self.sources[sink.source].stats.skips += 1;
                 tracing::info!(stream = %self.sources[sink.source].key, sink = id, skipped_ms,
                     bytes_sent = sink.stats.bytes,
                     "viewer lagged past the log: waits for the next key frame");

@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::conn::{About, Conn, Counted};
+use super::conn::{About, Conn};
 use super::core::Core;
 use super::hand_over::{Driver, HandOver};
 use super::session::{Protocol, Session};
@@ -49,7 +50,8 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
     let here = node.addresses.enter(peer.ip());
-    let counted = Counted(std::sync::Arc::clone(node), peer.ip());
+    let (client, node_of) = (core.next_client(), Arc::clone(node));
+    let about = About { client, peer, protocol, opened, node: node_of };
     let most_here = node.config.limits.connections_per_address;
     let refused = if before >= node.connections_max {
         let most = node.connections_max;
@@ -67,6 +69,7 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
         None
     };
     if let Some(reason) = refused {
+        node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
         if let Some(suppressed) = core.violations.borrow_mut().allow(opened) {
             tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
         }
@@ -75,12 +78,11 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
         }
         return;
     }
-    let about = About { client: core.next_client(), peer, protocol, opened, _counted: counted };
-    tracing::debug!(client = %about.client, %peer, %protocol, core = %core.id, "open");
-    let (client, conn) = (about.client, Conn::new(core, socket, about));
+    tracing::debug!(%client, %peer, %protocol, core = %core.id, "open");
+    let conn = Conn::new(core, socket, about);
     match protocol {
-        Kind::Rtmp => drive(client, rtmp::session(conn).run()),
-        Kind::Http => drive(client, http::session(conn).run()),
+        Kind::Rtmp => drive(core, client, rtmp::session(conn).run()),
+        Kind::Http => drive(core, client, http::session(conn).run()),
     }
 }
 
@@ -97,7 +99,7 @@ pub(crate) fn take_over(core: &Rc<Core>, moved: HandOver) {
 fn go_on<P: Protocol>(core: &Rc<Core>, moved: HandOver) {
     let client = moved.about.client;
     if let Some((session, ticket, wish)) = Session::<P>::unpack(core, moved) {
-        drive(client, session.arrive_and_run(ticket, wish));
+        drive(core, client, session.arrive_and_run(ticket, wish));
     }
 }
 
@@ -105,10 +107,10 @@ fn go_on<P: Protocol>(core: &Rc<Core>, moved: HandOver) {
 ///
 /// The driver is boxed, because a future that is handed another by value has room for it twice,
 /// and there may be many thousands.
-fn drive(client: ClientId, driver: impl Future<Output = ()> + 'static) {
-    let mut driver = Box::pin(driver);
+fn drive(core: &Rc<Core>, client: ClientId, driver: impl Future<Output = ()> + 'static) {
+    let (core, mut driver) = (Rc::clone(core), Box::pin(driver));
     rt::spawn(std::future::poll_fn(move |cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| driver.as_mut().poll(cx)));
+        let polled = core.turn(|| catch_unwind(AssertUnwindSafe(|| driver.as_mut().poll(cx))));
         polled.unwrap_or_else(|_| {
             tracing::error!(%client, reason = "its driver panicked", "close");
             Poll::Ready(())
@@ -118,7 +120,6 @@ fn drive(client: ClientId, driver: impl Future<Output = ()> + 'static) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
     use std::task::{Context, Waker};
 
@@ -153,7 +154,7 @@ mod tests {
             };
             let (publisher, other) = (publish(&bad), publish(&good));
             let hub = Rc::clone(core.hub());
-            drive(ClientId(1), async move {
+            drive(&core, ClientId(1), async move {
                 let _held = publisher;
                 // In the midst of the plane, as a bug there would be.
                 let _hub = hub.borrow_mut();

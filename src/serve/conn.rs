@@ -1,13 +1,14 @@
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
-use super::core::Core;
+use super::core::{Core, Node, SCRATCH_BYTES};
 use super::verdict::{ClientId, Protocol};
 use crate::bytes::Chain;
 use crate::media::StreamKey;
@@ -22,31 +23,29 @@ pub(crate) struct Conn {
     pub(crate) socket: TcpStream,
     pub(crate) about: About,
     /// Read, and not taken by the machine because a question is open.
-    pub(crate) unread: BytesMut,
+    /// Boxed: of thousands, hardly one has any.
+    pub(crate) unread: Option<Box<BytesMut>>,
     pub(crate) out: Chain,
     /// When a peer that takes nothing of `out` is given up; while one does not.
     gives_up: Option<Instant>,
     deadline: Deadline,
 }
 
-/// What a connection is, wherever it lives. Dropping it counts it out.
+/// What a connection is, wherever it lives, and its place among those of the node, which is given
+/// back on drop.
 #[derive(Debug)]
 pub(crate) struct About {
     pub(crate) client: ClientId,
     pub(crate) peer: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) opened: Instant,
-    pub(crate) _counted: Counted,
+    pub(crate) node: Arc<Node>,
 }
 
-/// A place among the connections of the node, given back on drop.
-#[derive(Debug)]
-pub(crate) struct Counted(pub(crate) std::sync::Arc<super::core::Node>, pub(crate) IpAddr);
-
-impl Drop for Counted {
+impl Drop for About {
     fn drop(&mut self) {
-        self.0.counters.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.addresses.leave(self.1);
+        self.node.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        self.node.addresses.leave(self.peer.ip());
     }
 }
 
@@ -89,13 +88,22 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// on their way (RFC 9112 9.6 says why).
 const LINGER: Duration = Duration::from_secs(1);
 
+impl Io {
+    fn of_read(read: usize) -> Self {
+        match read {
+            0 => Self::Closed,
+            read => Self::Input(read),
+        }
+    }
+}
+
 impl Conn {
     pub(crate) fn new(core: &Rc<Core>, socket: TcpStream, about: About) -> Self {
         Self {
             core: Rc::clone(core),
             socket,
             about,
-            unread: BytesMut::new(),
+            unread: None,
             out: Chain::default(),
             gives_up: None,
             deadline: Deadline::default(),
@@ -115,19 +123,44 @@ impl Conn {
         if self.deadline.poll(cx, until).is_ready() {
             return Poll::Ready(Ok(Io::Deadline));
         }
-        let mut scratch = self.core.scratch.borrow_mut();
-        let most = match self.unread.len() {
-            0 => scratch.len(),
-            held => self.core.node.config.limits.held_input_bytes.saturating_sub(held),
-        };
-        let most = most.min(scratch.len());
+        let most = self.room();
         if most == 0 {
             return Poll::Pending;
         }
-        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(|read| match read {
-            0 => Io::Closed,
-            read => Io::Input(read),
+        let mut scratch = self.core.scratch.borrow_mut();
+        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(Io::of_read)
+    }
+
+    /// Waits until `rest` or `until`, and then takes what input has come by then, if any.
+    pub(crate) fn poll_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        until: Option<Instant>,
+        rest: Instant,
+    ) -> Poll<Option<io::Result<Io>>> {
+        let until = until.filter(|until| *until < rest);
+        ready!(self.deadline.poll(cx, Some(until.unwrap_or(rest))));
+        if until.is_some() {
+            return Poll::Ready(Some(Ok(Io::Deadline)));
+        }
+        let most = self.room();
+        if most == 0 {
+            return Poll::Ready(None);
+        }
+        let mut scratch = self.core.scratch.borrow_mut();
+        Poll::Ready(match self.socket.try_read(&mut scratch[..most]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            read => Some(read.map(Io::of_read)),
         })
+    }
+
+    /// How much may be read at once: the scratch buffer, or less while the machine holds back.
+    fn room(&self) -> usize {
+        let held = self.core.node.config.limits.held_input_bytes;
+        match &self.unread {
+            None => SCRATCH_BYTES,
+            Some(unread) => held.saturating_sub(unread.len()).min(SCRATCH_BYTES),
+        }
     }
 
     /// Offers `read` bytes of the scratch buffer to `take`, after what it left before, and keeps
@@ -138,14 +171,16 @@ impl Conn {
         mut take: impl FnMut(&[u8]) -> Result<usize, E>,
     ) -> Result<(), E> {
         let scratch = self.core.scratch.borrow();
-        if self.unread.is_empty() {
-            let taken = take(&scratch[..read])?;
-            self.unread.extend_from_slice(&scratch[taken..read]);
-            return Ok(());
+        if let Some(unread) = &mut self.unread {
+            unread.extend_from_slice(&scratch[..read]);
+            drop(scratch);
+            return self.feed_rest(take).map(|_| ());
         }
-        self.unread.extend_from_slice(&scratch[..read]);
-        drop(scratch);
-        self.feed_rest(take).map(|_| ())
+        let taken = take(&scratch[..read])?;
+        if taken < read {
+            self.unread = Some(Box::new(BytesMut::from(&scratch[taken..read])));
+        }
+        Ok(())
     }
 
     /// Offers what was left before. Answers true if any of it was taken.
@@ -153,13 +188,11 @@ impl Conn {
         &mut self,
         mut take: impl FnMut(&[u8]) -> Result<usize, E>,
     ) -> Result<bool, E> {
-        if self.unread.is_empty() {
-            return Ok(false);
-        }
-        let taken = take(&self.unread)?;
-        self.unread.advance(taken);
-        if self.unread.is_empty() {
-            self.unread = BytesMut::new();
+        let Some(unread) = &mut self.unread else { return Ok(false) };
+        let taken = take(unread)?;
+        unread.advance(taken);
+        if unread.is_empty() {
+            self.unread = None;
         }
         Ok(taken > 0)
     }
@@ -193,7 +226,7 @@ impl Conn {
             return;
         }
         let until = Instant::now() + LINGER;
-        self.unread = BytesMut::new();
+        self.unread = None;
         // Nothing is left in `out`, so this only reads.
         while let Ok(Io::Input(_)) = std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
         {

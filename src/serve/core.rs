@@ -16,7 +16,9 @@ use super::verdict::{Ask, ClientId, Verdict};
 use crate::config::{self, Config};
 use crate::media::StreamKey;
 use crate::net::{flush, rt};
-use crate::plane::{Hub, HubEvent, NodeCounters, OnConflict, PublishRequest, Settings};
+use crate::plane::{
+    CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, OnConflict, PublishRequest, Settings,
+};
 use crate::proto::{http, rtmp};
 use crate::shard::{CoreId, Directory, Mesh, Place, Post, Tell};
 use crate::time::RateLimit;
@@ -51,6 +53,8 @@ pub const SOURCE_LOAD: u64 = 100_000;
 #[derive(Debug)]
 pub struct Core {
     pub(crate) id: CoreId,
+    /// Since when it runs; the clock of its publishers' beats begins here.
+    pub(crate) born: Instant,
     pub(crate) node: Arc<Node>,
     pub(crate) hub: Rc<RefCell<Hub>>,
     pub(crate) post: Post<HandOver, Verdict>,
@@ -63,6 +67,8 @@ pub struct Core {
     pub(crate) violations: RefCell<RateLimit>,
     /// Of log lines that a client can cause as often as it likes.
     pub(crate) chatter: RefCell<RateLimit>,
+    /// What the latest RTMP client said of itself; the next one often says the same.
+    latest_connect: RefCell<Arc<rtmp::Connect>>,
     pub(crate) rtmp_config: Arc<rtmp::ServerConfig>,
     pub(crate) http_config: Arc<http::Config>,
     settings: HashMap<String, (Arc<config::App>, Rc<Settings>)>,
@@ -76,7 +82,7 @@ pub struct Core {
 const CHATTER_PER_SECOND: u32 = 100;
 
 /// As much as is read at once. A publisher of 100 Mbit/s fills it five times in 25 ms.
-const SCRATCH_BYTES: usize = 64 << 10;
+pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Core {
     /// The context of core `id`.
@@ -86,6 +92,7 @@ impl Core {
         let of = |app: &Arc<config::App>| (Arc::clone(app), Rc::new(settings(app, limits)));
         Rc::new(Self {
             id,
+            born: Instant::now(),
             hub: Rc::new(RefCell::new(Hub::new(Arc::clone(&node.counters), Instant::now()))),
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),
@@ -94,6 +101,7 @@ impl Core {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             violations: RefCell::new(RateLimit::new(limits.log_violations_per_second)),
             chatter: RefCell::new(RateLimit::new(CHATTER_PER_SECOND)),
+            latest_connect: RefCell::default(),
             rtmp_config: Arc::new(rtmp_config(config)),
             http_config: Arc::new(http_config(config)),
             settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),
@@ -137,6 +145,15 @@ impl Core {
         self.directory.borrow_mut().ticket_used(&key, place.epoch, false);
         self.is_active();
         Some(request)
+    }
+
+    /// The copy that all who say `info` share.
+    pub(crate) fn same_connect(&self, info: Arc<rtmp::Connect>) -> Arc<rtmp::Connect> {
+        let mut latest = self.latest_connect.borrow_mut();
+        if **latest != *info {
+            *latest = info;
+        }
+        Arc::clone(&latest)
     }
 
     pub(crate) fn next_client(&self) -> ClientId {
@@ -223,6 +240,10 @@ impl Core {
             Tell::HandOver(connection) => super::accept::take_over(self, *connection),
             // A late answer is ignored by its id.
             Tell::Verdict { ask, verdict } => drop(self.verdicts.answer(ask, verdict)),
+            Tell::Measure(asker) => {
+                // Err: it has stopped waiting.
+                let _ = asker.send(self.snapshot());
+            }
             Tell::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {
@@ -259,13 +280,15 @@ impl Core {
     async fn count_seconds(&self) {
         loop {
             let (wanted, bytes, start) = (wanted_time(), self.bytes_moved(), Instant::now());
-            rt::sleep(Duration::from_secs(1)).await;
-            let passed = start.elapsed().as_secs_f64();
+            rt::sleep(SECOND).await;
+            let passed = start.elapsed();
+            let late = passed.saturating_sub(SECOND);
+            let passed = passed.as_secs_f64();
             let busy = wanted_time().saturating_sub(wanted).as_secs_f64() / passed;
             let sources = {
                 let mut hub = self.hub.borrow_mut();
-                hub.second(busy);
-                hub.totals().sources as u64
+                hub.second(busy, late);
+                hub.totals().sources
             };
             #[allow(
                 clippy::cast_precision_loss,
@@ -289,18 +312,52 @@ impl Core {
         }
     }
 
+    /// What this core has to say of itself.
+    fn snapshot(&self) -> CoreSnapshot {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let times = CoreTimes {
+            core: self.id.0,
+            uptime: self.born.elapsed(),
+            cpu: cpu.try_into().expect("the time a thread has run is not negative"),
+            waited: scheduled().waited,
+        };
+        self.hub.borrow().snapshot(Instant::now(), times)
+    }
+
+    /// Runs one turn of a task. If it publishes, the turn is counted towards its stream.
+    pub(crate) fn turn<T>(&self, turn: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = turn();
+        self.hub.borrow_mut().end_ingest_turn(|| start.elapsed());
+        done
+    }
+
     fn bytes_moved(&self) -> u64 {
         let totals = self.hub.borrow().totals();
         totals.ingest_bytes + totals.egress_bytes
     }
 }
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// How long this thread has run or has waited for its CPU: a core that others keep busy is as
-/// full as one that we do. Zero where the kernel does not tell.
+/// full as one that we do.
 fn wanted_time() -> Duration {
+    let Scheduled { ran, waited } = scheduled();
+    ran + waited
+}
+
+/// What the kernel's scheduler says of this thread. Zero where it does not tell.
+struct Scheduled {
+    ran: Duration,
+    waited: Duration,
+}
+
+fn scheduled() -> Scheduled {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = told.split_ascii_whitespace().take(2).flat_map(str::parse::<u64>).sum();
-    Duration::from_nanos(nanos)
+    let mut times = told.split_ascii_whitespace().map(|nanos| nanos.parse().unwrap_or(0));
+    let mut next = || Duration::from_nanos(times.next().unwrap_or(0));
+    Scheduled { ran: next(), waited: next() }
 }
 
 fn settings(app: &config::App, limits: &config::Limits) -> Settings {

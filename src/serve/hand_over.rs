@@ -12,7 +12,7 @@ use crate::shard::Place;
 pub struct HandOver {
     pub(crate) socket: OwnedFd,
     pub(crate) about: About,
-    pub(crate) unread: BytesMut,
+    pub(crate) unread: Option<Box<BytesMut>>,
     pub(crate) unsent: Chain,
     pub(crate) received: u64,
     pub(crate) key: StreamKey,

@@ -41,10 +41,17 @@ pub(crate) fn session(conn: Conn) -> Box<Session<Http>> {
 
 /// Tells a peer that there is no room, before it has a driver or a place.
 pub(super) fn refuse_at_the_door(socket: &TcpStream, reason: &str) {
-    let head = Response::json_error(503, "no room", reason).to_bytes();
+    let head = no_room(reason).to_bytes();
     // Whether it is heard or not, the connection closes.
     let _ = crate::net::fd::send(socket.fd(), &[std::io::IoSlice::new(&head)]);
     let _ = socket.shutdown_write();
+}
+
+/// Try elsewhere. A player that only knows this place, and a balancer that sends it here, is told
+/// when it may look again: pressure is measured anew each second, and a crowd that was refused
+/// should not be back before it has had time to fall.
+fn no_room(detail: &str) -> Response {
+    Response::json_error(503, "no room", detail).with_header("Retry-After", "5")
 }
 
 impl Protocol for Http {
@@ -154,7 +161,7 @@ impl Http {
             403 => "forbidden",
             404 => "not found",
             409 => "in use",
-            _ => "no room",
+            _ => return self.machine.respond(now, ask, &no_room(detail)),
         };
         self.machine.respond(now, ask, &Response::json_error(status, error, detail));
     }

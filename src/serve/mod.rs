@@ -12,6 +12,7 @@ mod conn;
 pub mod core;
 mod hand_over;
 mod http;
+mod pace;
 pub mod page;
 mod reply;
 mod rtmp;

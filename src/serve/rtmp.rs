@@ -9,7 +9,7 @@ use super::session::{Arrival, Doing, Protocol, Refused, Session, Stop};
 use super::verdict::{Action, Question};
 use crate::container::flv::HevcForm;
 use crate::plane::{
-    Format, Framing, PlayRequest, PublisherEnd, PushError, Selection, SinkEnd, Viewer,
+    Format, Framing, PlayRefused, PlayRequest, PublisherEnd, PushError, Selection, SinkEnd, Viewer,
 };
 use crate::proto::http::Query;
 use crate::proto::rtmp::{AskId, Connect, Event, Refusal, Server};
@@ -54,6 +54,8 @@ impl Protocol for Rtmp {
         match event {
             Event::Connect { ask, info } => {
                 let (app, query) = (info.app.clone(), info.query.clone());
+                let info = session.conn.core.same_connect(info);
+                session.protocol.machine.share_connect(&info);
                 session.protocol.connect = Some(info);
                 session.question(Action::Connect { app }, query, Wish::Connect { ask }, now)?;
             }
@@ -76,8 +78,8 @@ impl Protocol for Rtmp {
             }
             Event::PlayEnded => session.stop_playing(),
             event => match &session.doing {
-                Doing::Publishing(publisher) => match event {
-                    Event::Frame(frame) => match publisher.push(frame, now) {
+                Doing::Publishing(it) => match event {
+                    Event::Frame(frame) => match it.publisher.push(frame, now) {
                         // The plane tells it by an event of its own, too.
                         Ok(()) | Err(PushError::NotHeld) => {}
                         Err(error) => {
@@ -86,9 +88,9 @@ impl Protocol for Rtmp {
                     },
                     Event::Track(track) => {
                         session.log_sparingly(&format!("track: {track}"));
-                        publisher.set_track(track, now);
+                        it.publisher.set_track(track, now);
                     }
-                    Event::Metadata(metadata) => publisher.set_metadata(metadata, now),
+                    Event::Metadata(metadata) => it.publisher.set_metadata(metadata, now),
                     Event::Notice(notice) => session.log(&notice.to_string()),
                     // It may go on with another sequence; viewers are told when it has left.
                     _ => {}
@@ -141,7 +143,9 @@ impl Protocol for Rtmp {
     fn refuse(&mut self, wish: &Wish, why: &Refused, now: Instant) {
         let (Wish::Connect { ask } | Wish::Publish { ask } | Wish::Play { ask, .. }) = wish;
         match why {
-            // Its greeting was made, and is thrown away.
+            // Its greeting was made, and is thrown away. Another stream may be on another core, but
+            // who is told to try elsewhere should go.
+            Refused::Play(PlayRefused::Overloaded) => self.machine.play_refused(&why.to_string()),
             Refused::Play(_) => self.machine.play_not_found(now, &why.to_string()),
             Refused::Publish(_) => {
                 self.machine.refuse(now, *ask, &Refusal::InUse(why.to_string()));

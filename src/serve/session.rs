@@ -2,13 +2,15 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use super::admit::{Admission, Admitted, Ticket};
 use super::conn::{Conn, End, Io, Totals};
 use super::core::Core;
 use super::hand_over::{Driver, HandOver};
+use super::pace::Pace;
 use super::verdict::{Action, Question};
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
@@ -68,7 +70,8 @@ pub(crate) struct Session<P: Protocol> {
     /// The stream of the last question, for the log.
     stream: Option<StreamKey>,
     received: u64,
-    sent: SinkStats,
+    /// By plays that have ended.
+    sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
     why: Option<Box<str>>,
 }
@@ -77,8 +80,16 @@ pub(crate) struct Session<P: Protocol> {
 pub(crate) enum Doing<W> {
     Nothing,
     Asking(Box<(Admission, W)>),
-    Publishing(Publisher),
+    Publishing(Box<Publishing>),
     Playing(Viewer),
+}
+
+/// A publisher's slot, and how often its socket is looked at.
+pub(crate) struct Publishing {
+    pub(crate) publisher: Publisher,
+    pace: Pace,
+    /// Nothing is read before this.
+    rest_until: Option<Instant>,
 }
 
 /// Where a session has arrived.
@@ -105,7 +116,9 @@ pub(crate) enum Refused {
     #[error("no room: {0}")]
     NoDescriptor(std::io::Error),
     /// The owner's inbox is full.
-    #[error("the core that owns this stream is too busy to take more")]
+    #[error(
+        "the core that owns this stream is too busy to take more: try another server, or this one again later"
+    )]
     OwnerIsBusy,
 }
 
@@ -131,8 +144,8 @@ enum Wake {
 impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
-        let (doing, sent) = (Doing::Nothing, SinkStats::default());
-        Box::new(Self { doing, conn, protocol, stream: None, received: 0, sent, why: None })
+        let (doing, stream, sent, why) = (Doing::Nothing, None, None, None);
+        Box::new(Self { doing, conn, protocol, stream, received: 0, sent, why })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.
@@ -157,12 +170,13 @@ impl<P: Protocol> Session<P> {
         let totals = Totals {
             offset: self.protocol.machine().offset(),
             received: self.received,
-            sent: self.sent,
+            sent: self.sent.as_deref().copied().unwrap_or_default(),
         };
         self.conn.log_end(&end, self.stream.as_ref(), &totals);
         if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
             while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
-            self.conn.say_goodbye().await;
+            // Boxed: every driver would have room for it all its life.
+            Box::pin(self.conn.say_goodbye()).await;
         }
     }
 
@@ -187,13 +201,23 @@ impl<P: Protocol> Session<P> {
         let woken = match &mut self.doing {
             Doing::Nothing => Poll::Pending,
             Doing::Asking(asking) => asking.0.poll(cx, &self.conn.core).map(Wake::Admitted),
-            Doing::Publishing(publisher) => publisher.poll_end(cx).map(Wake::Publisher),
+            Doing::Publishing(it) => it.publisher.poll_end(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
         if woken.is_ready() {
             return woken;
         }
         let until = self.protocol.machine().deadline();
+        if let Doing::Publishing(it) = &mut self.doing
+            && let Some(rest) = it.rest_until
+            && self.conn.out.is_empty()
+        {
+            let input = ready!(self.conn.poll_rest(cx, until, rest));
+            it.rest_until = None;
+            if let Some(io) = input {
+                return Poll::Ready(Wake::Io(io));
+            }
+        }
         self.conn.poll_io(cx, until).map(Wake::Io)
     }
 
@@ -209,6 +233,10 @@ impl<P: Protocol> Session<P> {
                 }
                 Io::Input(read) => {
                     self.received += read as u64;
+                    if let Doing::Publishing(it) = &mut self.doing {
+                        it.publisher.set_waited(it.pace.waited(now));
+                        it.rest_until = it.pace.rest_until(read, now, self.conn.core.born);
+                    }
                     let machine = self.protocol.machine();
                     let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
                     fed.map_err(violation)?;
@@ -335,7 +363,8 @@ impl<P: Protocol> Session<P> {
         let request =
             PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
-        self.doing = Doing::Publishing(publisher);
+        let pace = Pace::new(settings.merge_window, *now);
+        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace, rest_until: None }));
         self.log("publish");
         Ok(())
     }
@@ -375,7 +404,7 @@ impl<P: Protocol> Session<P> {
     /// Leaves the slot or the place, if it has one.
     pub(crate) fn leave(&mut self) {
         if let Doing::Playing(viewer) = &self.doing {
-            self.sent += viewer.stats();
+            **self.sent.get_or_insert_default() += viewer.stats();
         }
         self.doing = Doing::Nothing;
     }
@@ -421,6 +450,7 @@ impl<P: Protocol> Session<P> {
                 None => Ok(()),
                 Some((mut this, ticket, wish)) => {
                     drop(ticket);
+                    core.node.counters.refused_hand_overs.fetch_add(1, Ordering::Relaxed);
                     this.refuse(&wish, &Refused::OwnerIsBusy, Instant::now());
                     Err(this)
                 }

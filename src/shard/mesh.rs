@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use crossbeam::queue::ArrayQueue;
+use tokio::sync::oneshot;
 
 use super::{CoreId, Place};
 use crate::media::StreamKey;
 use crate::net::rt;
+use crate::plane::CoreSnapshot;
 
 /// What crosses cores. `C` is a connection on its way to another core, `V` a verdict.
 #[derive(Debug)]
@@ -66,6 +68,9 @@ pub enum Tell<C, V> {
         /// The answer.
         verdict: V,
     },
+    /// From the control thread: how is it going? The answer goes straight to whoever asked;
+    /// neither side waits, and a core that nobody asks does nothing for it.
+    Measure(oneshot::Sender<CoreSnapshot>),
     /// From the control thread: end.
     Stop,
 }

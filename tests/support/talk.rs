@@ -59,13 +59,7 @@ impl Peer {
     /// Waits until it is let in. A publisher announces its track.
     #[track_caller]
     pub(crate) fn start(&mut self) {
-        loop {
-            match self.event() {
-                Event::Started => break,
-                Event::Connected => {}
-                other => panic!("expected to be let in, found {other:?}"),
-            }
-        }
+        self.try_start().expect("it is let in");
         if self.client.push_track(&sound()) {
             self.transmit();
         }
@@ -74,11 +68,18 @@ impl Peer {
     /// Waits until it is refused, and tells the code and the reason.
     #[track_caller]
     pub(crate) fn refusal(&mut self) -> (String, String) {
+        self.try_start().expect_err("it is refused")
+    }
+
+    /// Waits until it is let in, or refused: then it tells the code and the reason.
+    #[track_caller]
+    pub(crate) fn try_start(&mut self) -> Result<(), (String, String)> {
         loop {
             match self.event() {
-                Event::Refused { code, description } => return (code, description),
+                Event::Started => return Ok(()),
+                Event::Refused { code, description } => return Err((code, description)),
                 Event::Connected => {}
-                other => panic!("expected a refusal, found {other:?}"),
+                other => panic!("expected an answer, found {other:?}"),
             }
         }
     }

@@ -66,7 +66,7 @@ async fn publish(core: &Rc<Core>, request: PublishRequest) {
                     (frame.dts, frame.pts) = (frame.dts + shift, frame.pts + shift);
                     let at = frame.dts.since(Timestamp::ZERO).max(0).unsigned_abs();
                     rt::sleep_until(now + Duration::from_nanos(at)).await;
-                    if publisher.push(frame, Instant::now()).is_err() {
+                    if core.turn(|| publisher.push(frame, Instant::now())).is_err() {
                         return tracing::info!("the demo clip was taken over");
                     }
                 }

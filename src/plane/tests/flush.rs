@@ -28,6 +28,21 @@ fn a_flush_is_due_one_window_after_the_first_frame_that_waits() {
 }
 
 #[test]
+fn the_time_a_frame_waited_to_be_read_is_part_of_its_window() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish_av();
+    let watcher = rig.join();
+    rig.advance(100);
+    publisher.set_waited(Duration::from_millis(80));
+    rig.push(&publisher, picture(0, true, 10));
+    rig.advance(600);
+    publisher.set_waited(Duration::ZERO);
+    rig.push(&publisher, picture(600, false, 10));
+    rig.advance(1000);
+    assert_eq!(times(&rig, &watcher), [370, 1050]);
+}
+
+#[test]
 fn a_key_frame_seals_but_does_not_flush() {
     let mut rig = Rig::new();
     let publisher = rig.publish_av();
@@ -162,8 +177,8 @@ fn a_sweep_that_runs_when_its_next_is_due_is_an_overrun_and_widens_the_window() 
     rig.now += Duration::from_millis(350);
     rig.run();
     assert_eq!(rig.totals().overruns, 1);
-    rig.hub.borrow_mut().second(0.1);
-    assert_eq!(rig.hub.borrow().pressure_level(), 1);
+    rig.hub.borrow_mut().second(0.1, Duration::ZERO);
+    assert_eq!(rig.hub.borrow().pressure().step, 1);
     rig.advance(1000);
     rig.sockets.values_mut().for_each(|socket| socket.writes.clear());
     let at = rig.ms();
@@ -178,13 +193,13 @@ fn newcomers_are_refused_only_at_the_widest_window_and_let_in_when_there_is_air(
     let mut rig = Rig::new();
     let publisher = rig.publish_av();
     for _ in 0..8 {
-        rig.hub.borrow_mut().second(0.95);
+        rig.hub.borrow_mut().second(0.95, Duration::ZERO);
         assert!(rig.try_join(|_| ()).is_ok());
     }
-    rig.hub.borrow_mut().second(0.95);
+    rig.hub.borrow_mut().second(0.95, Duration::ZERO);
     assert_eq!(rig.try_join(|_| ()).err(), Some(PlayRefused::Overloaded));
-    assert_eq!(rig.totals().refused, 1);
-    rig.hub.borrow_mut().second(0.5);
+    assert_eq!(rig.totals().refused_overloaded, 1);
+    rig.hub.borrow_mut().second(0.5, Duration::ZERO);
     assert!(rig.try_join(|_| ()).is_ok());
     drop(publisher);
 }
@@ -194,7 +209,7 @@ fn pressure_does_not_outlast_the_last_source() {
     let mut rig = Rig::new();
     let publisher = rig.publish_av();
     for _ in 0..9 {
-        rig.hub.borrow_mut().second(1.0);
+        rig.hub.borrow_mut().second(1.0, Duration::ZERO);
     }
     drop(publisher);
     rig.advance(15_000);

@@ -7,6 +7,7 @@ mod flush;
 mod publishers;
 mod slow;
 mod starts;
+mod stats;
 mod viewers;
 mod wire;
 

@@ -35,7 +35,7 @@ fn viewers_that_wait_are_limited_per_key_and_per_node() {
     let _third = rig.join_with(|request| request.key = other("b"));
     let fourth = rig.try_join(|request| request.key = other("c")).err();
     assert_eq!(fourth, Some(PlayRefused::TooManyWait(3)));
-    assert_eq!(rig.totals().refused, 2);
+    assert_eq!(rig.totals().refused_waiting, 2);
     assert!(!rig.hub.borrow().holds(&other("c")), "who is refused leaves nothing");
     drop(first);
     let _fifth = rig.join_with(|request| request.key = other("c"));

@@ -276,6 +276,8 @@ impl ChunkReader {
     fn begin(&mut self, chunk: &Chunk) {
         let &Chunk { csid, header, index, .. } = chunk;
         let index = index.unwrap_or_else(|| {
+            // Three or four will be all, and there are many readers.
+            self.channels.reserve_exact(1);
             self.channels.push(Channel { csid, header, partial: Vec::new() });
             self.channels.len() - 1
         });

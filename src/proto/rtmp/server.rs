@@ -325,6 +325,16 @@ impl Server {
         self.core.deadline
     }
 
+    /// `same` equals what the client said of itself and takes its place: programs of one kind say
+    /// all the same, and thousands of copies weigh. Ignored if it differs.
+    pub fn share_connect(&mut self, same: &Arc<Connect>) {
+        if let State::Asking { info, .. } = &mut self.state
+            && **info == **same
+        {
+            *info = Arc::clone(same);
+        }
+    }
+
     /// Yes to [`Event::Connect`].
     pub fn accept_connect(&mut self, now: Instant, ask: AskId) {
         if let State::Asking { ask: open, info } = &self.state
@@ -375,6 +385,16 @@ impl Server {
     pub fn play_not_found(&mut self, now: Instant, reason: &str) {
         if let State::Connected(session) = &mut self.state {
             session.play_not_found(&mut self.core, now, reason);
+        }
+    }
+
+    /// There is no room for a play that was answered by yes, and the bytes of
+    /// [`Self::accept_play`] were not written. The connection is finished.
+    pub fn play_refused(&mut self, reason: &str) {
+        if let State::Connected(session) = &mut self.state
+            && session.play_refused(&mut self.core, reason)
+        {
+            self.close();
         }
     }
 

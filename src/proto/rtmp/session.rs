@@ -377,6 +377,15 @@ impl Session {
         }
     }
 
+    /// True if there was a play to refuse.
+    pub(super) fn play_refused(&mut self, core: &mut Core, reason: &str) -> bool {
+        let playing = matches!(self.doing, Doing::AskingPlay { .. } | Doing::Playing { .. });
+        if playing {
+            core.line.status(PLAY_STREAM_ID, Level::Error, code::PLAY_FAILED, reason);
+        }
+        playing
+    }
+
     pub(super) fn play_ended(&mut self, core: &mut Core, now: Instant) {
         match self.doing {
             Doing::AskingPlay { .. } => self.play_not_found(core, now, "The stream has ended."),

@@ -1,0 +1,253 @@
+//! The node's own figures: asked of its cores whenever somebody wants them, and told in the log.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::plane::{CoreSnapshot, Quantiles, Rates, Timings, Totals};
+use crate::serve::core::Node;
+use crate::shard::{CoreId, Tell};
+
+/// The node at one moment. The same names in every release; what is new is added.
+///
+/// Counters are the sums of the cores', from their start; rates and quantiles are of the time
+/// since the earlier snapshot that [`measure`] was given.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeSnapshot {
+    /// Since its cores began.
+    pub uptime_s: f64,
+    /// CPU time of the whole process: its cores, the control thread, the log.
+    pub cpu_s: f64,
+    /// Open connections.
+    pub connections: usize,
+    /// As many may be open.
+    pub connections_max: usize,
+    /// Connections refused before anyone heard what they want: too many, of all or of one address.
+    pub refused_connections: usize,
+    /// Connections refused because the core that owns their stream has too many in its inbox.
+    pub refused_hand_overs: usize,
+    /// Cores that did not answer in time; what stands for them is what they said before, if they
+    /// have.
+    pub silent_cores: usize,
+    /// Counters.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Rates of all cores together; their CPU is that of the whole process, as others measure it.
+    pub rates: Rates,
+    /// CPU time of its cores' threads, in per cent of all that they could have used.
+    pub busy_percent: f64,
+    /// How late all cores were, see [`CoreSnapshot::loop_lag`].
+    pub loop_lag: Quantiles,
+    /// How long sweeps took on all cores, see [`CoreSnapshot::sweep`].
+    pub sweep: Quantiles,
+    /// Each core, with its streams.
+    pub cores: Vec<CoreSnapshot>,
+}
+
+/// A core that is not stuck answers within a few milliseconds, busy or not.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Asks every core of `node`. Rates are those since `earlier`, an older snapshot of this node, or
+/// since its start.
+pub async fn measure(node: &Node, earlier: Option<&NodeSnapshot>) -> NodeSnapshot {
+    let ask = |core| {
+        let (asker, answer) = oneshot::channel();
+        // Err: its inbox is full. Its answer will not come, then.
+        drop(node.mesh.try_tell(CoreId(core), Tell::Measure(asker)));
+        (core, answer)
+    };
+    let cores = u16::try_from(node.mesh.cores()).expect("fewer than 2^16 cores");
+    let answers: Vec<_> = (0..cores).map(ask).collect();
+    let until = Instant::now() + ANSWER_WITHIN;
+    let (mut snapshots, mut silent_cores) = (Vec::new(), 0);
+    for (core, answer) in answers {
+        let before = earlier.and_then(|earlier| earlier.cores.iter().find(|c| c.core == core));
+        let now = match timeout_at(until, answer).await {
+            Ok(Ok(now)) => Some(now),
+            _ => {
+                silent_cores += 1;
+                before.cloned()
+            }
+        };
+        snapshots.extend(now.map(|now| now.since(before)));
+    }
+    NodeSnapshot::new(node, earlier, snapshots, silent_cores)
+}
+
+impl NodeSnapshot {
+    fn new(
+        node: &Node,
+        earlier: Option<&Self>,
+        cores: Vec<CoreSnapshot>,
+        silent_cores: usize,
+    ) -> Self {
+        let (mut totals, mut rates) = (Totals::default(), Rates::default());
+        let (mut loop_lags, mut sweep_times) = (Timings::default(), Timings::default());
+        let mut uptime_s = 0.0;
+        for core in &cores {
+            totals += core.totals;
+            rates.add(&core.rates);
+            uptime_s = core.uptime_s.max(uptime_s);
+            let before = earlier.and_then(|e| e.cores.iter().find(|c| c.core == core.core));
+            match before {
+                Some(before) => {
+                    loop_lags.add(&core.loop_lags.since(&before.loop_lags));
+                    sweep_times.add(&core.sweep_times.since(&before.sweep_times));
+                }
+                None => {
+                    loop_lags.add(&core.loop_lags);
+                    sweep_times.add(&core.sweep_times);
+                }
+            }
+        }
+        let cores_percent = rates.cpu_percent;
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let cpu: Duration = cpu.try_into().expect("the time a process has run is not negative");
+        let cpu_s = cpu.as_secs_f64();
+        rates.set_cpu(cpu_s - earlier.map_or(0.0, |earlier| earlier.cpu_s));
+        Self {
+            uptime_s,
+            cpu_s,
+            connections: node.counters.connections.load(Ordering::Relaxed),
+            connections_max: node.connections_max,
+            refused_connections: node.counters.refused_connections.load(Ordering::Relaxed),
+            refused_hand_overs: node.counters.refused_hand_overs.load(Ordering::Relaxed),
+            silent_cores,
+            totals,
+            rates,
+            busy_percent: cores_percent / node.mesh.cores() as f64,
+            loop_lag: loop_lags.quantiles(),
+            sweep: sweep_times.quantiles(),
+            cores,
+        }
+    }
+}
+
+/// Logs what happened in each `interval`, for as long as the node runs; never if that is zero. A
+/// node with nothing to do says so once.
+pub(crate) async fn log(node: Arc<Node>, interval: Duration) {
+    if interval.is_zero() {
+        return;
+    }
+    let mut before: Option<NodeSnapshot> = None;
+    let mut said_idle = false;
+    loop {
+        sleep(interval).await;
+        let now = measure(&node, before.as_ref()).await;
+        let idle = is_idle(&now.totals, &now.rates);
+        if !(idle && said_idle) {
+            tell(&now, before.as_ref());
+        }
+        said_idle = idle;
+        before = Some(now);
+    }
+}
+
+/// Nothing is published, watched or waited for, and nothing was.
+fn is_idle(totals: &Totals, rates: &Rates) -> bool {
+    totals.sources == 0 && rates.ingest_bit_s == 0.0 && rates.egress_bit_s == 0.0
+}
+
+/// One line for the node, and one for each core with something to do if there are several.
+fn tell(now: &NodeSnapshot, before: Option<&NodeSnapshot>) {
+    let was = before.map_or_else(Totals::default, |before| before.totals);
+    let refused = |node: &NodeSnapshot| node.refused_connections + node.refused_hand_overs;
+    let refused = refused(now) - before.map_or(0, refused);
+    let line = Line {
+        core: None,
+        connections: Some(now.connections),
+        busy_percent: now.busy_percent,
+        rates: &now.rates,
+        totals: &now.totals,
+        was: &was,
+        refused: refused as u64,
+        loop_lag: &now.loop_lag,
+        sweep: &now.sweep,
+        silent_cores: Some(now.silent_cores).filter(|silent| *silent > 0),
+    };
+    line.write(&now.cores);
+    if now.cores.len() < 2 {
+        return;
+    }
+    for core in now.cores.iter().filter(|core| !is_idle(&core.totals, &core.rates)) {
+        let was = before.and_then(|before| before.cores.iter().find(|c| c.core == core.core));
+        let was = was.map_or_else(Totals::default, |was| was.totals);
+        let line = Line {
+            core: Some(core.core),
+            connections: None,
+            busy_percent: core.rates.cpu_percent,
+            rates: &core.rates,
+            totals: &core.totals,
+            was: &was,
+            refused: 0,
+            loop_lag: &core.loop_lag,
+            sweep: &core.sweep,
+            silent_cores: None,
+        };
+        line.write(std::slice::from_ref(core));
+    }
+}
+
+/// A line of figures, of the node or of one core. What is `None` is left out.
+struct Line<'a> {
+    core: Option<u16>,
+    connections: Option<usize>,
+    busy_percent: f64,
+    rates: &'a Rates,
+    totals: &'a Totals,
+    was: &'a Totals,
+    /// Beside those in the totals.
+    refused: u64,
+    loop_lag: &'a Quantiles,
+    sweep: &'a Quantiles,
+    silent_cores: Option<usize>,
+}
+
+impl Line<'_> {
+    fn write(&self, cores: &[CoreSnapshot]) {
+        let Self { core, connections, rates, totals, silent_cores, .. } = self;
+        let new = |of: fn(&Totals) -> u64| of(totals).saturating_sub(of(self.was));
+        let refused = |totals: &Totals| totals.refused_waiting + totals.refused_overloaded;
+        // Only under pressure: how far, the widest window it makes, and whether that is enough.
+        let step = cores.iter().map(|core| core.pressure.step).max().filter(|step| *step > 0);
+        let pressed = cores.iter().filter(|core| core.pressure.step > 0);
+        let windows = pressed.flat_map(|core| &core.streams).map(|stream| stream.window_ms);
+        let window_ms = windows.reduce(f64::max).map(tenths);
+        let refuses = cores.iter().any(|core| core.pressure.refuses_newcomers);
+        tracing::info!(
+            core,
+            over_s = tenths(rates.over_s),
+            busy_percent = tenths(self.busy_percent),
+            connections,
+            viewers = totals.viewers,
+            streams = totals.sources,
+            ingest_mbit_s = hundredths(rates.ingest_bit_s / 1e6),
+            egress_mbit_s = hundredths(rates.egress_bit_s / 1e6),
+            cpu_per_1000_viewers_percent = rates.cpu_per_1000_viewers_percent.map(hundredths),
+            loop_lag_p99_ms = tenths(self.loop_lag.p99_ms),
+            sweep_p99_ms = tenths(self.sweep.p99_ms),
+            skips = new(|totals| totals.skips),
+            stalls = new(|totals| totals.stalls),
+            overruns = new(|totals| totals.overruns),
+            refused = refused(totals).saturating_sub(refused(self.was)) + self.refused,
+            window_ms,
+            pressure_step = step,
+            refuses_newcomers = refuses.then_some(true),
+            silent_cores,
+            "{}",
+            if core.is_some() { "core stats" } else { "node stats" }
+        );
+    }
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
