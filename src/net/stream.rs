@@ -37,6 +37,15 @@ impl TcpStream {
         fd::with_socket(self.fd(), |socket| socket.shutdown(std::net::Shutdown::Write))
     }
 
+    /// Lets the peer take nothing for as long as somebody else allows: the kernel's own patience
+    /// (TCP_USER_TIMEOUT) ends with a reader too whose window is small and who reads all the time.
+    ///
+    /// # Errors
+    /// The socket broke.
+    pub fn lift_user_timeout(&self) -> io::Result<()> {
+        fd::with_socket(self.fd(), |socket| socket.set_tcp_user_timeout(None))
+    }
+
     /// Its number.
     pub fn fd(&self) -> RawFd {
         self.stream.as_raw_fd()

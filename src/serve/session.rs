@@ -254,6 +254,8 @@ impl<P: Protocol> Session<P> {
                 self.ended_for(&end);
             }
             Wake::Viewer(SinkEvent::Started) => {
+                // From here the plane's stall_timeout tells the slow from the dead.
+                self.conn.socket.lift_user_timeout()?;
                 self.protocol.started();
                 self.log("play");
             }
