@@ -49,6 +49,7 @@ pub fn text(report: &Report) -> String {
     for Row { label, value, note } in rows(report) {
         let label = format!("{label:LABEL$}");
         let line = match value.chars().count() < VALUE {
+            true if note.is_empty() => format!("{label}{value}"),
             true => wrapped(&note, &format!("{label}{value:VALUE$}"), &" ".repeat(LABEL + VALUE)),
             false => wrapped(&format!("{value} {note}"), &label, &" ".repeat(LABEL)),
         };
@@ -88,6 +89,9 @@ pub fn verdict(report: &Report) -> String {
     let Report { about, cost, viewers, .. } = report;
     let watching = viewers.watching.round() as u64;
     let mut sentences = vec![match cost.cpu_percent_per_1000 {
+        _ if about.window_s <= 0.0 => {
+            "The run ended before the time that was to be measured.".to_owned()
+        }
         Some(percent) => format!(
             "{} cost {} {} % of one core per 1000, measured over {}.",
             many(watching, "viewer", "viewers"),
@@ -97,7 +101,7 @@ pub fn verdict(report: &Report) -> String {
         ),
         None => format!(
             "{} watched for {}. What they cost the server was not measured: give --pid PID of its \
-             process on this host, or --metrics URL of a Corecast elsewhere.",
+             process on this host, or --metrics URL of one elsewhere.",
             many(watching, "viewer", "viewers"),
             seconds(about.window_s),
         ),
@@ -115,6 +119,12 @@ pub fn verdict(report: &Report) -> String {
         0 => "No viewer was refused or lost.".to_owned(),
         _ => format!("{} refused and {} lost.", many(refused, "viewer", "viewers"), count(lost)),
     });
+    for judged in &report.judged {
+        sentences.push(match judged.agrees {
+            true => format!("The judge ({}) agrees.", judged.kind),
+            false => format!("The judge ({}) disagrees: {}.", judged.kind, judged.finding),
+        });
+    }
     if let Some(carried) = carried(report) {
         sentences.push(format!(
             "If the cost grows in proportion, one core busy to {BUSY_PERCENT} % carries about {} \
@@ -171,13 +181,17 @@ fn carried(report: &Report) -> Option<u64> {
 pub(super) fn rows(report: &Report) -> Vec<Row> {
     let Report { about, cost, viewers, .. } = report;
     let row = |label: &str, value: String, note: String| Row { label: label.into(), value, note };
-    let mut rows = vec![match (cost.cpu_percent_per_1000, cost.cpu_percent) {
-        (Some(per_1000), Some(all)) => row(
+    let window = seconds(about.window_s);
+    let mut rows = vec![match cost.cpu_percent_per_1000 {
+        Some(per_1000) => row(
             "CPU per 1000 viewers",
             format!("{} of one core", percent(per_1000)),
-            format!("{} in all over {}", percent(all), seconds(about.window_s)),
+            match cost.cpu_percent {
+                Some(all) => format!("{} in all over {window}", percent(all)),
+                None => format!("over {window}"),
+            },
         ),
-        _ => row("CPU per 1000 viewers", GIVE_PID.to_owned(), String::new()),
+        None => row("CPU per 1000 viewers", GIVE_PID.to_owned(), String::new()),
     }];
     rows.push(row(
         "viewers",
@@ -216,7 +230,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
         format!("{} of one core", percent(cost.own_cpu_percent)),
         match (cost.generator_was_the_limit, late) {
             (true, _) => "it was the limit".to_owned(),
-            (false, Some(late)) => format!("not the limit; {} late (p99)", millis(late)),
+            (false, Some(late)) => format!("not the limit; p99 {} late", millis(late)),
             (false, None) => "not the limit".to_owned(),
         },
     ));
@@ -225,8 +239,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
             0 => String::new(),
             failed => format!("; {} of them failed", count(failed as u64)),
         };
-        let late =
-            published.late_ms.value_at(0.99).map(|ms| format!(", {} late (p99)", millis(ms)));
+        let late = published.late_ms.value_at(0.99).map(|ms| format!(", p99 {} late", millis(ms)));
         rows.push(row(
             "published",
             many(published.publishers as u64, "stream", "streams"),
@@ -314,6 +327,7 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_80_columns_and_the_cost_comes_first() {
         let mut report = plausible(1);
+        report.viewers.left_and_rejoined = 3;
         report.warnings = vec!["word ".repeat(60)];
         report.judged = vec![Judged {
             kind: "ffmpeg http-flv".into(),
@@ -326,6 +340,9 @@ mod tests {
             let longest = text.lines().max_by_key(|line| line.chars().count()).expect("lines");
             assert!(longest.chars().count() <= WIDTH, "{longest}\n\n{text}");
             assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
+            for Row { label, .. } in rows(&report) {
+                assert!(text.contains(&format!("\n{label}  ")), "{label} in\n{text}");
+            }
             let table = text.split("\n\n").nth(1).expect("a table after the verdict");
             assert!(table.starts_with("CPU per 1000 viewers"), "{text}");
         }
@@ -354,11 +371,23 @@ mod tests {
             (inspected.missing, inspected.damaged) = (3, 1);
         }
         report.viewers.lost = 2;
+        report.judged = vec![Judged { kind: "ffmpeg rtmp".into(), ..Judged::default() }];
         report.cost.generator_was_the_limit = true;
         let verdict = verdict(&report);
-        for part in ["3 missing, 1 damaged", "0 viewers refused and 2 lost", "was the limit"] {
+        for part in [
+            "3 missing, 1 damaged",
+            "0 viewers refused and 2 lost",
+            "rtmp) disagrees",
+            "was the limit",
+        ] {
             assert!(verdict.contains(part), "{verdict}");
         }
+    }
+
+    #[test]
+    fn a_run_that_ended_before_it_was_measured_says_so() {
+        let verdict = verdict(&Report::default());
+        assert!(verdict.starts_with("The run ended before"), "{verdict}");
     }
 
     #[test]
