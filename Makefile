@@ -42,7 +42,7 @@ clippy:
 
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
-	$(TEST) --lib --bins --test tidy --test config --test seeds
+	$(TEST) --lib --bins --bench steps --test tidy --test config --test seeds
 	$(TEST) --test cli --test cores --test http --test limits --test pressure --test process \
 	    --test verdicts
 
