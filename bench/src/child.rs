@@ -1,10 +1,13 @@
 //! Programs beside this one, with what they say: heard while they run, quoted when they fail.
 
 use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use corecast_load::server::Process;
@@ -30,7 +33,7 @@ impl Child {
         stop: &Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let log = Scratch::new("log");
+        let log = Scratch::new("log")?;
         let arguments = arguments.into_iter().map(OsString::from);
         let command = [program.into()].into_iter().chain(arguments).collect::<Vec<OsString>>();
         let process = Process::start(&command, cores, Some(log.path()))?;
@@ -114,17 +117,33 @@ const SUCCESS: &str = "exit status 0";
 const LAST_WORDS: usize = 8;
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The path of a file of this process in the system's temporary directory, removed when dropped.
+/// The path of a file in a directory of its own, which nobody else can enter and which is removed
+/// when dropped.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A path whose last part ends with `name`, not used before.
-    pub fn new(name: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("corecast-bench-{}-{count}.{name}", std::process::id());
-        Self(std::env::temp_dir().join(name))
+    /// A path whose last part is `name`. There is no such file yet.
+    ///
+    /// # Errors
+    /// The system's temporary directory takes no directory.
+    pub fn new(name: &str) -> io::Result<Self> {
+        let place = std::env::temp_dir();
+        for _ in 0..NAMES {
+            // Seeded by the kernel, so that nobody can lie in wait for it.
+            let random = RandomState::new().hash_one(name);
+            let directory = place.join(format!("corecast-bench-{random:016x}"));
+            match DirBuilder::new().mode(0o700).create(&directory) {
+                Ok(()) => return Ok(Self(directory.join(name))),
+                // One that is there is a stranger's.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let why = format!("{}: {error} (cure: set TMPDIR)", place.display());
+                    return Err(io::Error::new(error.kind(), why));
+                }
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     /// The path.
@@ -135,10 +154,13 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nobody may have written to it.
-        let _ = std::fs::remove_file(&self.0);
+        // Whatever is left lies in the system's directory for such.
+        let _ = self.0.parent().map(std::fs::remove_dir_all);
     }
 }
+
+/// Names that may all be taken before it is given up.
+const NAMES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -175,6 +197,20 @@ mod tests {
         let log = endless.log.path().to_owned();
         let error = endless.wait(Duration::ZERO).expect_err("it sleeps").to_string();
         assert!(error.contains("has not ended") && !log.exists(), "{error}");
+    }
+
+    #[test]
+    fn a_scratch_file_lies_where_only_its_owner_may_go_and_leaves_nothing() {
+        use std::os::unix::fs::PermissionsExt;
+        let (one, other) =
+            (Scratch::new("x").expect("room for it"), Scratch::new("x").expect("room for it"));
+        assert_ne!(one.path(), other.path());
+        std::fs::write(one.path(), "text").expect("its directory is there");
+        let directory = one.path().parent().expect("it lies in one").to_owned();
+        let mode = std::fs::metadata(&directory).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        drop(one);
+        assert!(!directory.exists());
     }
 
     #[test]

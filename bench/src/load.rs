@@ -63,9 +63,11 @@ pub struct Playing {
 
 /// Beside what it was told to take: connecting, and writing the report.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any measurement. Publishers end by then, even if who started them was killed.
+const PUBLISH_AT_MOST: Duration = Duration::from_secs(600);
 
 impl Load {
-    /// Starts publishers, which go on until the process is dropped. Returns when all of them are
+    /// Starts publishers, which go on until the process is dropped, ten minutes at most. Returns when all of them are
     /// let in.
     ///
     /// # Errors
@@ -77,6 +79,7 @@ impl Load {
             format!("--url={url}"),
             format!("--publishers={streams}"),
             format!("--bitrate={}k", bitrate / 1000),
+            format!("--duration={}s", PUBLISH_AT_MOST.as_secs()),
         ];
         let child = Child::start(&self.program, arguments, &self.cores, &self.stop)?;
         let publishing = |line: &str| line.contains("publishing").then_some(());
@@ -89,7 +92,7 @@ impl Load {
     /// # Errors
     /// The process could not be started.
     pub fn start(&self, play: &Play) -> io::Result<Playing> {
-        let report = Scratch::new("report.json");
+        let report = Scratch::new("report.json")?;
         let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
         let mut arguments = vec![
             "play".to_owned(),

@@ -16,7 +16,7 @@ use corecast_bench::suite::Suite;
 use corecast_bench::{machine, plot, quiet};
 use corecast_load::server::beside;
 use corecast_load::units;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// Every figure that the project promises, measured on this machine: rounds of floor and server in
 /// turn, and their medians. Prints a section for bench/RESULTS.md.
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> io::Result<bool> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
         // Whatever was started has its own process group: it is ended here, not by the terminal.
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
