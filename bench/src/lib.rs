@@ -14,3 +14,4 @@ pub mod plot;
 pub mod quiet;
 pub mod rows;
 pub mod suite;
+pub mod whole;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use corecast_load::report::{Report, json};
 
 use crate::child::{Child, Scratch};
+use crate::whole::must_be_whole;
 
 /// The load generator and the cores it may use.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub struct Play {
     pub duration: Duration,
     /// Of 100 viewers so many look at all they get.
     pub inspect_percent: f64,
+    /// What each should receive in the measured time, in bits per second. None if it is not steady.
+    pub bitrate: Option<u64>,
     /// The server.
     pub pid: Option<u32>,
 }
@@ -58,6 +61,7 @@ pub struct Play {
 pub struct Playing {
     child: Child,
     report: Scratch,
+    play: Play,
     at_most: Duration,
 }
 
@@ -108,7 +112,8 @@ impl Load {
         arguments.extend(play.pid.map(|pid| format!("--pid={pid}")));
         let child = Child::start(&self.program, arguments, &self.cores, &self.stop)?;
         let ramp = Duration::from_secs_f64(play.viewers as f64 / play.ramp);
-        Ok(Playing { child, report, at_most: ramp + play.settle + play.duration + PATIENCE })
+        let at_most = ramp + play.settle + play.duration + PATIENCE;
+        Ok(Playing { child, report, play: play.clone(), at_most })
     }
 
     /// Runs viewers to their end.
@@ -124,10 +129,13 @@ impl Playing {
     /// What they found.
     ///
     /// # Errors
-    /// The process failed, or hangs.
+    /// The process failed or hangs, or not everybody was served everything
+    /// ([`must_be_whole`]).
     pub fn wait(self) -> io::Result<Report> {
         self.child.wait(self.at_most)?;
         let text = std::fs::read_to_string(self.report.path())?;
-        json::read(&text).map_err(io::Error::other)
+        let report = json::read(&text).map_err(io::Error::other)?;
+        must_be_whole(&report, &self.play).map_err(io::Error::other)?;
+        Ok(report)
     }
 }

@@ -81,6 +81,7 @@ fn measure(suite: &Suite, cores: &[usize], both: &[usize], viewers: usize) -> io
         settle: suite.seconds(4),
         duration: suite.seconds(15),
         inspect_percent: 0.0,
+        bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
     })?;
     let nominal = BITRATE as f64 * 1e-6 * viewers as f64;

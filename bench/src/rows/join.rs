@@ -72,6 +72,8 @@ fn newcomers(server: &Server, inspect_percent: f64) -> Play {
         settle: Duration::from_secs(1),
         duration: Duration::from_secs(2),
         inspect_percent,
+        // They are sent the past at once.
+        bitrate: None,
         pid: None,
     }
 }
@@ -110,6 +112,7 @@ fn disturbance(suite: &Suite) -> io::Result<[f64; 2]> {
         settle,
         duration: before + Duration::from_secs(6),
         inspect_percent: 10.0,
+        bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
     })?;
     suite.sleep(ramp + settle + before)?;

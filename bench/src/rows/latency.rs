@@ -54,6 +54,7 @@ fn percentiles(suite: &Suite, window_ms: u64) -> io::Result<[f64; 3]> {
         settle: suite.seconds(4),
         duration: suite.seconds(15),
         inspect_percent: 10.0,
+        bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
     })?;
     let latency = report.inspected.and_then(|inspected| inspected.latency_ms);

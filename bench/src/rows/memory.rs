@@ -51,6 +51,7 @@ fn rss_bytes(suite: &Suite, by: By, viewers: usize) -> io::Result<f64> {
         settle: suite.seconds(6),
         duration: suite.seconds(4),
         inspect_percent: 0.0,
+        bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
     })?;
     report.cost.rss_bytes.map(|bytes| bytes as f64).ok_or_else(|| {

@@ -68,6 +68,7 @@ fn measure(suite: &Suite) -> io::Result<Found> {
         settle: suite.seconds(4),
         duration: suite.seconds(15),
         inspect_percent: 10.0,
+        bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
     })?;
     publishers.must_run()?;

