@@ -66,7 +66,9 @@ pub fn notes(figures: &[Figure]) -> String {
         let notes = figure.notes.iter().chain(&figure.noise).cloned().collect::<Vec<_>>();
         (!notes.is_empty()).then(|| format!("- {}: {}\n", figure.what, notes.join("; ")))
     };
-    figures.iter().filter_map(note).collect()
+    let of_all = "- CPU of whoever sent less than the nominal bytes is scaled up to them; nobody's is \
+                  scaled down for more\n";
+    figures.iter().filter_map(note).chain([of_all.to_owned()]).collect()
 }
 
 #[cfg(test)]

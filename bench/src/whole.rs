@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use corecast_load::report::Report;
 
+use crate::figure::range;
 use crate::load::Play;
 
 /// So much less than nominal may be received.
@@ -12,7 +13,7 @@ const LESS_MAX: f64 = 0.05;
 /// So much more, beside headers.
 const MORE_MAX: f64 = 0.05;
 /// HTTP-FLV, RTMP and FLV over WebSocket add about as much to a stream, in bits per second.
-const HEADERS_BITRATE: f64 = 16_000.0;
+const HEADERS_BITRATE: f64 = 10_000.0;
 /// Of a measurement this much, at its begin and end, may hold a write too many or too few.
 const EDGES: Duration = Duration::from_millis(500);
 
@@ -76,6 +77,18 @@ pub fn egress_share(report: &Report, play: &Play) -> Option<f64> {
     Some(report.viewers.egress_mbit_s / nominal_mbit_s)
 }
 
+/// CPU of somebody who sent `egress` times nominal, as far as nominal is concerned: who sends less
+/// must not look cheaper for it. Who sends more has spent what was measured.
+pub fn at_nominal(cpu_percent: f64, egress: f64) -> f64 {
+    cpu_percent / egress.min(1.0)
+}
+
+/// `"100.1 to 101.2 % of nominal"`.
+pub fn egress_words(shares: impl Iterator<Item = f64>) -> String {
+    let (least, most) = range(&shares.map(|share| share * 100.0).collect::<Vec<_>>());
+    format!("{least:.1} to {most:.1} % of nominal")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +148,13 @@ mod tests {
         blind.inspected = None;
         must_be_whole(&blind, &Play { inspect_percent: 0.0, ..play() })
             .expect("nobody was to look");
+    }
+
+    #[test]
+    fn cpu_is_scaled_up_for_less_and_not_down_for_more() {
+        assert_eq!(at_nominal(5.0, 0.5), 10.0);
+        assert_eq!(at_nominal(5.0, 1.25), 5.0);
+        assert_eq!(egress_words([1.01, 0.998].into_iter()), "99.8 to 101.0 % of nominal");
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::io;
 use corecast_load::server::Server;
 use procfs::process::Process;
 
-use super::ratio::By;
+use super::ratio::{By, cpu_percent};
 use crate::figure::{Figure, median, range};
 use crate::load::{Load, Play, Publish};
 use crate::suite::{Suite, WINDOW};
+use crate::whole::egress_words;
 
 const STREAMS: usize = 2;
 const VIEWERS: usize = 4000;
@@ -26,6 +27,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let what = format!("2 streams × {} × 2 Mbit/s, HTTP-FLV, two cores", viewers / STREAMS);
     let both = [vec![suite.core], suite.load.cores.clone()].concat();
     let (mut ratios, mut busiest, mut notes) = (Vec::new(), 0.0_f64, Vec::new());
+    let mut egress = Vec::new();
     for round in 1..=suite.rounds(ROUNDS) {
         let one = suite.quietly(&what, || measure(suite, &[suite.core], &both, viewers))?;
         let two = suite.quietly(&what, || measure(suite, &both, &both, viewers))?;
@@ -41,11 +43,13 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
         }
         busiest = busiest.max((two.server + two.generator) / both.len() as f64);
         ratios.push(ratio);
+        egress.extend([one.egress, two.egress]);
     }
     let (least, most) = range(&ratios);
     notes.push(format!(
         "rounds {least:.2} to {most:.2}; a core was {busiest:.0} % busy, generator included"
     ));
+    notes.push(format!("sent {}", egress_words(egress.into_iter())));
     if busiest > BUSY_MAX_PERCENT {
         notes.push(format!("**more than the {BUSY_MAX_PERCENT} % of the comparison**"));
     }
@@ -63,6 +67,8 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
 struct Used {
     /// Per cent of one core.
     server: f64,
+    /// Of the nominal bytes, what was sent.
+    egress: f64,
     generator: f64,
     /// Of the server's work, what the core did that did less.
     smaller_share: f64,
@@ -73,7 +79,7 @@ fn measure(suite: &Suite, cores: &[usize], both: &[usize], viewers: usize) -> io
     let load = Load { cores: both.to_vec(), ..suite.load.clone() };
     let publish = Publish { url: server.publish.clone(), streams: STREAMS, bitrate: BITRATE };
     let _publishers = load.publish(&publish)?;
-    let report = load.play(&Play {
+    let play = Play {
         url: By::HttpFlv.url(&server),
         streams: STREAMS,
         viewers,
@@ -83,13 +89,12 @@ fn measure(suite: &Suite, cores: &[usize], both: &[usize], viewers: usize) -> io
         inspect_percent: 0.0,
         bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
-    })?;
-    let nominal = BITRATE as f64 * 1e-6 * viewers as f64;
-    let cpu = report.cost.cpu_percent.ok_or_else(|| {
-        io::Error::other("expected the CPU of a process in the report, found none")
-    })?;
+    };
+    let report = load.play(&play)?;
+    let (cpu, egress) = cpu_percent(&report, &play)?;
     Ok(Used {
-        server: cpu * nominal / report.viewers.egress_mbit_s,
+        server: cpu,
+        egress,
         generator: report.cost.own_cpu_percent,
         smaller_share: smaller_share(&server)?,
     })

@@ -6,9 +6,10 @@ use std::path::Path;
 use corecast_load::compare::Plan;
 use corecast_load::server::Recipe;
 
-use super::ratio::{By, Work};
+use super::ratio::{By, Round, Work};
 use crate::figure::{Figure, median, range};
 use crate::suite::Suite;
+use crate::whole::egress_words;
 
 const NAME: &str = "nginx-rtmp";
 const ROUNDS: usize = 3;
@@ -20,14 +21,20 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let what = "1000 × 2 Mbit/s, RTMP, beside nginx-rtmp".to_owned();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 1..=suite.rounds(ROUNDS) {
-        let nginx = suite
-            .quietly(&what, || work.watch(suite, By::Rtmp, &recipe.start(&[suite.core])?))?
-            .cpu;
-        let server = suite.quietly(&what, || work.server(suite, By::Rtmp))?.cpu;
-        eprintln!("  {what}, round {round}: nginx {nginx:.2} %, Corecast {server:.2} %");
+        let nginx =
+            suite.quietly(&what, || work.watch(suite, By::Rtmp, &recipe.start(&[suite.core])?))?;
+        let server = suite.quietly(&what, || work.server(suite, By::Rtmp))?;
+        eprintln!(
+            "  {what}, round {round}: nginx {:.2} %, Corecast {:.2} %",
+            nginx.cpu, server.cpu
+        );
         theirs.push(nginx);
         ours.push(server);
     }
+    let cpu = |rounds: &[Round]| rounds.iter().map(|round| round.cpu).collect::<Vec<_>>();
+    let sent = |rounds: &[Round]| egress_words(rounds.iter().map(|round| round.egress));
+    let sent = format!("sent {}, nginx {}", sent(&ours), sent(&theirs));
+    let (ours, theirs) = (cpu(&ours), cpu(&theirs));
     let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect::<Vec<_>>();
     let (least, most) = range(&ratios);
     Ok(vec![Figure {
@@ -37,7 +44,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
         bound: format!("≤ {BOUND} ×"),
         shares: ratios.iter().map(|ratio| ratio / BOUND).collect(),
         notes: vec![format!(
-            "ratios of the rounds {least:.2} to {most:.2}; {}",
+            "ratios of the rounds {least:.2} to {most:.2}; {sent}; {}",
             recipe.version().unwrap_or_default()
         )],
         noise: None,

@@ -11,6 +11,7 @@ use corecast_load::server::Server;
 use crate::figure::{Figure, median, range};
 use crate::load::{Play, Publish};
 use crate::suite::Suite;
+use crate::whole::{at_nominal, egress_share, egress_words};
 
 /// How a stream is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,7 @@ impl Work {
         let (process, address) = floor::start(&[suite.core], load, FLOOR_AT_MOST)?;
         // Its bytes are no stream: there is nothing to inspect.
         let play = self.play(suite, format!("http://{address}/floor"), process.pid(), 0.0);
-        self.round(&suite.load.play(&play)?)
+        Round::of(&suite.load.play(&play)?, &play)
     }
 
     /// The server's CPU.
@@ -109,29 +110,10 @@ impl Work {
         let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: self.bitrate };
         let publisher = suite.load.publish(&publish)?;
         let (url, pid) = (by.url(server), server.process.pid());
-        let report = suite.load.play(&self.play(suite, url, pid, self.inspect_percent))?;
+        let play = self.play(suite, url, pid, self.inspect_percent);
+        let report = suite.load.play(&play)?;
         publisher.must_run()?;
-        self.round(&report)
-    }
-
-    fn round(&self, report: &Report) -> io::Result<Round> {
-        let cpu = report.cost.cpu_percent.ok_or_else(|| {
-            io::Error::other("expected the CPU of a process in the report, found none")
-        })?;
-        // Who sends less must not look cheaper for it, nor dearer who adds headers.
-        let nominal = self.bitrate as f64 * 1e-6 * self.viewers as f64;
-        let inspected = report.inspected.as_ref();
-        let arrivals = inspected.map(|inspected| {
-            let gaps = inspected.frame_gap_ms.count() as f64;
-            gaps / inspected.viewers as f64 / report.about.window_s
-        });
-        Ok(Round {
-            arrivals,
-            cpu: cpu * nominal / report.viewers.egress_mbit_s,
-            inspected: inspected.map_or(0, |inspected| inspected.viewers),
-            generator: report.cost.own_cpu_percent,
-            generator_was_the_limit: report.cost.generator_was_the_limit,
-        })
+        Round::of(&report, &play)
     }
 }
 
@@ -141,8 +123,10 @@ const FLOOR_AT_MOST: Duration = Duration::from_secs(300);
 /// One measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
-    /// Per cent of a core, for exactly the nominal bytes.
+    /// Per cent of a core, for at least the nominal bytes.
     pub(crate) cpu: f64,
+    /// Of the nominal bytes, what was sent.
+    pub(crate) egress: f64,
     /// Times a second that frames came to a viewer, by those that looked: what one write brought
     /// counts as one.
     arrivals: Option<f64>,
@@ -165,9 +149,11 @@ impl Compared {
         self.server.iter().zip(&self.floor).map(|(server, floor)| server.cpu / floor.cpu).collect()
     }
 
-    /// What weakens the figure, if anything does.
+    /// How many bytes were sent, and what weakens the figure.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+        let egress = |rounds: &[Round]| egress_words(rounds.iter().map(|round| round.egress));
+        let sent = format!("sent {}, floor {}", egress(&self.server), egress(&self.floor));
+        let mut notes = vec![sent];
         let rounds = || self.server.iter().chain(&self.floor);
         let limited = rounds().filter(|round| round.generator_was_the_limit).count();
         if limited > 0 {
@@ -180,6 +166,16 @@ impl Compared {
         }
         notes
     }
+}
+
+/// The server's CPU, per cent of a core, for at least the nominal bytes; and the share of them that
+/// was sent.
+pub(crate) fn cpu_percent(report: &Report, play: &Play) -> io::Result<(f64, f64)> {
+    let egress = egress_share(report, play);
+    let (cpu, egress) = report.cost.cpu_percent.zip(egress).ok_or_else(|| {
+        io::Error::other("expected the CPU of a process in the report, found none")
+    })?;
+    Ok((at_nominal(cpu, egress), egress))
 }
 
 /// Rounds of floor and server in turn.
@@ -218,6 +214,23 @@ pub(crate) fn compare(suite: &Suite, work: &Work, by: &[By]) -> io::Result<Vec<C
 }
 
 impl Round {
+    fn of(report: &Report, play: &Play) -> io::Result<Self> {
+        let (cpu, egress) = cpu_percent(report, play)?;
+        let inspected = report.inspected.as_ref();
+        let arrivals = inspected.map(|inspected| {
+            let gaps = inspected.frame_gap_ms.count() as f64;
+            gaps / inspected.viewers as f64 / report.about.window_s
+        });
+        Ok(Self {
+            cpu,
+            egress,
+            arrivals,
+            inspected: inspected.map_or(0, |inspected| inspected.viewers),
+            generator: report.cost.own_cpu_percent,
+            generator_was_the_limit: report.cost.generator_was_the_limit,
+        })
+    }
+
     /// Writes a second to each viewer, as far as viewers can tell.
     fn writes(&self) -> io::Result<f64> {
         self.arrivals.filter(|rate| *rate > 0.0).ok_or_else(|| {
