@@ -79,7 +79,8 @@ fuzz:
 	        || exit 1; \
 	done
 
-# Prints a section for bench/RESULTS.md. ARGS=--quick only tries whether it works.
+# Prints a section for bench/RESULTS.md. ARGS=--quick only tries whether it works; for the most
+# important figures in some minutes: make bench ONLY=http-flv,rtmp ARGS='--rounds 3 --seconds 8'.
 BUILT = $${CARGO_TARGET_DIR:-target}
 bench:
 	@tests/install.sh bench

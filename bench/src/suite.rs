@@ -22,6 +22,10 @@ pub struct Suite {
     pub load: Load,
     /// Only to see that it works: one short round.
     pub quick: bool,
+    /// Rounds of each row, instead of its own.
+    pub rounds: Option<usize>,
+    /// How long each round of most rows is measured, in seconds, instead of their own.
+    pub seconds: Option<u64>,
     /// After this a noisy round is not done again.
     pub repeat_until: Instant,
     /// What others used in the rounds that count, per cent of one core.
@@ -37,10 +41,15 @@ const REPEATS: usize = 2;
 impl Suite {
     /// How many rounds, if there is time for `rounds`.
     pub fn rounds(&self, rounds: usize) -> usize {
-        if self.quick { 1 } else { rounds }
+        self.rounds.unwrap_or(if self.quick { 1 } else { rounds })
     }
 
-    /// How long to measure, if there is time for `seconds`.
+    /// How long one round is measured, if there is time for `seconds`.
+    pub fn measured(&self, seconds: u64) -> Duration {
+        self.seconds.map_or_else(|| self.seconds(seconds), Duration::from_secs)
+    }
+
+    /// How long to wait, if there is time for `seconds`.
     pub fn seconds(&self, seconds: u64) -> Duration {
         Duration::from_secs(if self.quick { seconds.min(3) } else { seconds })
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, value_parser};
 use corecast_bench::figure::{notes, table};
 use corecast_bench::load::Load;
 use corecast_bench::rows::{self, Row};
@@ -35,6 +35,12 @@ struct Cli {
     /// Short rounds, one of each: to see that it works, not how much it costs.
     #[arg(long)]
     quick: bool,
+    /// So many rounds of each row, instead of its own 2 to 5.
+    #[arg(long, value_parser = value_parser!(u16).range(1..=100))]
+    rounds: Option<u16>,
+    /// Measures so many seconds each round, instead of 12 or 15; not for `join` and `memory`.
+    #[arg(long, value_parser = value_parser!(u64).range(1..=120))]
+    seconds: Option<u64>,
     /// The core of the server, and of the floor.
     #[arg(long, default_value_t = 0)]
     core: usize,
@@ -64,6 +70,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// What was done otherwise than the table is meant to be.
+fn shortened(cli: &Cli) -> String {
+    let mut words = String::new();
+    if cli.quick {
+        words += " Short rounds: no figures, only a trial.";
+    }
+    if let Some(rounds) = cli.rounds {
+        words += &format!(" Rounds of each row: {rounds}.");
+    }
+    if let Some(seconds) = cli.seconds {
+        words += &format!(" Rounds of {seconds} s, but for join and memory.");
+    }
+    words
+}
+
 fn run(cli: &Cli) -> io::Result<bool> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
@@ -79,6 +100,8 @@ fn run(cli: &Cli) -> io::Result<bool> {
             stop: Arc::clone(&stop),
         },
         quick: cli.quick,
+        rounds: cli.rounds.map(usize::from),
+        seconds: cli.seconds,
         repeat_until: Instant::now() + cli.repeat_for,
         others: RefCell::default(),
     };
@@ -93,7 +116,7 @@ fn run(cli: &Cli) -> io::Result<bool> {
         eprintln!("{}: {} ({})", figure.what, figure.measured, figure.bound);
         figures.push(figure);
     });
-    let short = if cli.quick { " One short round each: no figures, only a trial." } else { "" };
+    let short = shortened(cli);
     println!(
         "## Figures\n\n{about}. Loopback; server and floor on core {}, publishers and viewers on \
          core {}.{short}\n\n{}\n{}",

@@ -85,7 +85,7 @@ fn measure(suite: &Suite, cores: &[usize], both: &[usize], viewers: usize) -> io
         viewers,
         ramp: 1000.0,
         settle: suite.seconds(4),
-        duration: suite.seconds(15),
+        duration: suite.measured(15),
         inspect_percent: 0.0,
         bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),

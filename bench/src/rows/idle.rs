@@ -98,7 +98,7 @@ const QUIET: Duration = Duration::from_millis(1500);
 fn cpu_percent(suite: &Suite, server: &Server) -> io::Result<f64> {
     let meter = Meter::of_process(server.process.pid())?;
     let before = meter.read()?;
-    suite.sleep(suite.seconds(15))?;
+    suite.sleep(suite.measured(15))?;
     let percent = meter.read()?.cpu_percent_since(&before);
     Ok(percent.expect("time has passed on this host"))
 }

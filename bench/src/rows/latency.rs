@@ -52,7 +52,7 @@ fn percentiles(suite: &Suite, window_ms: u64) -> io::Result<[f64; 3]> {
         viewers: VIEWERS,
         ramp: 500.0,
         settle: suite.seconds(4),
-        duration: suite.seconds(15),
+        duration: suite.measured(15),
         inspect_percent: 10.0,
         bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),

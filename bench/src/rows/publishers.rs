@@ -66,7 +66,7 @@ fn measure(suite: &Suite) -> io::Result<Found> {
         viewers: PUBLISHERS,
         ramp: 250.0,
         settle: suite.seconds(4),
-        duration: suite.seconds(15),
+        duration: suite.measured(15),
         inspect_percent: 10.0,
         bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),

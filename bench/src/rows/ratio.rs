@@ -82,7 +82,7 @@ impl Work {
             viewers: self.viewers,
             ramp: self.ramp,
             settle: suite.seconds(4),
-            duration: suite.seconds(self.seconds),
+            duration: suite.measured(self.seconds),
             inspect_percent,
             bitrate: Some(self.bitrate),
             pid: Some(pid),
