@@ -17,8 +17,10 @@ const HEADERS_BITRATE: f64 = 10_000.0;
 /// Of a measurement this much, at its begin and end, may hold a write too many or too few.
 const EDGES: Duration = Duration::from_millis(500);
 
+/// Whether all that `play` asked for was there: its viewers, their frames and their bytes.
+///
 /// # Errors
-/// All that was not as `play` asked for, in words.
+/// All that was not, in words.
 pub fn must_be_whole(report: &Report, play: &Play) -> Result<(), String> {
     let viewers = &report.viewers;
     let mut found = Vec::new();
@@ -59,7 +61,7 @@ fn egress(report: &Report, play: &Play) -> Option<String> {
     let edges = EDGES.as_secs_f64() / play.duration.as_secs_f64();
     let least = 1.0 - edges.max(LESS_MAX);
     let most = 1.0 + edges.max(MORE_MAX) + HEADERS_BITRATE / bitrate;
-    // The comparison is such that NaN is not within.
+    // NaN is not.
     let within = (least..=most).contains(&share);
     (!within).then(|| {
         format!(
