@@ -11,6 +11,7 @@ mod crowd;
 pub mod fds;
 pub mod floor;
 mod inspect;
+pub mod judge;
 pub mod mark;
 pub mod meter;
 pub mod play;

@@ -244,6 +244,7 @@ fn together(seconds: Vec<Second>) -> Option<Second> {
             (Some(a), Some(b)) => Some([f64::midpoint(a[0], b[0]), a[1].max(b[1]), a[2].max(b[2])]),
             (a, b) => a.or(b),
         },
+        missing: a.missing + b.missing,
         count: Count {
             joined: a.count.joined + b.count.joined,
             refused: a.count.refused + b.count.refused,

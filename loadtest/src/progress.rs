@@ -1,7 +1,7 @@
 //! What is seen of a run while it goes on: a line on a terminal that is written anew each second,
 //! a line every five seconds for whoever keeps them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -14,6 +14,7 @@ pub struct Progress {
     wanted: usize,
     /// From the first connection, as far as is known before.
     total: Duration,
+    missing: u64,
     lost: u64,
     shown: Shown,
 }
@@ -21,11 +22,11 @@ pub struct Progress {
 /// Where it is seen.
 enum Shown {
     Terminal(ProgressBar),
-    Lines { last: Option<Instant> },
+    Lines { next_s: f64 },
 }
 
-/// Between two lines where nobody sees one change.
-const PACE: Duration = Duration::from_secs(5);
+/// Seconds between two lines where nobody sees one change.
+const PACE_S: f64 = 5.0;
 
 impl Progress {
     /// Of a run with these options, that is about to begin.
@@ -36,14 +37,15 @@ impl Progress {
         let style = ProgressStyle::with_template("{bar:16} {wide_msg}");
         bar.set_style(style.expect("a template without mistakes"));
         let shown = match bar.is_hidden() {
-            true => Shown::Lines { last: None },
+            true => Shown::Lines { next_s: 0.0 },
             false => Shown::Terminal(bar),
         };
-        Self { wanted: options.viewers, total, lost: 0, shown }
+        Self { wanted: options.viewers, total, missing: 0, lost: 0, shown }
     }
 
     /// Another second has passed.
     pub fn show(&mut self, sample: &Sample) {
+        self.missing += sample.missing;
         self.lost += sample.lost as u64;
         let line = self.line(sample);
         match &mut self.shown {
@@ -51,8 +53,8 @@ impl Progress {
                 bar.set_position(sample.at_s as u64);
                 bar.set_message(line);
             }
-            Shown::Lines { last } if last.is_none_or(|last| last.elapsed() >= PACE) => {
-                *last = Some(Instant::now());
+            Shown::Lines { next_s } if sample.at_s >= *next_s => {
+                *next_s = sample.at_s - sample.at_s.rem_euclid(PACE_S) + PACE_S;
                 eprintln!("{:>4.0} s  {line}", sample.at_s);
             }
             Shown::Lines { .. } => {}
@@ -78,6 +80,10 @@ impl Progress {
         parts.extend(sample.cpu_percent.map(|cpu| format!("server {}", percent(cpu))));
         parts.push(format!("generator {}", percent(sample.own_cpu_percent)));
         parts.extend(sample.latency_ms.map(|[p50, ..]| format!("p50 {}", millis(p50))));
+        // Without latency there are no marks, and so nobody who would miss anything.
+        if sample.latency_ms.is_some() || self.missing > 0 {
+            parts.push(format!("{} missing", count(self.missing)));
+        }
         if self.lost > 0 {
             parts.push(format!("{} lost", count(self.lost)));
         }
@@ -96,7 +102,7 @@ mod tests {
     fn progress() -> Progress {
         let options = play::Options { viewers: 1000, ..play::Options::default() };
         let mut progress = Progress::of(&options);
-        progress.shown = Shown::Lines { last: Some(Instant::now()) };
+        progress.shown = Shown::Lines { next_s: 99.0 };
         progress
     }
 
@@ -112,10 +118,11 @@ mod tests {
             latency_ms: Some([178.0, 350.0, 360.0]),
             ..Sample::default()
         };
-        let line = "1 000 viewers · 2.04 Gbit/s · server 4.53 % · generator 17.2 % · p50 178 ms · 21 s left";
+        let line = "1 000 viewers · 2.04 Gbit/s · server 4.53 % · generator 17.2 % · p50 178 ms · \
+                    0 missing · 21 s left";
         assert_eq!(progress.line(&sample), line);
-        progress.show(&Sample { lost: 3, ..Sample::default() });
-        assert!(progress.line(&sample).contains("3 lost"));
+        progress.show(&Sample { lost: 3, missing: 12, ..Sample::default() });
+        assert!(progress.line(&sample).contains("12 missing · 3 lost"));
     }
 
     #[test]

@@ -305,6 +305,7 @@ impl Crowd {
                 cpu: process_cpu(),
                 watching: self.watching,
                 latency_ms,
+                missing: self.found[0].counts.missing,
                 count: self.count,
             }));
         }

@@ -84,6 +84,8 @@ pub(crate) struct Second {
     pub(crate) watching: usize,
     /// p50, p99 and the largest latency in it, in milliseconds.
     pub(crate) latency_ms: Option<[f64; 3]>,
+    /// Frames that inspected viewers missed, since counters began.
+    pub(crate) missing: u64,
     /// So far.
     pub(crate) count: Count,
 }

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::{Options, Slow, Spread};
 use crate::progress::Progress;
 use crate::report::outputs::Outputs;
-use crate::{crowd, publish, units};
+use crate::{crowd, judge, publish, units};
 
 /// The options of `play`.
 #[derive(Debug, Clone, clap::Args)]
@@ -57,6 +57,9 @@ pub struct Args {
     /// The Prometheus metrics of a server on another host: tell the same of its process.
     #[arg(long, value_name = "http://HOST/PATH", conflicts_with = "pid")]
     pub metrics: Option<String>,
+    /// Have a foreign program watch too, and compare what it reads with what our parser reads.
+    #[arg(long, value_enum, value_name = "PROGRAM")]
+    pub judge: Option<judge::Program>,
     /// Publish the streams too, by RTMP; {n} as in --url.
     #[arg(long, value_name = "rtmp://HOST/APP/NAME")]
     pub publish: Option<String>,
@@ -98,8 +101,11 @@ impl Args {
     /// What they say.
     ///
     /// # Errors
-    /// What is to be published cannot be.
+    /// What is to be published cannot be; the judge cannot judge.
     pub fn options(&self) -> io::Result<Options> {
+        if let Some(program) = self.judge {
+            program.can_judge(&self.url)?;
+        }
         let publish = match &self.publish {
             None => None,
             Some(url) => Some(publish::Options {
@@ -123,6 +129,7 @@ impl Args {
             procs: self.procs,
             pid: self.pid,
             metrics: self.metrics.clone(),
+            judge: self.judge,
             publish,
             stop: Arc::default(),
         })

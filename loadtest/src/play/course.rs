@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{Audience, Options};
 use crate::crowd::{News, Second};
+use crate::judge::Judge;
 use crate::meter::{Meter, Reading};
 use crate::report::{Report, Sample};
 
@@ -38,11 +39,17 @@ pub(super) fn run(
         longest_silence: Duration::ZERO,
         samples: Vec::new(),
     };
-    let mut window = None;
-    if course.join()? && course.stay(options.settle, true)? {
-        window = course.measure()?;
+    let (mut window, mut judge) = (None, None);
+    if course.join()? {
+        judge = options.judge.map(|program| Judge::start(program, &options.url)).transpose()?;
+        if course.stay(options.settle, true)? {
+            window = course.measure()?;
+        }
     }
-    course.finish(window)
+    let judged = judge.map(Judge::finish);
+    let mut report = course.finish(window)?;
+    report.judged.extend(judged);
+    Ok(report)
 }
 
 struct Course<'a> {
@@ -153,6 +160,8 @@ impl Course<'_> {
             egress_mbit_s: bytes as f64 * 8e-6 / seconds,
             rss_bytes: self.server.as_ref().map(|server| server.last.rss_bytes),
             latency_ms: second.latency_ms,
+            // Counters begin anew with the measured time.
+            missing: second.missing.checked_sub(last.missing).unwrap_or(second.missing),
             joined: since(now.joined + now.rejoined, before.joined + before.rejoined),
             lost: since(now.lost + now.refused, before.lost + before.refused),
         };

@@ -19,6 +19,7 @@ pub use args::{Args, run_command};
 
 use crate::crowd::{self, News, Outcome, Plan, Running};
 use crate::fds::{self, KernelTrouble};
+use crate::judge;
 use crate::procs;
 use crate::publish::{self, Fleet};
 use crate::report::{About, Cost, Report, Sample, Viewers};
@@ -54,6 +55,9 @@ pub struct Options {
     pub pid: Option<u32>,
     /// Where the server shows its metrics, if it is on another host: `http://HOST/PATH`.
     pub metrics: Option<String>,
+    /// Who watches beside the viewers, to judge our parser.
+    #[serde(skip)]
+    pub judge: Option<judge::Program>,
     /// Publishers that work beside the viewers, in this process.
     #[serde(skip)]
     pub publish: Option<publish::Options>,
@@ -78,6 +82,7 @@ impl Default for Options {
             procs: 1,
             pid: None,
             metrics: None,
+            judge: None,
             publish: None,
             stop: Arc::default(),
         }

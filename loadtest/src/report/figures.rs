@@ -63,8 +63,8 @@ pub(super) fn byte_scale(value: f64) -> (f64, &'static str) {
 pub fn seconds(value: f64) -> String {
     let whole = value.round().max(0.0) as u64;
     let (large, small, names) = match whole {
-        0..10 => return format!("{} s", number(value)),
-        10..60 => return format!("{whole} s"),
+        0..10 if value.fract() != 0.0 => return format!("{} s", number(value)),
+        0..60 => return format!("{whole} s"),
         60..3600 => (whole / 60, whole % 60, ("min", "s")),
         _ => (whole / 3600, whole % 3600 / 60, ("h", "min")),
     };
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(mbit_s(812.4), "812 Mbit/s");
         assert_eq!(mbit_s(20_312.0), "20.3 Gbit/s");
         assert_eq!(millis(12_500.0), "12.5 s");
-        let spans = [4.04, 30.0, 60.0, 250.0, 3600.0, 7500.0].map(seconds);
-        assert_eq!(spans, ["4.04 s", "30 s", "1 min", "4 min 10 s", "1 h", "2 h 5 min"]);
+        let spans = [4.04, 9.0, 30.0, 60.0, 250.0, 3600.0, 7500.0].map(seconds);
+        assert_eq!(spans, ["4.04 s", "9 s", "30 s", "1 min", "4 min 10 s", "1 h", "2 h 5 min"]);
     }
 }

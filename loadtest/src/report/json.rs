@@ -38,7 +38,7 @@
 //! | `at_s`, `viewers` | its end, from the first connection, and who was in |
 //! | `cpu_percent`, `own_cpu_percent`, `egress_mbit_s`, `rss_bytes` | as above, of that second |
 //! | `latency_ms` | p50, p99 and largest of that second |
-//! | `joined`, `lost` | in that second |
+//! | `missing`, `joined`, `lost` | in that second |
 //! | `judged` | by foreign programs |
 //! | `kind`, `frames`, `agrees`, `finding` | program and protocol, what it counted, whether it is of one mind with us, in words |
 //! | `warnings` | what to know before believing the figures |

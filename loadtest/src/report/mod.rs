@@ -177,6 +177,8 @@ pub struct Sample {
     /// p50, p99 and largest of the latencies in it, by the inspected viewers. Of several
     /// processes: the mean of p50, and the worst of the other two.
     pub latency_ms: Option<[f64; 3]>,
+    /// Frames that inspected viewers found missing in it.
+    pub missing: u64,
     /// Viewers let in during it, those that come back included.
     pub joined: usize,
     /// Viewers the server dropped or refused during it.
@@ -323,6 +325,7 @@ impl Sample {
             *mine =
                 [f64::midpoint(mine[0], other[0]), mine[1].max(other[1]), mine[2].max(other[2])];
         });
+        self.missing += other.missing;
         self.joined += other.joined;
         self.lost += other.lost;
     }
@@ -399,21 +402,5 @@ mod tests {
         let after = serde_json::from_str::<Report>(&text).expect("its own form");
         assert_eq!(after, before);
         assert!(text.contains("\"p99\": 7.0"), "{text}");
-    }
-}
-#[cfg(test)]
-mod dump {
-    #[test]
-    fn dump() {
-        for (n, s) in [("floor", 1), ("corecast", 2), ("another", 3)] {
-            std::fs::write(
-                format!("/tmp/rep-{n}.json"),
-                super::json::write(&super::samples::plausible(s)),
-            )
-            .unwrap();
-        }
-        let mut r = super::samples::bare();
-        r.warnings=vec!["the generator was the limit: its thread was busy for 93 % of the time; cure: a core of its own".into()];
-        std::fs::write("/tmp/rep-bare.json", super::json::write(&r)).unwrap();
     }
 }

@@ -68,13 +68,12 @@ impl Again {
         }
         let mut status = ExitCode::SUCCESS;
         for (name, report) in &runs {
-            let alone = runs.len() == 1;
-            println!(
-                "{}{}",
-                if alone { String::new() } else { format!("== {name}\n") },
-                table::text(report)
-            );
-            let prefix = if alone { String::new() } else { format!("{name}: ") };
+            let mut prefix = String::new();
+            if runs.len() > 1 {
+                println!("== {name}");
+                prefix = format!("{name}: ");
+            }
+            println!("{}\n", table::text(report));
             let found = judge(self.fail_if.as_ref(), &prefix, report);
             if found != ExitCode::SUCCESS {
                 status = found;

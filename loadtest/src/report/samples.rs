@@ -100,6 +100,7 @@ fn second(at: u32, cost: f64, noise: &mut Noise) -> Sample {
             346.0 + 8.0 * noise.next(),
             356.0 + 30.0 * noise.next() * noise.next(),
         ]),
+        missing: 0,
         joined: if at <= 2 { 500 } else { 0 },
         lost: 0,
     }

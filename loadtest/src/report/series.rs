@@ -245,6 +245,7 @@ fn one_of(samples: &[Sample]) -> Option<Sample> {
         own_cpu_percent: mean(|sample| Some(sample.own_cpu_percent))?,
         egress_mbit_s: mean(|sample| Some(sample.egress_mbit_s))?,
         latency_ms: latency(),
+        missing: samples.iter().map(|sample| sample.missing).sum(),
         joined: samples.iter().map(|sample| sample.joined).sum(),
         lost: samples.iter().map(|sample| sample.lost).sum(),
         ..samples.last()?.clone()

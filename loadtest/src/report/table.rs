@@ -88,6 +88,9 @@ pub fn verdict(report: &Report) -> String {
     let Report { about, cost, viewers, .. } = report;
     let watching = viewers.watching.round() as u64;
     let mut sentences = vec![match cost.cpu_percent_per_1000 {
+        _ if about.window_s <= 0.0 => {
+            "The run ended before the time that was to be measured.".to_owned()
+        }
         Some(percent) => format!(
             "{} cost {} {} % of one core per 1000, measured over {}.",
             many(watching, "viewer", "viewers"),
@@ -115,6 +118,12 @@ pub fn verdict(report: &Report) -> String {
         0 => "No viewer was refused or lost.".to_owned(),
         _ => format!("{} refused and {} lost.", many(refused, "viewer", "viewers"), count(lost)),
     });
+    for judged in &report.judged {
+        sentences.push(match judged.agrees {
+            true => format!("The judge ({}) agrees.", judged.kind),
+            false => format!("The judge ({}) disagrees: {}.", judged.kind, judged.finding),
+        });
+    }
     if let Some(carried) = carried(report) {
         sentences.push(format!(
             "If the cost grows in proportion, one core busy to {BUSY_PERCENT} % carries about {} \
@@ -171,13 +180,17 @@ fn carried(report: &Report) -> Option<u64> {
 pub(super) fn rows(report: &Report) -> Vec<Row> {
     let Report { about, cost, viewers, .. } = report;
     let row = |label: &str, value: String, note: String| Row { label: label.into(), value, note };
-    let mut rows = vec![match (cost.cpu_percent_per_1000, cost.cpu_percent) {
-        (Some(per_1000), Some(all)) => row(
+    let window = seconds(about.window_s);
+    let mut rows = vec![match cost.cpu_percent_per_1000 {
+        Some(per_1000) => row(
             "CPU per 1000 viewers",
             format!("{} of one core", percent(per_1000)),
-            format!("{} in all over {}", percent(all), seconds(about.window_s)),
+            match cost.cpu_percent {
+                Some(all) => format!("{} in all over {window}", percent(all)),
+                None => format!("over {window}"),
+            },
         ),
-        _ => row("CPU per 1000 viewers", GIVE_PID.to_owned(), String::new()),
+        None => row("CPU per 1000 viewers", GIVE_PID.to_owned(), String::new()),
     }];
     rows.push(row(
         "viewers",
@@ -216,7 +229,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
         format!("{} of one core", percent(cost.own_cpu_percent)),
         match (cost.generator_was_the_limit, late) {
             (true, _) => "it was the limit".to_owned(),
-            (false, Some(late)) => format!("not the limit; {} late (p99)", millis(late)),
+            (false, Some(late)) => format!("not the limit; p99 {} late", millis(late)),
             (false, None) => "not the limit".to_owned(),
         },
     ));
@@ -225,8 +238,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
             0 => String::new(),
             failed => format!("; {} of them failed", count(failed as u64)),
         };
-        let late =
-            published.late_ms.value_at(0.99).map(|ms| format!(", {} late (p99)", millis(ms)));
+        let late = published.late_ms.value_at(0.99).map(|ms| format!(", p99 {} late", millis(ms)));
         rows.push(row(
             "published",
             many(published.publishers as u64, "stream", "streams"),
@@ -354,11 +366,23 @@ mod tests {
             (inspected.missing, inspected.damaged) = (3, 1);
         }
         report.viewers.lost = 2;
+        report.judged = vec![Judged { kind: "ffmpeg rtmp".into(), ..Judged::default() }];
         report.cost.generator_was_the_limit = true;
         let verdict = verdict(&report);
-        for part in ["3 missing, 1 damaged", "0 viewers refused and 2 lost", "was the limit"] {
+        for part in [
+            "3 missing, 1 damaged",
+            "0 viewers refused and 2 lost",
+            "rtmp) disagrees",
+            "was the limit",
+        ] {
             assert!(verdict.contains(part), "{verdict}");
         }
+    }
+
+    #[test]
+    fn a_run_that_ended_before_it_was_measured_says_so() {
+        let verdict = verdict(&Report::default());
+        assert!(verdict.starts_with("The run ended before"), "{verdict}");
     }
 
     #[test]
