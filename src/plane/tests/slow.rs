@@ -83,7 +83,7 @@ fn a_viewer_past_max_lag_finishes_its_block_and_skips_to_the_newest_key_block() 
         settings.stall_timeout = Duration::from_secs(60);
     });
     let publisher = rig.publish_av();
-    let watcher = rig.join();
+    let (watcher, ordinary) = (rig.join(), rig.join());
     rig.stream(&publisher, 1000, 1000);
     rig.socket(&watcher).room = 100;
     rig.stream(&publisher, 5500, 1000);
@@ -97,6 +97,7 @@ fn a_viewer_past_max_lag_finishes_its_block_and_skips_to_the_newest_key_block() 
     assert_eq!((stats.skips, rig.totals().skips), (1, 1));
     assert_eq!(stats.skipped_ms, 4020, "from the end of the last block to the key frame");
     assert_eq!(stats.bytes as usize, rig.socket(&watcher).got.len());
+    assert_eq!(stats.bytes + stats.skipped_bytes, ordinary.viewer.stats().bytes);
 }
 
 #[test]
@@ -277,13 +278,17 @@ fn a_viewer_the_log_has_left_behind_waits_for_the_next_key_frame_and_gets_it() {
         settings.stall_timeout = Duration::from_secs(60);
     });
     let publisher = rig.publish_av();
-    let watcher = rig.join();
+    let (watcher, ordinary) = (rig.join(), rig.join());
     rig.stream(&publisher, 1000, 100_000);
     rig.socket(&watcher).room = 0;
     rig.stream(&publisher, 6000, 100_000);
     rig.socket(&watcher).room = usize::MAX;
     rig.stream(&publisher, 8000, 100_000);
-    assert_eq!(watcher.viewer.stats().skips, 1);
+    let (stats, bytes) = (watcher.viewer.stats(), ordinary.viewer.stats().bytes);
+    assert_eq!(stats.skips, 1);
+    // Of eight seconds, each as large as the others.
+    let share = stats.skipped_ms * bytes / 8000;
+    assert!(stats.skipped_bytes.abs_diff(share) < bytes / 100, "{stats:?} of {bytes}");
     let last = *pictures(&rig, &watcher).last().expect("some");
     assert!(last < 1000);
     rig.push(&publisher, picture(8000, true, 100));
