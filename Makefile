@@ -9,7 +9,7 @@ THREADS ?= 6
 FUZZ_SECONDS ?= 300
 FUZZ_TARGETS = $(basename $(notdir $(wildcard bench/fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help build run test fmt clippy unit lives docs end_to_end judges fuzz deny advisories ci
+.PHONY: help build run test fmt clippy unit lives docs end_to_end load judges fuzz deny advisories ci
 
 help:
 	@echo 'make run         build, start with a demo stream, print the URLs to open'
@@ -27,7 +27,7 @@ build:
 run: build
 	$${CARGO_TARGET_DIR:-target}/release/corecast demo
 
-test: fmt clippy unit docs end_to_end
+test: fmt clippy unit docs end_to_end load
 
 fmt:
 	@tests/install.sh test
@@ -53,6 +53,12 @@ docs:
 end_to_end:
 	@tests/install.sh test
 	$(TEST) --test end_to_end -- --test-threads=$(THREADS)
+
+# The load generator against real servers.
+load:
+	@tests/install.sh test
+	$(TEST) --test compare --test judge --test meter --test play --test publish --test report \
+	    --test soak -- --test-threads=$(THREADS)
 
 # FILTER=name runs the judges whose names hold it.
 judges:

@@ -21,7 +21,7 @@ pub use plan::{Load, Plan};
 use crate::floor;
 use crate::play;
 use crate::publish;
-use crate::report::{About, Distribution, Report};
+use crate::report::{About, Distribution, Report, html};
 use crate::server::{self, Server};
 use crate::stream::Material;
 
@@ -40,6 +40,9 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// What a reader should know before he believes the figures.
     pub warnings: Vec<String>,
+    /// The last run of each, the floor first; as measured, not scaled.
+    #[serde(skip)]
+    pub last: Vec<(String, Report)>,
 }
 
 /// One server by one protocol over all rounds.
@@ -109,6 +112,7 @@ pub fn run(
             comparison.about = About { url: String::new(), server: None, ..report.about.clone() };
             comparison.floor.add(&report, nominal);
             on_line(&line(round, "floor", &report, nominal));
+            comparison.keep("floor", report);
             for protocol in recipe.play.keys() {
                 let name = format!("{} {protocol}", recipe.name);
                 let cores = recipe.cores.as_ref().unwrap_or(&load.server_cores);
@@ -125,6 +129,7 @@ pub fn run(
                         on_line(&line(round, &name, &report, nominal));
                         comparison.add_warnings(&name, &report);
                         comparison.rows[row].add(&report, nominal);
+                        comparison.keep(&name, report);
                     }
                     Err(error) => {
                         on_line(&format!("round {round}  {name}: {error}"));
@@ -287,6 +292,13 @@ impl Comparison {
         }
     }
 
+    fn keep(&mut self, name: &str, report: Report) {
+        match self.last.iter_mut().find(|(known, _)| known == name) {
+            Some((_, last)) => *last = report,
+            None => self.last.push((name.to_owned(), report)),
+        }
+    }
+
     fn finish(&mut self, viewers: usize) {
         self.floor.finish(viewers);
         let floor = self.floor.median_percent;
@@ -372,6 +384,9 @@ pub struct Args {
     /// Where to write everything as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Where to write a page with the last run of each side by side.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// Compares, and prints a table in Markdown.
@@ -400,6 +415,9 @@ pub fn run_command(args: &Args) -> io::Result<()> {
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&comparison).expect("plain data");
         std::fs::write(path, text)?;
+    }
+    if let Some(path) = &args.html {
+        std::fs::write(path, html::page(&comparison.last))?;
     }
     let failed = comparison.rows.iter().filter(|row| row.median_percent.is_none());
     match failed.map(|row| row.server.as_str()).collect::<Vec<_>>()[..] {

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Publish(arguments) => publish::run(&arguments).map(done),
         Command::Play(arguments) => play::run_command(&arguments),
-        Command::Soak(arguments) => soak::run_command(&arguments).map(done),
+        Command::Soak(arguments) => soak::run_command(&arguments),
         Command::Compare(arguments) => compare::run_command(&arguments).map(done),
         Command::Floor(arguments) => floor::run(&arguments).map(done),
         Command::Report(arguments) => arguments.run(),

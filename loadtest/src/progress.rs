@@ -33,8 +33,8 @@ impl Progress {
     pub fn of(options: &play::Options) -> Self {
         let ramp = Duration::from_secs_f64(options.viewers as f64 / options.ramp);
         let total = ramp + options.settle + options.duration;
-        let bar = ProgressBar::new(total.as_secs().max(1));
-        let style = ProgressStyle::with_template("{bar:16} {wide_msg}");
+        let bar = ProgressBar::new_spinner();
+        let style = ProgressStyle::with_template("{wide_msg}");
         bar.set_style(style.expect("a template without mistakes"));
         let shown = match bar.is_hidden() {
             true => Shown::Lines { next_s: 0.0 },
@@ -49,10 +49,8 @@ impl Progress {
         self.lost += sample.lost as u64;
         let line = self.line(sample);
         match &mut self.shown {
-            Shown::Terminal(bar) => {
-                bar.set_position(sample.at_s as u64);
-                bar.set_message(line);
-            }
+            // It draws no more often than it must.
+            Shown::Terminal(bar) => bar.set_message(line),
             Shown::Lines { next_s } if sample.at_s >= *next_s => {
                 *next_s = sample.at_s - sample.at_s.rem_euclid(PACE_S) + PACE_S;
                 eprintln!("{:>4.0} s  {line}", sample.at_s);
@@ -68,17 +66,20 @@ impl Progress {
         }
     }
 
+    /// What is wanted most comes first: a narrow terminal cuts the rest off.
     fn line(&self, sample: &Sample) -> String {
+        let mut parts = Vec::new();
+        let left = (self.total.as_secs_f64() - sample.at_s).round();
+        if left > 0.0 {
+            parts.push(format!("{} left", seconds(left)));
+        }
         let viewers = sample.viewers as u64;
-        let mut parts = vec![
-            match viewers == self.wanted as u64 {
-                true => many(viewers, "viewer", "viewers"),
-                false => format!("{} of {} viewers", count(viewers), count(self.wanted as u64)),
-            },
-            mbit_s(sample.egress_mbit_s),
-        ];
+        parts.push(match viewers == self.wanted as u64 {
+            true => many(viewers, "viewer", "viewers"),
+            false => format!("{} of {} viewers", count(viewers), count(self.wanted as u64)),
+        });
+        parts.push(mbit_s(sample.egress_mbit_s));
         parts.extend(sample.cpu_percent.map(|cpu| format!("server {}", percent(cpu))));
-        parts.push(format!("generator {}", percent(sample.own_cpu_percent)));
         parts.extend(sample.latency_ms.map(|[p50, ..]| format!("p50 {}", millis(p50))));
         // Without latency there are no marks, and so nobody who would miss anything.
         if sample.latency_ms.is_some() || self.missing > 0 {
@@ -87,11 +88,8 @@ impl Progress {
         if self.lost > 0 {
             parts.push(format!("{} lost", count(self.lost)));
         }
-        let left = self.total.as_secs_f64() - sample.at_s;
-        if left >= 0.5 {
-            parts.push(format!("{} left", seconds(left.round())));
-        }
-        parts.join(" · ")
+        parts.push(format!("generator {}", percent(sample.own_cpu_percent)));
+        parts.join(", ")
     }
 }
 
@@ -118,16 +116,16 @@ mod tests {
             latency_ms: Some([178.0, 350.0, 360.0]),
             ..Sample::default()
         };
-        let line = "1 000 viewers · 2.04 Gbit/s · server 4.53 % · generator 17.2 % · p50 178 ms · \
-                    0 missing · 21 s left";
+        let line = "21 s left, 1 000 viewers, 2.04 Gbit/s, server 4.53 %, p50 178 ms, 0 missing, \
+                    generator 17.2 %";
         assert_eq!(progress.line(&sample), line);
         progress.show(&Sample { lost: 3, missing: 12, ..Sample::default() });
-        assert!(progress.line(&sample).contains("12 missing · 3 lost"));
+        assert!(progress.line(&sample).contains("12 missing, 3 lost"));
     }
 
     #[test]
     fn what_is_not_measured_is_left_out_and_late_is_not_negative() {
         let line = progress().line(&Sample { at_s: 99.0, viewers: 400, ..Sample::default() });
-        assert_eq!(line, "400 of 1 000 viewers · 0 Mbit/s · generator 0 %");
+        assert_eq!(line, "400 of 1 000 viewers, 0 Mbit/s, generator 0 %");
     }
 }

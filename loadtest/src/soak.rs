@@ -14,6 +14,7 @@ mod trend;
 
 use std::fmt;
 use std::io;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -27,6 +28,7 @@ pub use trend::Trend;
 
 use crate::meter::Meter;
 use crate::play;
+use crate::progress::Progress;
 use crate::report::{Report, Sample};
 
 /// What a soak found.
@@ -215,19 +217,22 @@ hour are 1 % of the memory (at least 1 MiB), 4 descriptors, 1 thread. At least 2
 /// Runs, prints what was found, and the verdict.
 ///
 /// # Errors
-/// As [`run`], and if something grew.
-pub fn run_command(args: &Args) -> io::Result<()> {
+/// As [`run`], a file cannot be written, and if something grew.
+pub fn run_command(args: &Args) -> io::Result<ExitCode> {
     let options = args.play.options()?;
     for signal in [SIGINT, SIGTERM] {
         let stop: &Arc<AtomicBool> = &options.stop;
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))?;
         signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
-    let Soak { report, verdict, .. } = run(&options, &mut |_| {})?;
-    println!("{}", serde_json::to_string_pretty(&report).expect("plain data"));
-    println!("{verdict}");
+    let mut progress = Progress::of(&options);
+    let soak = run(&options, &mut |sample| progress.show(sample));
+    progress.end();
+    let Soak { report, verdict, .. } = soak?;
+    let status = args.play.outputs.deliver(&report)?;
+    println!("\n{verdict}");
     match verdict.leaks().next() {
-        None => Ok(()),
+        None => Ok(status),
         Some(_) => Err(io::Error::other("the server leaks")),
     }
 }

@@ -54,6 +54,8 @@ fn a_comparison_measures_each_server_and_leaves_nothing_behind() {
         // It sends what was published, and what a container adds.
         assert!(row.egress_percent > Some(60.0), "{row:?}");
     }
+    let last = found.last.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+    assert_eq!(last, ["floor", "corecast HTTP-FLV", "corecast RTMP"]);
     for row in &found.rows[2..] {
         assert_eq!((row.median_percent, row.failures.len()), (None, 1), "{row:?}");
         assert!(row.failures[0].contains("no licence"), "{row:?}");

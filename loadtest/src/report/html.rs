@@ -109,7 +109,7 @@ fn body(report: &Report) -> Markup {
         }
         section {
             h2 { "To repeat it" }
-            pre { (report.about.command) }
+            pre { @for word in report.about.command.split(' ') { span.word { (word) } " " } }
             dl {
                 dt { "begun" } dd { (report.about.date) }
                 dt { "measured" } dd {
@@ -284,13 +284,12 @@ const MEASURES: &[Measure] = &[
     ("First key frame, p99", |run| run.inspected.as_ref()?.first_key_ms.value_at(0.99), millis),
 ];
 
-fn side_by_side(runs: &[(String, Report)]) -> Markup {
-    let latencies: Vec<_> = runs
-        .iter()
-        .filter_map(|(name, run)| {
-            Some((name.as_str(), run.inspected.as_ref()?.latency_ms.as_ref()?))
-        })
-        .collect();
+fn side_by_side<'a>(runs: &'a [(String, Report)]) -> Markup {
+    // Each run has one colour throughout.
+    let latency = |(at, (name, run)): (usize, &'a (String, Report))| {
+        Some((name.as_str(), Color::Rank(at), run.inspected.as_ref()?.latency_ms.as_ref()?))
+    };
+    let latencies: Vec<_> = runs.iter().enumerate().filter_map(latency).collect();
     let latency = series::distribution("Latency, by share of pictures", &latencies);
     html! {
         section.plots {

@@ -81,7 +81,7 @@ const BAR_ROW: f64 = 44.0;
 /// Two labels closer than this would touch.
 const LABEL_HEIGHT: f64 = 15.0;
 /// Letters of a line's name.
-const NAME_MAX: usize = 14;
+const NAME_MAX: usize = 18;
 /// A file's own width; it grows and shrinks as a whole.
 const FILE_WIDTH: f64 = 820.0;
 
@@ -119,7 +119,7 @@ impl Plot {
 
     /// As a file, light or dark as its reader is.
     pub fn svg(&self) -> String {
-        file(&self.title, &self.about, HEIGHT, [64.0, 116.0], &self.inner())
+        file(&self.title, &self.about, HEIGHT, [64.0, 142.0], &self.inner())
     }
 
     fn inner(&self) -> Markup {

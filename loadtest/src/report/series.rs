@@ -70,7 +70,7 @@ impl Seconds<'_> {
             }
             false => {
                 let cure = "Of the server it was not measured: give --pid PID of its process on \
-                            this host, or --metrics URL of a Corecast elsewhere.";
+                            this host, or --metrics URL of one elsewhere.";
                 (cure.to_owned(), vec![generator])
             }
         };
@@ -156,28 +156,32 @@ impl Seconds<'_> {
 fn latency(report: &Report) -> Found {
     let inspected = report.inspected.as_ref().ok_or(NO_LATENCY)?;
     let latency = inspected.latency_ms.as_ref().ok_or(NO_LATENCY)?;
-    distribution("Latency, by share of pictures", &[("latency", latency)]).ok_or(NO_LATENCY)
+    distribution("Latency, by share of pictures", &[("latency", Color::Rank(0), latency)])
+        .ok_or(NO_LATENCY)
 }
 
 fn joins(report: &Report) -> Found {
     let inspected = report.inspected.as_ref().ok_or(NO_JOINS)?;
-    let lines = [("first key", &inspected.first_key_ms), ("let in", &inspected.join_ms)];
+    let lines = [
+        ("first key", Color::Rank(0), &inspected.first_key_ms),
+        ("let in", Color::Rank(1), &inspected.join_ms),
+    ];
     distribution("Times to join, by share of viewers", &lines).ok_or(NO_JOINS)
 }
 
 /// One plot of how several times are distributed. None if there are none.
-pub(super) fn distribution(title: &str, of: &[(&str, &Distribution)]) -> Option<Plot> {
-    let full: Vec<_> = of.iter().filter(|(_, distribution)| !distribution.is_empty()).collect();
+pub(super) fn distribution(title: &str, of: &[(&str, Color, &Distribution)]) -> Option<Plot> {
+    let full: Vec<_> = of.iter().filter(|(.., distribution)| !distribution.is_empty()).collect();
     if full.is_empty() {
         return None;
     }
-    let line = |(at, (name, distribution)): (usize, &&(&str, &Distribution))| Line {
+    let line = |(name, color, distribution): &&(&str, Color, &Distribution)| Line {
         name: (*name).to_owned(),
-        color: Color::Rank(at),
+        color: *color,
         points: percentiles(distribution),
     };
-    let lines: Vec<_> = full.iter().enumerate().map(line).collect();
-    let about = full.iter().filter_map(|(name, distribution)| {
+    let lines: Vec<_> = full.iter().map(line).collect();
+    let about = full.iter().filter_map(|(name, _, distribution)| {
         let [p50, p99, max] = [0.5, 0.99, 1.0].map(|at| distribution.value_at(at).map(millis));
         let whose = if of.len() > 1 { format!("{name}: ") } else { String::new() };
         Some(format!("{whose}p50 {}, p99 {}, max {}", p50?, p99?, max?))
@@ -266,7 +270,7 @@ pub(super) fn cpu_of(runs: &[(String, Report)]) -> Option<Plot> {
     let times = lines.iter().flat_map(|line| line.points.iter().map(|(x, _)| *x));
     Some(Plot {
         title: "CPU of each server, of one core".to_owned(),
-        about: format!("Over {}.", seconds(times.clone().fold(0.0, f64::max))),
+        about: format!("Over {}.", seconds(times.clone().fold(0.0, f64::max).round())),
         x: Axis::exact(Unit::Seconds, times.chain([0.0])),
         y: Axis::round(Unit::Percent, Scale::Linear, values(&lines)),
         lines,

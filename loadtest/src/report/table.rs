@@ -49,6 +49,7 @@ pub fn text(report: &Report) -> String {
     for Row { label, value, note } in rows(report) {
         let label = format!("{label:LABEL$}");
         let line = match value.chars().count() < VALUE {
+            true if note.is_empty() => format!("{label}{value}"),
             true => wrapped(&note, &format!("{label}{value:VALUE$}"), &" ".repeat(LABEL + VALUE)),
             false => wrapped(&format!("{value} {note}"), &label, &" ".repeat(LABEL)),
         };
@@ -100,7 +101,7 @@ pub fn verdict(report: &Report) -> String {
         ),
         None => format!(
             "{} watched for {}. What they cost the server was not measured: give --pid PID of its \
-             process on this host, or --metrics URL of a Corecast elsewhere.",
+             process on this host, or --metrics URL of one elsewhere.",
             many(watching, "viewer", "viewers"),
             seconds(about.window_s),
         ),
@@ -326,6 +327,7 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_80_columns_and_the_cost_comes_first() {
         let mut report = plausible(1);
+        report.viewers.left_and_rejoined = 3;
         report.warnings = vec!["word ".repeat(60)];
         report.judged = vec![Judged {
             kind: "ffmpeg http-flv".into(),
@@ -338,6 +340,9 @@ mod tests {
             let longest = text.lines().max_by_key(|line| line.chars().count()).expect("lines");
             assert!(longest.chars().count() <= WIDTH, "{longest}\n\n{text}");
             assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
+            for Row { label, .. } in rows(&report) {
+                assert!(text.contains(&format!("\n{label}  ")), "{label} in\n{text}");
+            }
             let table = text.split("\n\n").nth(1).expect("a table after the verdict");
             assert!(table.starts_with("CPU per 1000 viewers"), "{text}");
         }
