@@ -9,7 +9,7 @@ THREADS ?= 6
 FUZZ_SECONDS ?= 300
 FUZZ_TARGETS = $(basename $(notdir $(wildcard bench/fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help build run test fmt clippy unit lives docs end_to_end load judges fuzz deny advisories ci
+.PHONY: help build run test fmt clippy unit lives docs end_to_end load judges bench microbench fuzz deny advisories ci
 
 help:
 	@echo 'make run         build, start with a demo stream, print the URLs to open'
@@ -17,6 +17,9 @@ help:
 	@echo 'make test        style, unit and machine tests, ffmpeg end to end, one browser (minutes)'
 	@echo 'make judges      every foreign program against the server (about half an hour)'
 	@echo 'make lives       long random lives of the plane against its model (a minute)'
+	@echo 'make bench       every figure, server against floor: half an hour of a quiet machine'
+	@echo '                 (ONLY=http-flv,rtmp for some rows; target/bench.svg is the plot)'
+	@echo 'make microbench  the single steps of a byte'"'"'s way (FILTER=flush for some)'
 	@echo 'make fuzz        each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (or FUZZ_TARGETS="a b")'
 	@echo 'make deny        licences, bans and sources of the dependencies; make advisories'
 	@echo '.ci/run          test and judges'
@@ -75,6 +78,16 @@ fuzz:
 	        -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
 	        || exit 1; \
 	done
+
+# Prints a section for bench/RESULTS.md. ARGS=--quick only tries whether it works.
+BUILT = $${CARGO_TARGET_DIR:-target}
+bench:
+	@tests/install.sh bench
+	$(CARGO) build --locked --release -p corecast -p corecast-load -p corecast-bench
+	$(BUILT)/release/figure $(if $(ONLY),--only $(ONLY)) --plot $(BUILT)/bench.svg $(ARGS)
+
+microbench:
+	$(CARGO) bench --locked -p corecast-bench -- --noplot $(FILTER)
 
 deny:
 	@tests/install.sh deny

@@ -4,6 +4,7 @@
 #
 #   tests/install.sh test     for `make test`
 #   tests/install.sh judges   for `make judges` as well
+#   tests/install.sh bench    for `make bench`
 #   tests/install.sh fuzz     for `make fuzz`
 #   tests/install.sh deny     for `make deny`
 set -eu
@@ -42,10 +43,14 @@ test | judges)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     ;;
 esac
-if [ "$level" = judges ]; then
-    need rtmpdump rtmpdump
+case $level in
+judges | bench)
     need nginx nginx libnginx-mod-rtmp
     need_file '/usr/lib/nginx/modules/ngx_rtmp_module.so' libnginx-mod-rtmp
+    ;;
+esac
+if [ "$level" = judges ]; then
+    need rtmpdump rtmpdump
     need cvlc vlc-bin vlc-plugin-base
     need_file '/usr/lib/*/vlc/plugins/access/libavio_plugin.so' vlc-plugin-base
     need gst-launch-1.0 gstreamer1.0-tools

@@ -42,7 +42,9 @@ fn next_event(hub: &RefCell<Hub>) -> Option<HubEvent> {
 }
 
 /// Visits sinks until nothing is due or the turn is over. Answers true if more is due.
-fn turn(hub: &RefCell<Hub>, mut send: impl FnMut(RawFd, &[IoSlice<'_>]) -> Outcome) -> bool {
+///
+/// The loop's own step, with [`fd::send`]; benches and tests take it by itself.
+pub fn turn(hub: &RefCell<Hub>, mut send: impl FnMut(RawFd, &[IoSlice<'_>]) -> Outcome) -> bool {
     let start = Instant::now();
     let mut written = 0;
     loop {

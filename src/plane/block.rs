@@ -128,7 +128,7 @@ fn chunk_head(len: usize) -> ArrayVec<u8, 10> {
 /// A trans stream's sealed blocks, in order: from the last key block or `max_lag` back,
 /// whichever is more, within `max_bytes`.
 #[derive(Debug)]
-pub(crate) struct BlockLog {
+pub struct BlockLog {
     blocks: VecDeque<Rc<Block>>,
     next: u64,
     newest_key: Option<u64>,
@@ -141,7 +141,8 @@ pub(crate) struct BlockLog {
 }
 
 impl BlockLog {
-    pub(crate) fn new(max_lag: Duration, max_bytes: usize) -> Self {
+    /// An empty log.
+    pub fn new(max_lag: Duration, max_bytes: usize) -> Self {
         Self {
             blocks: VecDeque::new(),
             next: 0,
@@ -155,7 +156,7 @@ impl BlockLog {
     }
 
     /// The number the next block will have: the head, one past the newest.
-    pub(crate) fn head(&self) -> u64 {
+    pub fn head(&self) -> u64 {
         self.next
     }
 
@@ -208,7 +209,8 @@ impl BlockLog {
         self.blocks.iter().skip(skip.unwrap_or(usize::MAX))
     }
 
-    pub(crate) fn append(&mut self, mut block: Block) {
+    /// Appends a block whose number is [`Self::head`], and lets go of those no longer needed.
+    pub fn append(&mut self, mut block: Block) {
         debug_assert_eq!(block.number, self.next);
         if self.blocks.back().is_none_or(|last| !Rc::ptr_eq(&last.init, &block.init)) {
             block.cost += block.init.bytes.len();

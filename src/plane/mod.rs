@@ -29,7 +29,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub use block::{Block, Init, Start};
+pub use block::{Block, BlockLog, Init, Start};
 pub use handles::{Publisher, Viewer};
 pub use hub::{Hub, HubEvent, NodeCounters};
 pub use publishers::{PublishRefused, PublishRequest};

@@ -234,7 +234,7 @@ impl<P: Protocol> Session<P> {
                 Io::Input(read) => {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
-                        it.publisher.set_waited(it.pace.waited(now));
+                        it.publisher.set_waited(it.pace.waited());
                         it.rest_until = it.pace.rest_until(read, now, self.conn.core.born);
                     }
                     let machine = self.protocol.machine();

@@ -37,6 +37,17 @@ pub enum Format {
     },
 }
 
+impl Format {
+    /// Appends one frame as this format's message. A frame whose track is not in `tracks` cannot be
+    /// labelled and adds nothing; nor does one longer than a message can be.
+    pub fn mux(self, out: &mut BytesMut, tracks: &Tracks, frame: &Frame) {
+        match self {
+            Self::Rtmp { chunk_size, hevc } => rtmp::frame(out, tracks, frame, chunk_size, hevc),
+            Self::Flv { hevc } => flv::frame(out, tracks, frame, hevc),
+        }
+    }
+}
+
 /// The tracks a viewer wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Selection {
@@ -180,10 +191,7 @@ impl Trans {
         }
         let open = self.open.as_mut().expect("opened above");
         let out = &mut open.bytes;
-        match self.format {
-            Format::Rtmp { chunk_size, hevc } => rtmp::frame(out, tracks, frame, chunk_size, hevc),
-            Format::Flv { hevc } => flv::frame(out, tracks, frame, hevc),
-        }
+        self.format.mux(out, tracks, frame);
         open.end = open.end.max(frame.dts);
         if open.bytes.len() >= self.block_bytes {
             self.seal();

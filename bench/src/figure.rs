@@ -1,0 +1,112 @@
+//! One figure: what was measured, what it may be at most, and how the two compare.
+
+/// A row of the table.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What was done.
+    pub what: String,
+    /// What came out, in few words.
+    pub measured: String,
+    /// More of that; may be empty.
+    pub details: String,
+    /// What it may be: `"≤ 1.15 × floor"`.
+    pub bound: String,
+    /// The measured value of each round as a share of the bound: 1 is just met.
+    pub shares: Vec<f64>,
+    /// What a reader should know beside it.
+    pub notes: Vec<String>,
+    /// How much others did meanwhile, if it was too much.
+    pub noise: Option<String>,
+}
+
+impl Figure {
+    /// The middle one of the rounds.
+    pub fn share(&self) -> f64 {
+        median(&self.shares)
+    }
+
+    /// The bound is kept.
+    pub fn is_met(&self) -> bool {
+        self.share() <= 1.0
+    }
+}
+
+/// The middle one; of an even number the mean of the two in the middle. NaN of none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        len if len.is_multiple_of(2) => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),
+        len => sorted[len / 2],
+    }
+}
+
+/// Smallest and largest.
+pub fn range(values: &[f64]) -> (f64, f64) {
+    let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
+    (smallest, values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+}
+
+/// The table, in Markdown.
+pub fn table(figures: &[Figure]) -> String {
+    let mut text = "| work | measured | bound | of the bound |\n|---|---|---|---|\n".to_owned();
+    for figure in figures {
+        let share = match figure.share() {
+            share if share.is_finite() && figure.is_met() => format!("{:.0} %", share * 100.0),
+            share if share.is_finite() => format!("**{:.0} %**", share * 100.0),
+            share if share.is_nan() => "**not measured**".to_owned(),
+            _ => "**missed**".to_owned(),
+        };
+        let Figure { what, measured, details, bound, noise, .. } = figure;
+        let details = if details.is_empty() { details } else { &format!(" ({details})") };
+        let noisy = if noise.is_some() { " (noisy)" } else { "" };
+        text += &format!("| {what} | {measured}{details} | {bound} | {share}{noisy} |\n");
+    }
+    text
+}
+
+/// The notes of all figures, in Markdown.
+pub fn notes(figures: &[Figure]) -> String {
+    let note = |figure: &Figure| {
+        let notes = figure.notes.iter().chain(&figure.noise).cloned().collect::<Vec<_>>();
+        (!notes.is_empty()).then(|| format!("- {}: {}\n", figure.what, notes.join("; ")))
+    };
+    figures.iter().filter_map(note).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(shares: &[f64]) -> Figure {
+        Figure {
+            what: "work".to_owned(),
+            measured: "1.2 × floor".to_owned(),
+            details: "6 %".to_owned(),
+            bound: "≤ 1.15 × floor".to_owned(),
+            shares: shares.to_vec(),
+            notes: vec![],
+            noise: None,
+        }
+    }
+
+    #[test]
+    fn the_median_round_decides() {
+        assert!(figure(&[0.9, 1.4, 0.8]).is_met());
+        assert!(!figure(&[0.9, 1.4, 1.1]).is_met());
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(range(&[4.0, 1.0, 2.0]), (1.0, 4.0));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_met() {
+        assert!(!figure(&[]).is_met());
+        assert!(table(&[figure(&[])]).contains("**not measured**"));
+        assert!(table(&[figure(&[f64::INFINITY])]).contains("**missed**"));
+        assert!(
+            table(&[figure(&[1.04])])
+                .contains("| 1.2 × floor (6 %) | ≤ 1.15 × floor | **104 %** |")
+        );
+    }
+}

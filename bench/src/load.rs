@@ -1,0 +1,130 @@
+//! `corecast-load` as a process beside this one: publishers, and viewers that report.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use corecast_load::report::{Report, json};
+
+use crate::child::{Child, Scratch};
+
+/// The load generator and the cores it may use.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// `corecast-load`.
+    pub program: PathBuf,
+    /// Its cores.
+    pub cores: Vec<usize>,
+    /// Set it, and whatever is waited for is not any longer.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Streams to be published.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Where to; `{n}` stands for the number of the stream.
+    pub url: String,
+    /// How many.
+    pub streams: usize,
+    /// Of each, in bits per second.
+    pub bitrate: u64,
+}
+
+/// Viewers.
+#[derive(Debug, Clone)]
+pub struct Play {
+    /// What they watch; `{n}` stands for the number of the stream.
+    pub url: String,
+    /// Over how many streams they are spread.
+    pub streams: usize,
+    /// How many.
+    pub viewers: usize,
+    /// How many of them come per second.
+    pub ramp: f64,
+    /// From the last one's joining to the begin of the measurement.
+    pub settle: Duration,
+    /// How long is measured.
+    pub duration: Duration,
+    /// Of 100 viewers so many look at all they get.
+    pub inspect_percent: f64,
+    /// The server.
+    pub pid: Option<u32>,
+}
+
+/// Viewers under way.
+#[derive(Debug)]
+pub struct Playing {
+    child: Child,
+    report: Scratch,
+    at_most: Duration,
+}
+
+/// Beside what it was told to take: connecting, and writing the report.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Load {
+    /// Starts publishers, which go on until the process is dropped. Returns when all of them are
+    /// let in.
+    ///
+    /// # Errors
+    /// The process could not be started, or the server did not let them in.
+    pub fn publish(&self, publish: &Publish) -> io::Result<Child> {
+        let Publish { url, streams, bitrate } = publish;
+        let arguments = [
+            "publish".to_owned(),
+            format!("--url={url}"),
+            format!("--publishers={streams}"),
+            format!("--bitrate={}k", bitrate / 1000),
+        ];
+        let child = Child::start(&self.program, arguments, &self.cores, &self.stop)?;
+        let publishing = |line: &str| line.contains("publishing").then_some(());
+        child.hear("that it is publishing", publishing, PATIENCE)?;
+        Ok(child)
+    }
+
+    /// Starts viewers.
+    ///
+    /// # Errors
+    /// The process could not be started.
+    pub fn start(&self, play: &Play) -> io::Result<Playing> {
+        let report = Scratch::new("report.json");
+        let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
+        let mut arguments = vec![
+            "play".to_owned(),
+            format!("--url={}", play.url),
+            format!("--streams={}", play.streams),
+            format!("--viewers={}", play.viewers),
+            format!("--ramp={}/s", play.ramp),
+            format!("--settle={}", seconds(play.settle)),
+            format!("--duration={}", seconds(play.duration)),
+            format!("--inspect={}%", play.inspect_percent),
+            format!("--json={}", report.path().display()),
+        ];
+        arguments.extend(play.pid.map(|pid| format!("--pid={pid}")));
+        let child = Child::start(&self.program, arguments, &self.cores, &self.stop)?;
+        let ramp = Duration::from_secs_f64(play.viewers as f64 / play.ramp);
+        Ok(Playing { child, report, at_most: ramp + play.settle + play.duration + PATIENCE })
+    }
+
+    /// Runs viewers to their end.
+    ///
+    /// # Errors
+    /// As [`Playing::wait`].
+    pub fn play(&self, play: &Play) -> io::Result<Report> {
+        self.start(play)?.wait()
+    }
+}
+
+impl Playing {
+    /// What they found.
+    ///
+    /// # Errors
+    /// The process failed, or hangs.
+    pub fn wait(self) -> io::Result<Report> {
+        self.child.wait(self.at_most)?;
+        let text = std::fs::read_to_string(self.report.path())?;
+        json::read(&text).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,136 @@
+//! The rows of the table, by the names they are asked for.
+
+mod cores;
+mod flat;
+mod foreign;
+mod idle;
+mod join;
+mod latency;
+mod memory;
+mod publishers;
+mod ratio;
+
+use std::io;
+
+use ratio::{By, Work};
+
+use crate::figure::Figure;
+use crate::suite::Suite;
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Row {
+    /// 1000 viewers of 2 Mbit/s by HTTP-FLV.
+    HttpFlv,
+    /// The same by RTMP.
+    Rtmp,
+    /// Both at a merge window of 100 ms.
+    #[value(name = "window-100ms")]
+    Window100ms,
+    /// Both with each frame by itself.
+    #[value(name = "window-0")]
+    Window0,
+    /// 5000 viewers of 500 kbit/s.
+    #[value(name = "5000")]
+    FiveThousand,
+    /// 19 000 viewers of 250 kbit/s on one core.
+    #[value(name = "19000")]
+    NineteenThousand,
+    /// Whether the ratio stays the same from 100 to 10 000 viewers.
+    Flat,
+    /// User memory of one more viewer.
+    Memory,
+    /// 1000 viewers at once.
+    Join,
+    /// 500 publishers with a viewer each.
+    Publishers,
+    /// Two streams on two cores, and on one.
+    TwoCores,
+    /// Connections that do nothing, and none.
+    Idle,
+    /// From publisher to viewer.
+    Latency,
+    /// nginx-rtmp beside it.
+    Nginx,
+}
+
+/// Measures `rows`, each once, in their own order, and hands over each figure when it is there.
+/// A row that fails is a figure without a value. Stopped, it
+/// returns without the row in hand.
+pub fn measure(suite: &Suite, rows: &[Row], mut on_figure: impl FnMut(Figure)) {
+    let mut rows = rows.to_vec();
+    rows.sort_unstable();
+    rows.dedup();
+    let mut at_350ms = rows.clone();
+    at_350ms.retain(|row| matches!(row, Row::HttpFlv | Row::Rtmp));
+    for row in rows {
+        // The two share the rounds of the floor.
+        let together = match row {
+            Row::HttpFlv | Row::Rtmp => std::mem::take(&mut at_350ms),
+            row => vec![row],
+        };
+        if together.is_empty() {
+            continue;
+        }
+        let figures = measure_one(suite, &together).unwrap_or_else(|error| {
+            eprintln!("  {together:?}: {error}");
+            vec![failed(&together, &error)]
+        });
+        if suite.is_stopped() {
+            return;
+        }
+        let noise = suite.noise();
+        for mut figure in figures {
+            figure.noise.clone_from(&noise);
+            on_figure(figure);
+        }
+    }
+}
+
+fn measure_one(suite: &Suite, rows: &[Row]) -> io::Result<Vec<Figure>> {
+    const BOTH: [By; 2] = [By::HttpFlv, By::Rtmp];
+    match rows[0] {
+        Row::HttpFlv | Row::Rtmp => {
+            let work = Work { rounds: 5, seconds: 15, ..Work::new(1000, 2_000_000, 350) };
+            let by = |row: &Row| if *row == Row::Rtmp { By::Rtmp } else { By::HttpFlv };
+            ratio::rows(suite, &work, &rows.iter().map(by).collect::<Vec<_>>(), 1.15)
+        }
+        Row::Window100ms => ratio::rows(suite, &Work::new(1000, 2_000_000, 100), &BOTH, 1.2),
+        Row::Window0 => {
+            // Who looks tells how often the server writes.
+            let work = Work { inspect_percent: 2.0, ..Work::new(1000, 2_000_000, 0) };
+            ratio::rows(suite, &work, &BOTH, 1.2)
+        }
+        Row::FiveThousand => {
+            let work = Work { ramp: 1500.0, ..Work::new(5000, 500_000, 350) };
+            ratio::rows(suite, &work, &[By::HttpFlv], 1.2)
+        }
+        Row::NineteenThousand => {
+            let work =
+                Work { ramp: 2000.0, inspect_percent: 0.2, ..Work::new(19_000, 250_000, 350) };
+            ratio::rows(suite, &work, &[By::HttpFlv], 1.2)
+        }
+        Row::Flat => flat::rows(suite),
+        Row::Memory => memory::rows(suite),
+        Row::Join => join::rows(suite),
+        Row::Publishers => publishers::rows(suite),
+        Row::TwoCores => cores::rows(suite),
+        Row::Idle => idle::rows(suite),
+        Row::Latency => latency::rows(suite),
+        Row::Nginx => foreign::rows(suite),
+    }
+}
+
+fn failed(rows: &[Row], error: &io::Error) -> Figure {
+    use clap::ValueEnum;
+    let name = |row: &Row| row.to_possible_value().map(|value| value.get_name().to_owned());
+    Figure {
+        what: rows.iter().filter_map(name).collect::<Vec<_>>().join(", "),
+        measured: "failed".to_owned(),
+        details: String::new(),
+        bound: String::new(),
+        shares: Vec::new(),
+        notes: vec![error.to_string().replace('\n', " ")],
+        noise: None,
+    }
+}
