@@ -187,6 +187,14 @@ impl BlockLog {
         self.blocks.back().map(|block| block.end)
     }
 
+    /// Bytes that come in `time`, going by those in the log. None while it holds less than two.
+    pub(crate) fn bytes_in(&self, time: Duration) -> Option<usize> {
+        let span = self.end()?.since(self.blocks.front()?.start);
+        let span = Duration::from_nanos(u64::try_from(span).ok()?);
+        let times = time.as_secs_f64() / span.as_secs_f64();
+        times.is_finite().then_some((self.bytes as f64 * times) as usize)
+    }
+
     /// Bytes of all blocks in the log and what they cost beside.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -17,6 +17,8 @@ use super::{Hub, SinkEnd, SinkId, TransId};
 /// Slices of one vectored write.
 pub type Slices<'a> = ArrayVec<IoSlice<'a>, 64>;
 
+/// A socket may hold this much unsent, however small the stream is.
+const UNSENT_MIN: usize = 128 << 10;
 /// Most bytes one visit hands to the socket, so that one viewer cannot hold up the sweep.
 const VISIT_BYTES: usize = 256 << 10;
 /// A sink whose socket is full is tried again after this.
@@ -116,6 +118,19 @@ impl Hub {
             let wait = sink.behind.map_or(RETRY_MIN, |wait| (wait * 2).clamp(RETRY_MIN, RETRY_MAX));
             self.revisit(id, wait, now + wait);
         }
+    }
+
+    /// Two windows of the stream, or one at its widest: with less, viewers that keep up would take
+    /// more than one write per window.
+    pub(super) fn unsent_max(&self, id: SinkId) -> usize {
+        let sink = &self.sinks[id];
+        let settings = &self.sources[sink.source].settings;
+        let time = (2 * settings.merge_window).max(settings.merge_window_max);
+        let bytes = match sink.position {
+            Position::At { trans, .. } => self.transes[trans].log.bytes_in(time),
+            _ => None,
+        };
+        bytes.unwrap_or(settings.block_bytes).max(UNSENT_MIN)
     }
 
     fn next_behind(&mut self, now: Instant) -> Option<SinkId> {

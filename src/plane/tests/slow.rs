@@ -101,6 +101,28 @@ fn a_viewer_past_max_lag_finishes_its_block_and_skips_to_the_newest_key_block() 
 }
 
 #[test]
+fn a_socket_may_hold_two_windows_of_the_stream_unsent() {
+    let mut rig = Rig::with(|settings| {
+        settings.merge_window = Duration::from_millis(800);
+    });
+    let publisher = rig.publish_av();
+    let watcher = rig.join();
+    assert_eq!(watcher.viewer.unsent_max(), rig.settings.block_bytes, "nothing is known yet");
+    let pictures = |rig: &mut Rig, until: u64, bytes: usize| {
+        while rig.ms() < until {
+            let at = rig.ms();
+            rig.push(&publisher, picture(at, at.is_multiple_of(1000), bytes));
+            rig.advance(40);
+        }
+        watcher.viewer.unsent_max()
+    };
+    // 500 000 bytes a second.
+    let most = pictures(&mut rig, 4000, 20_000);
+    assert!((800_000..850_000).contains(&most), "{most}");
+    assert_eq!(pictures(&mut rig, 24_000, 100), 128 << 10, "of a small stream");
+}
+
+#[test]
 fn lag_does_not_count_before_the_first_catch_up() {
     let mut rig = Rig::with(|settings| {
         settings.max_lag = Duration::from_secs(1);
