@@ -2,8 +2,9 @@
 //!
 //! The server has one core and the generator another, if there are two; both are release builds.
 //! No test takes more than a minute and a half, and they run one after the other. Each prints what
-//! it measured; none asserts a time that a busy machine could not keep. What becomes of viewers
-//! while others take the server's CPU is tested in `tests/pressure.rs`.
+//! it measured. The one time that is asserted is a difference between medians of many seconds, so
+//! that what else the machine does does not decide. What becomes of viewers while others take the
+//! server's CPU is tested in `tests/pressure.rs`.
 
 #![allow(missing_docs)]
 
@@ -69,9 +70,9 @@ fn assert_unharmed(what: &str, report: &Report) {
     assert_eq!(counts, (viewers.wanted, 0, 0), "{:?}", viewers.first_reasons);
     let found = report.inspected.as_ref().expect("some inspect");
     assert_eq!(faults(report), [0; 4], "{found:?}");
-    // 25 pictures a second for each: they did get the stream.
+    // 25 pictures a second for each, but for the time when nobody publishes.
     let pictures = report.about.window_s * 25.0 * found.viewers as f64;
-    assert!(found.marked as f64 > 0.8 * pictures, "{} of {pictures}", found.marked);
+    assert!(found.marked as f64 > 0.5 * pictures, "{} of {pictures}", found.marked);
 }
 
 /// Missing, repeated, damaged, out of order.

@@ -77,8 +77,10 @@ impl Listener {
             // Blocks are large and complete; waiting to fill a segment would only add delay.
             socket.set_tcp_nodelay(true)?;
             if !self.keepalive.is_zero() {
-                let keepalive =
-                    TcpKeepalive::new().with_time(self.keepalive).with_interval(self.keepalive / 3);
+                let keepalive = TcpKeepalive::new()
+                    .with_time(self.keepalive)
+                    .with_interval(self.keepalive / 3)
+                    .with_retries(3);
                 socket.set_tcp_keepalive(&keepalive)?;
             }
             if !self.user_timeout.is_zero() {

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 use rustix::net::RecvFlags;
@@ -54,6 +55,12 @@ impl TcpStream {
     pub fn bound_unsent(&self, bytes: usize) -> io::Result<()> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         fd::with_socket(self.fd(), |socket| socket.set_tcp_notsent_lowat(bytes))
+    }
+
+    /// Has the kernel throw away what the peer has not taken when the socket closes.
+    pub fn reset_on_close(&self) {
+        // If the socket is broken, so much the better.
+        let _ = fd::with_socket(self.fd(), |socket| socket.set_linger(Some(Duration::ZERO)));
     }
 
     /// Its number.

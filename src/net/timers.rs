@@ -90,7 +90,7 @@ impl Queue {
 
 /// The longest sleep of a core at work, which is one with a deadline within [`AT_WORK`]: the
 /// runtime may lose what should have woken it, see [`Alarm`], and a stream cannot wait for that.
-const NAP: Duration = Duration::from_millis(350);
+const NAP: Duration = Duration::from_millis(100);
 /// Wherever anything is published or watched, something is due within this time.
 const AT_WORK: Duration = Duration::from_secs(1);
 /// What ends a sleep may be lost in the same way; then the next of these ends it. Milliseconds.

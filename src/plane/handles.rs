@@ -59,9 +59,9 @@ impl Publisher {
     }
 
     /// How long the oldest of what is pushed next may have waited to be read: the merge window
-    /// counts it.
-    pub fn set_waited(&self, waited: Duration) {
-        self.hub.borrow_mut().set_waited(self.source, self.serial, waited);
+    /// counts it. Answers the merge window in force.
+    pub fn set_waited(&self, waited: Duration) -> Duration {
+        self.hub.borrow_mut().set_waited(self.source, self.serial, waited)
     }
 
     /// Ready when the slot was taken away.

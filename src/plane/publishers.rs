@@ -103,10 +103,11 @@ impl Hub {
         }
     }
 
-    pub(super) fn set_waited(&mut self, id: SourceId, serial: u64, waited: Duration) {
+    pub(super) fn set_waited(&mut self, id: SourceId, serial: u64, waited: Duration) -> Duration {
         if let Some(source) = self.published(id, serial) {
             source.waited = waited;
         }
+        self.sources.get(id).map_or(Duration::ZERO, |source| self.window_of(source))
     }
 
     pub(super) fn push(

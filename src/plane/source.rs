@@ -358,7 +358,9 @@ impl Source {
     fn notice_stalled_video(&mut self, now: Instant) {
         // A track whose first frame never comes has stalled too.
         let last = *self.last_video.get_or_insert(now);
-        if !self.video_stalled && now.saturating_duration_since(last) > self.settings.video_stall {
+        // What is read at once did not come at once.
+        let patience = self.settings.video_stall + self.waited;
+        if !self.video_stalled && now.saturating_duration_since(last) > patience {
             self.video_stalled = true;
             self.gop.keep_sound_only();
         }

@@ -241,8 +241,8 @@ impl Hub {
 
     fn stream_snapshot(&self, id: SourceId, now: Instant) -> StreamSnapshot {
         let source = &self.sources[id];
-        let (settings, stats) = (&source.settings, &source.stats);
-        let window = self.pressure.window(settings.merge_window, settings.merge_window_max);
+        let stats = &source.stats;
+        let window = self.window_of(source);
         StreamSnapshot {
             stream: source.key.clone(),
             serial: source.serial,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::hub::Timer;
 use super::sink::Position;
+use super::source::Source;
 use super::trans::Trans;
 use super::{Format, Hub, Selection, Settings, SinkEnd, SinkId, SourceId, TransId};
 
@@ -68,14 +69,19 @@ impl Hub {
         }
     }
 
+    /// The merge window in force.
+    pub(super) fn window_of(&self, source: &Source) -> Duration {
+        let Settings { merge_window, merge_window_max, .. } = *source.settings;
+        self.pressure.window(merge_window, merge_window_max)
+    }
+
     /// Flushes `id` one merge window from now, unless a flush is due already.
     pub(super) fn flush_in_a_window(&mut self, id: TransId, now: Instant) {
         let trans = &self.transes[id];
         if trans.due.is_none() {
             let source = &self.sources[trans.source];
-            let Settings { merge_window, merge_window_max, .. } = *source.settings;
-            let window = self.pressure.window(merge_window, merge_window_max);
-            self.flush_by(id, now + window.saturating_sub(source.waited));
+            let window = self.window_of(source).saturating_sub(source.waited);
+            self.flush_by(id, now + window);
         }
     }
 

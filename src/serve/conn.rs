@@ -140,18 +140,16 @@ impl Conn {
     ) -> Poll<Option<io::Result<Io>>> {
         let until = until.filter(|until| *until < rest);
         ready!(self.deadline.poll(cx, Some(until.unwrap_or(rest))));
-        if until.is_some() {
-            return Poll::Ready(Some(Ok(Io::Deadline)));
-        }
         let most = self.room();
-        if most == 0 {
-            return Poll::Ready(None);
-        }
         let mut scratch = self.core.scratch.borrow_mut();
-        Poll::Ready(match self.socket.try_read(&mut scratch[..most]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            read => Some(read.map(Io::of_read)),
-        })
+        if most > 0 {
+            // Bytes that lie there have come before any deadline.
+            match self.socket.try_read(&mut scratch[..most]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(Some(read.map(Io::of_read))),
+            }
+        }
+        Poll::Ready(until.map(|_| Ok(Io::Deadline)))
     }
 
     /// How much may be read at once: the scratch buffer, or less while the machine holds back.

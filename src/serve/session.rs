@@ -166,6 +166,10 @@ impl<P: Protocol> Session<P> {
                 }
             },
         };
+        if matches!(end, End::BrokenOff(_)) {
+            // What it did not take would stay with the kernel for minutes.
+            self.conn.socket.reset_on_close();
+        }
         self.leave();
         let totals = Totals {
             offset: self.protocol.machine().offset(),
@@ -214,8 +218,9 @@ impl<P: Protocol> Session<P> {
         {
             let input = ready!(self.conn.poll_rest(cx, until, rest));
             it.rest_until = None;
-            if let Some(io) = input {
-                return Poll::Ready(Wake::Io(io));
+            match input {
+                Some(io) => return Poll::Ready(Wake::Io(io)),
+                None => it.pace.nothing_waited(),
             }
         }
         self.conn.poll_io(cx, until).map(Wake::Io)
@@ -234,8 +239,9 @@ impl<P: Protocol> Session<P> {
                 Io::Input(read) => {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
-                        it.publisher.set_waited(it.pace.waited());
-                        it.rest_until = it.pace.rest_until(read, now, self.conn.core.born);
+                        let window = it.publisher.set_waited(it.pace.waited(now));
+                        let origin = self.conn.core.born;
+                        it.rest_until = it.pace.rest_until(read, window, now, origin);
                     }
                     let machine = self.protocol.machine();
                     let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
@@ -368,7 +374,7 @@ impl<P: Protocol> Session<P> {
         let request =
             PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
-        let pace = Pace::new(settings.merge_window, *now);
+        let pace = Pace::new(*now);
         self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace, rest_until: None }));
         self.log("publish");
         Ok(())
