@@ -7,9 +7,11 @@ TEST := $(CARGO) test --locked --workspace
 # Tests with foreign programs mostly wait for media in real time, so more run than there are cores.
 THREADS ?= 6
 FUZZ_SECONDS ?= 300
+MINUTES ?= 60
 FUZZ_TARGETS = $(basename $(notdir $(wildcard bench/fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help build run test fmt clippy unit lives docs end_to_end load judges bench microbench fuzz deny advisories ci
+.PHONY: help build run test fmt clippy unit lives docs end_to_end load judges strain soak bench \
+    microbench fuzz deny advisories ci
 
 help:
 	@echo 'make run         build, start with a demo stream, print the URLs to open'
@@ -17,6 +19,8 @@ help:
 	@echo 'make test        style, unit and machine tests, ffmpeg end to end, one browser (minutes)'
 	@echo 'make judges      every foreign program against the server (about half an hour)'
 	@echo 'make lives       long random lives of the plane against its model (a minute)'
+	@echo 'make strain      slow readers, floods, dying publishers, release builds (five minutes)'
+	@echo 'make soak        viewers come and go for MINUTES=$(MINUTES); does the server leak?'
 	@echo 'make bench       every figure, server against floor: half an hour of a quiet machine'
 	@echo '                 (ONLY=http-flv,rtmp for some rows; target/bench.svg is the plot)'
 	@echo 'make microbench  the single steps of a byte'"'"'s way (FILTER=flush for some)'
@@ -38,7 +42,7 @@ fmt:
 
 clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --workspace --test judges -- -D warnings
+	$(CARGO) clippy --locked --workspace --test judges --test smoke --test strain -- -D warnings
 
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
@@ -66,7 +70,17 @@ load:
 # FILTER=name runs the judges whose names hold it.
 judges:
 	@tests/install.sh judges
-	$(TEST) --test judges -- --test-threads=$(THREADS) $(FILTER)
+	$(TEST) --test judges --test smoke -- --test-threads=$(THREADS) $(FILTER)
+
+# It measures, so nothing else should run meanwhile. FILTER=name as above.
+strain:
+	$(TEST) --release --test strain -- --test-threads=1 --nocapture $(FILTER)
+
+# SOAK='--streams 2 --bitrate 2M --viewers 200' is another load, of `corecast-load soak`'s options.
+SOAK ?= --streams 10 --bitrate 500k --viewers 1000
+soak:
+	$(CARGO) build --locked --release --workspace --bins --example soak
+	$(BUILT)/release/examples/soak --duration $(MINUTES)m $(SOAK)
 
 fuzz:
 	@tests/install.sh fuzz

@@ -253,12 +253,12 @@ fn lines_about_violations_are_limited_and_say_how_many_were_left_out() {
     let node = Node::start("cores = 1\nlimits.log_violations_per_second = 2", None);
     let break_a_rule = || {
         let mut web = Web::new(node.http);
-        web.send("BREW /flood HTTP/1.1\r\nHost: test\r\n\r\n");
+        web.send("FLOOD /x HTTP/1.1\r\nHost: test\r\n\r\n");
         web.expect_closed();
         web.address()
     };
     let closed = |peer| !log().lines(&[" close ", &format!("peer={peer} ")]).is_empty();
-    let told = || log().lines(&["WARN", "closed: ", "found BREW "]);
+    let told = || log().lines(&["WARN", "closed: ", "found FLOOD "]);
     let start = Instant::now();
     let peers: Vec<_> = (0..30).map(|_| break_a_rule()).collect();
     eventually("all are closed", || peers.iter().all(|peer| closed(*peer)));

@@ -32,6 +32,16 @@ pub fn rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("expected a rate such as 500/s, found {text:?}"))
 }
 
+/// `"16KiB"`, `"1MiB"`: bytes.
+///
+/// # Errors
+/// What was expected, and what was found.
+pub fn size(text: &str) -> Result<usize, String> {
+    scaled(text, &[("KiB", 1024.0), ("MiB", 1024.0 * 1024.0)])
+        .map(|bytes| bytes as usize)
+        .ok_or_else(|| format!("expected a size such as 16KiB, found {text:?}"))
+}
+
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let number = |digits: &str| digits.trim().parse().ok().filter(|n: &f64| *n >= 0.0);
     if text == "0" {
@@ -53,9 +63,10 @@ mod tests {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(bitrate("2M"), Ok(2_000_000));
         assert_eq!(rate("500/s"), Ok(500.0));
+        assert_eq!(size("16KiB"), Ok(16 << 10));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         for text in ["", "5", "s", "-1s", "nan s", "infs"] {
-            assert!(duration(text).is_err(), "{text}");
+            assert!(duration(text).is_err() && size(text).is_err(), "{text}");
         }
         assert!(rate("0").is_err());
     }

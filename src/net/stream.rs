@@ -47,6 +47,16 @@ impl TcpStream {
         fd::with_socket(self.fd(), |socket| socket.set_tcp_user_timeout(None))
     }
 
+    /// Has the kernel take no more while it holds `bytes` that it has not sent yet. Without this it
+    /// holds up to tcp_wmem (4 MiB) for each viewer that does not read.
+    ///
+    /// # Errors
+    /// The socket broke.
+    pub fn bound_unsent(&self, bytes: usize) -> io::Result<()> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        fd::with_socket(self.fd(), |socket| socket.set_tcp_notsent_lowat(bytes))
+    }
+
     /// Has the kernel throw away what the peer has not taken when the socket closes.
     pub fn reset_on_close(&self) {
         // If the socket is broken, so much the better.

@@ -45,6 +45,8 @@ pub struct Block {
     pub start: Timestamp,
     /// dts of its last frame.
     pub end: Timestamp,
+    /// Bytes of all blocks of its log before it; set when it is appended.
+    pub bytes_before: u64,
     /// What it adds to the bytes of the log: its own, and those of an init first used by it.
     cost: usize,
     ws_head: ArrayVec<u8, 10>,
@@ -68,7 +70,8 @@ impl Block {
         let ws_head = ws_head(bytes.len());
         let chunk_head = chunk_head(bytes.len());
         let cost = bytes.len() + Self::OVERHEAD;
-        Self { number, bytes, key, init, start, end, cost, ws_head, chunk_head }
+        let bytes_before = 0;
+        Self { number, bytes, key, init, start, end, bytes_before, cost, ws_head, chunk_head }
     }
 
     /// Head, body and tail as a viewer of that framing is sent them.
@@ -78,6 +81,11 @@ impl Block {
             Framing::WebSocket => [&self.ws_head, &self.bytes, &[]],
             Framing::Chunked => [&self.chunk_head, &self.bytes, CHUNK_TAIL],
         }
+    }
+
+    /// Bytes of all blocks of its log up to its end.
+    pub fn bytes_through(&self) -> u64 {
+        self.bytes_before + self.bytes.len() as u64
     }
 
     /// Bytes on the wire in that framing.
@@ -125,6 +133,7 @@ pub struct BlockLog {
     next: u64,
     newest_key: Option<u64>,
     bytes: usize,
+    bytes_ever: u64,
     max_lag: Duration,
     max_bytes: usize,
     /// Let go by the log, still in some viewer's hand.
@@ -139,6 +148,7 @@ impl BlockLog {
             next: 0,
             newest_key: None,
             bytes: 0,
+            bytes_ever: 0,
             max_lag,
             max_bytes,
             pinned: VecDeque::new(),
@@ -177,9 +187,22 @@ impl BlockLog {
         self.blocks.back().map(|block| block.end)
     }
 
+    /// Bytes that come in `time`, going by those in the log. None while it holds less than two.
+    pub(crate) fn bytes_in(&self, time: Duration) -> Option<usize> {
+        let span = self.end()?.since(self.blocks.front()?.start);
+        let span = Duration::from_nanos(u64::try_from(span).ok()?);
+        let times = time.as_secs_f64() / span.as_secs_f64();
+        times.is_finite().then_some((self.bytes as f64 * times) as usize)
+    }
+
     /// Bytes of all blocks in the log and what they cost beside.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of all blocks there have ever been before `number`, which is in the log or its head.
+    pub(crate) fn bytes_before(&self, number: u64) -> u64 {
+        self.get(number).map_or(self.bytes_ever, |block| block.bytes_before)
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&Rc<Block>> {
@@ -201,6 +224,8 @@ impl BlockLog {
             block.cost += block.init.bytes.len();
         }
         self.next += 1;
+        block.bytes_before = self.bytes_ever;
+        self.bytes_ever += block.bytes.len() as u64;
         if block.key != Start::No {
             self.newest_key = Some(block.number);
         }

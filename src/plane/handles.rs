@@ -148,6 +148,12 @@ impl Viewer {
         self.hub.borrow_mut().sinks[self.id].take_rest()
     }
 
+    /// Bytes that its socket should hold at most without having sent them, now that it has
+    /// started: what a viewer does not take is to wait in the log, where it is shared and bounded.
+    pub fn unsent_max(&self) -> usize {
+        self.hub.borrow().unsent_max(self.id)
+    }
+
     /// What it was sent.
     pub fn stats(&self) -> SinkStats {
         self.hub.borrow().sinks[self.id].stats

@@ -72,6 +72,8 @@ pub struct SinkStats {
     pub skips: u32,
     /// Stream time those skips left out, in milliseconds.
     pub skipped_ms: u64,
+    /// Bytes they left out, without framing.
+    pub skipped_bytes: u64,
 }
 
 impl std::ops::AddAssign for SinkStats {
@@ -79,6 +81,7 @@ impl std::ops::AddAssign for SinkStats {
         self.bytes += more.bytes;
         self.skips += more.skips;
         self.skipped_ms += more.skipped_ms;
+        self.skipped_bytes += more.skipped_bytes;
     }
 }
 
@@ -113,6 +116,8 @@ pub(crate) struct Sink {
     pub(crate) blocked_since: Option<Instant>,
     /// dts of the last frame of the last block it was sent whole.
     pub(crate) sent_until: Option<Timestamp>,
+    /// Bytes of its log up to there, or to where it started.
+    pub(crate) log_bytes: u64,
     /// Bytes its driver had sent to it alone since all such bytes were last written.
     pub(crate) reply_bytes: usize,
     /// Its driver is still to be told that it started, and then how it ended.

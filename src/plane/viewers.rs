@@ -109,6 +109,7 @@ impl Hub {
             behind: None,
             blocked_since: None,
             sent_until: None,
+            log_bytes: 0,
             reply_bytes: 0,
             started: false,
             end: None,
@@ -252,6 +253,7 @@ impl Hub {
         let sink = &mut self.sinks[id];
         let Position::AwaitingKey { trans, index, .. } = sink.position else { return };
         sink.position = Position::At { trans, index, next };
+        sink.log_bytes = self.transes[trans].log.bytes_before(next);
         if let Some(greeting) = sink.greeting.take() {
             sink.private.push(*greeting);
             let preamble = self.transes[trans].preamble();

@@ -17,6 +17,8 @@ use super::{Hub, SinkEnd, SinkId, TransId};
 /// Slices of one vectored write.
 pub type Slices<'a> = ArrayVec<IoSlice<'a>, 64>;
 
+/// A socket may hold this much unsent, however small the stream is.
+const UNSENT_MIN: usize = 128 << 10;
 /// Most bytes one visit hands to the socket, so that one viewer cannot hold up the sweep.
 const VISIT_BYTES: usize = 256 << 10;
 /// A sink whose socket is full is tried again after this.
@@ -118,6 +120,19 @@ impl Hub {
         }
     }
 
+    /// Two windows of the stream, or one at its widest: with less, viewers that keep up would take
+    /// more than one write per window.
+    pub(super) fn unsent_max(&self, id: SinkId) -> usize {
+        let sink = &self.sinks[id];
+        let settings = &self.sources[sink.source].settings;
+        let time = (2 * settings.merge_window).max(settings.merge_window_max);
+        let bytes = match sink.position {
+            Position::At { trans, .. } => self.transes[trans].log.bytes_in(time),
+            _ => None,
+        };
+        bytes.unwrap_or(settings.block_bytes).max(UNSENT_MIN)
+    }
+
     fn next_behind(&mut self, now: Instant) -> Option<SinkId> {
         loop {
             let &Reverse(Revisit { at, id, serial, .. }) = self.behind.peek()?;
@@ -213,15 +228,18 @@ impl Hub {
         let newest_key = log.newest_key().filter(|key| *key > next);
         let number = match (lags, newest_key) {
             (true, Some(key)) => {
-                let start = log.get(key).expect("the newest key block is in the log").start;
-                let from = here.map(|block| block.start).or(sink.sent_until).unwrap_or(start);
-                let skipped_ms = start.since(from).max(0).unsigned_abs() / 1_000_000;
+                let to = log.get(key).expect("the newest key block is in the log");
+                let from = here.map(|block| block.start).or(sink.sent_until).unwrap_or(to.start);
+                let skipped_ms = to.start.since(from).max(0).unsigned_abs() / 1_000_000;
+                let from = here.map_or(sink.log_bytes, |block| block.bytes_before);
+                let skipped_bytes = to.bytes_before.saturating_sub(from);
                 sink.stats.skips += 1;
                 sink.stats.skipped_ms += skipped_ms;
+                sink.stats.skipped_bytes += skipped_bytes;
                 self.totals.skips += 1;
                 self.sources[sink.source].stats.skips += 1;
                 tracing::info!(stream = %self.sources[sink.source].key, sink = id, skipped_ms,
-                    blocks = key - next, bytes_sent = sink.stats.bytes,
+                    skipped_bytes, blocks = key - next, bytes_sent = sink.stats.bytes,
                     "viewer lagged past max_lag: moved to the newest key block");
                 sink.position = Position::At { trans: trans_id, index, next: key };
                 key
@@ -229,12 +247,14 @@ impl Hub {
             (_, None) if here.is_none() => {
                 // Let go by the log, and no key block ahead: wait for the next one.
                 let skipped_ms = sink.sent_until.map_or(0, |from| lag(from).as_millis() as u64);
+                let skipped_bytes = log.bytes_before(log.head()).saturating_sub(sink.log_bytes);
                 sink.stats.skips += 1;
                 sink.stats.skipped_ms += skipped_ms;
+                sink.stats.skipped_bytes += skipped_bytes;
                 self.totals.skips += 1;
                 self.sources[sink.source].stats.skips += 1;
                 tracing::info!(stream = %self.sources[sink.source].key, sink = id, skipped_ms,
-                    bytes_sent = sink.stats.bytes,
+                    skipped_bytes, bytes_sent = sink.stats.bytes,
                     "viewer lagged past the log: waits for the next key frame");
                 let (from, after) = (log.head(), None);
                 let until = now + self.sources[sink.source].settings.key_wait;
@@ -265,6 +285,7 @@ impl Hub {
             }
             taken -= rest;
             sink.sent_until = Some(block.end);
+            sink.log_bytes = block.bytes_through();
             sink.in_hand = None;
         }
         let private = taken.min(sink.private.len());
@@ -285,6 +306,7 @@ impl Hub {
             }
             taken -= len;
             sink.sent_until = Some(block.end);
+            sink.log_bytes = block.bytes_through();
         }
     }
 

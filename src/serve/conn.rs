@@ -245,9 +245,9 @@ impl Conn {
             }
         }
         let Totals { received, sent, .. } = totals;
-        let SinkStats { skips, skipped_ms, bytes } = sent;
+        let SinkStats { skips, skipped_ms, skipped_bytes, bytes } = sent;
         tracing::info!(%client, %peer, %protocol, %stream, seconds = %format_args!("{seconds:.3}"),
-            received, sent = bytes, skips, skipped_ms, reason = end.to_string(), "close");
+            received, sent = bytes, skips, skipped_ms, skipped_bytes, reason = end.to_string(), "close");
     }
 }
 

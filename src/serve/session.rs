@@ -262,6 +262,9 @@ impl<P: Protocol> Session<P> {
             Wake::Viewer(SinkEvent::Started) => {
                 // From here the plane's stall_timeout tells the slow from the dead.
                 self.conn.socket.lift_user_timeout()?;
+                if let Doing::Playing(viewer) = &self.doing {
+                    self.conn.socket.bound_unsent(viewer.unsent_max())?;
+                }
                 self.protocol.started();
                 self.log("play");
             }

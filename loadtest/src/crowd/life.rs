@@ -90,10 +90,13 @@ struct Churn {
 impl Crowd {
     /// Nobody has come yet.
     pub(super) fn new(plan: Plan, tell: Sender<News>, orders: Arc<Orders>) -> io::Result<Self> {
-        let slow = plan.slow.map_or(0.0, |slow| slow.share);
-        let streams = plan.targets.len();
         let Plan { first, viewers, spread, inspect, part, .. } = plan;
-        let roles = plan::roles(first, viewers, streams, spread, inspect, slow);
+        let shares = plan::Shares {
+            inspect,
+            slow: plan.slow.map_or(0.0, |slow| slow.share),
+            small_buffer: plan.small_buffer.map_or(0.0, |small| small.share),
+        };
+        let roles = plan::roles(first, viewers, plan.targets.len(), spread, shares);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let lateness = Lateness::start()?;
         epoll::add(&epoll, &lateness, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
@@ -200,7 +203,8 @@ impl Crowd {
         // The time of connecting counts as the viewer's.
         let since = Moment::now();
         let slow = self.plan.slow.filter(|_| seat.role.slow);
-        let buffer = slow.map(|_| SLOW_BUFFER_BYTES);
+        let small = self.plan.small_buffer.filter(|_| seat.role.small_buffer);
+        let buffer = small.map(|small| small.bytes).or(slow.map(|_| SLOW_BUFFER_BYTES));
         seat.bucket = slow.map(|slow| Box::new(Bucket::new(slow.bitrate, since.at)));
         self.talking += 1;
         let socket = match self.sources.connect(target.address, buffer) {

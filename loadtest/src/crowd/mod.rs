@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use lateness::Busy;
-pub use plan::{Slow, Spread};
+pub use plan::{Slow, SmallBuffer, Spread};
 pub(crate) use plan::{churn, share_of};
 
 use crate::fds;
@@ -42,6 +42,7 @@ pub(crate) struct Plan {
     /// The share of those that are in that leave per second, once all are in.
     pub(crate) churn: f64,
     pub(crate) slow: Option<Slow>,
+    pub(crate) small_buffer: Option<SmallBuffer>,
     /// The share that inspects.
     pub(crate) inspect: f64,
     /// The number of the first viewer, and of this process, among all of the run.

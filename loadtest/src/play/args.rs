@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Options, Slow, Spread};
+use super::{Options, Slow, SmallBuffer, Spread};
 use crate::progress::Progress;
 use crate::report::outputs::Outputs;
 use crate::{crowd, judge, publish, units};
@@ -45,6 +45,10 @@ pub struct Args {
     /// A share of slow readers, and what each of them reads (10%@200kbit).
     #[arg(long, value_name = "SHARE@RATE")]
     pub slow: Option<Slow>,
+    /// A share of readers as fast as the others whose sockets hold little, and how much: SO_RCVBUF
+    /// (20%@16KiB).
+    #[arg(long, value_name = "SHARE@SIZE")]
+    pub small_buffer: Option<SmallBuffer>,
     /// The share of the viewers that look at every byte (2%).
     #[arg(long, default_value = "0", value_parser = crowd::share_of)]
     pub inspect: f64,
@@ -125,6 +129,7 @@ impl Args {
             duration: self.duration,
             churn: self.churn,
             slow: self.slow,
+            small_buffer: self.small_buffer,
             inspect: self.inspect,
             procs: self.procs,
             pid: self.pid,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::crowd::{Slow, Spread};
+pub use crate::crowd::{Slow, SmallBuffer, Spread};
 pub use args::{Args, run_command};
 
 use crate::crowd::{self, News, Outcome, Plan, Running};
@@ -47,6 +47,8 @@ pub struct Options {
     pub churn: f64,
     /// Those that read slowly.
     pub slow: Option<Slow>,
+    /// Those whose sockets hold little.
+    pub small_buffer: Option<SmallBuffer>,
     /// The share of the viewers that look at every byte, slow ones included.
     pub inspect: f64,
     /// Processes that share the viewers.
@@ -78,6 +80,7 @@ impl Default for Options {
             duration: Duration::from_secs(30),
             churn: 0.0,
             slow: None,
+            small_buffer: None,
             inspect: 0.0,
             procs: 1,
             pid: None,
@@ -145,13 +148,14 @@ pub fn run(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<
 
 /// The viewers from number `first` on, as part `part` of a run: in this process.
 pub(crate) fn start(options: &Options, first: usize, part: usize) -> io::Result<Local> {
-    let Options { spread, viewers, ramp, churn, slow, inspect, .. } = *options;
+    let Options { spread, viewers, ramp, churn, slow, small_buffer, inspect, .. } = *options;
     if viewers == 0 || options.streams == 0 || ramp <= 0.0 {
         let why = "expected at least one viewer, one stream and a ramp above 0";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     let targets = Target::all(&options.url, options.streams)?;
-    let plan = Plan { targets, spread, viewers, ramp, churn, slow, inspect, first, part };
+    let plan =
+        Plan { targets, spread, viewers, ramp, churn, slow, small_buffer, inspect, first, part };
     Ok(Local { running: crowd::start(plan)?, viewers, inspect })
 }
 

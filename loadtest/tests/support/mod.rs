@@ -13,8 +13,10 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::thread;
 
 pub(crate) use child::Child;
+use corecast_load::server::pin;
 pub(crate) use machine::{RunDir, eventually, free_port, secs};
 
 /// A running corecast. Killed when dropped.
@@ -33,15 +35,37 @@ impl Corecast {
 
     /// The same on given ports.
     pub(crate) fn on(rtmp: u16, http: u16, lines: &str) -> Self {
+        Self::by(&mut Command::new(binary()), rtmp, http, lines)
+    }
+
+    /// On `core` alone, with at most `open_files` if that is given.
+    pub(crate) fn confined(core: usize, open_files: Option<u32>, lines: &str) -> Self {
+        let mut command = match open_files {
+            None => Command::new(binary()),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]);
+                shell.arg(binary());
+                shell
+            }
+        };
+        // It inherits its core from the thread that starts it.
+        let start = || {
+            pin(&[core]).expect("one of those allowed");
+            Self::by(&mut command, free_port(), free_port(), lines)
+        };
+        thread::scope(|scope| scope.spawn(start).join()).expect("it starts")
+    }
+
+    fn by(command: &mut Command, rtmp: u16, http: u16, lines: &str) -> Self {
         let dir = RunDir::new("corecast");
         let config = format!(
             "cores = 1\nrtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\n{lines}\n"
         );
         let path = dir.file("corecast.toml");
         std::fs::write(&path, config).expect("the run directory is ours");
-        let mut command = Command::new(binary());
-        command.args(["run", "--config"]).arg(&path);
-        let mut child = Child::start(&mut command, &dir.file("log"));
+        command.args(["run", "--config"]).arg(&path).env("NO_COLOR", "1");
+        let mut child = Child::start(command, &dir.file("log"));
         let accepts = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
         let up =
             eventually(secs(15), || child.ended().is_some() || (accepts(rtmp) && accepts(http)));

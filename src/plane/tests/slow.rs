@@ -83,7 +83,7 @@ fn a_viewer_past_max_lag_finishes_its_block_and_skips_to_the_newest_key_block() 
         settings.stall_timeout = Duration::from_secs(60);
     });
     let publisher = rig.publish_av();
-    let watcher = rig.join();
+    let (watcher, ordinary) = (rig.join(), rig.join());
     rig.stream(&publisher, 1000, 1000);
     rig.socket(&watcher).room = 100;
     rig.stream(&publisher, 5500, 1000);
@@ -97,6 +97,29 @@ fn a_viewer_past_max_lag_finishes_its_block_and_skips_to_the_newest_key_block() 
     assert_eq!((stats.skips, rig.totals().skips), (1, 1));
     assert_eq!(stats.skipped_ms, 4020, "from the end of the last block to the key frame");
     assert_eq!(stats.bytes as usize, rig.socket(&watcher).got.len());
+    assert_eq!(stats.bytes + stats.skipped_bytes, ordinary.viewer.stats().bytes);
+}
+
+#[test]
+fn a_socket_may_hold_two_windows_of_the_stream_unsent() {
+    let mut rig = Rig::with(|settings| {
+        settings.merge_window = Duration::from_millis(800);
+    });
+    let publisher = rig.publish_av();
+    let watcher = rig.join();
+    assert_eq!(watcher.viewer.unsent_max(), rig.settings.block_bytes, "nothing is known yet");
+    let pictures = |rig: &mut Rig, until: u64, bytes: usize| {
+        while rig.ms() < until {
+            let at = rig.ms();
+            rig.push(&publisher, picture(at, at.is_multiple_of(1000), bytes));
+            rig.advance(40);
+        }
+        watcher.viewer.unsent_max()
+    };
+    // 500 000 bytes a second.
+    let most = pictures(&mut rig, 4000, 20_000);
+    assert!((800_000..850_000).contains(&most), "{most}");
+    assert_eq!(pictures(&mut rig, 24_000, 100), 128 << 10, "of a small stream");
 }
 
 #[test]
@@ -277,13 +300,17 @@ fn a_viewer_the_log_has_left_behind_waits_for_the_next_key_frame_and_gets_it() {
         settings.stall_timeout = Duration::from_secs(60);
     });
     let publisher = rig.publish_av();
-    let watcher = rig.join();
+    let (watcher, ordinary) = (rig.join(), rig.join());
     rig.stream(&publisher, 1000, 100_000);
     rig.socket(&watcher).room = 0;
     rig.stream(&publisher, 6000, 100_000);
     rig.socket(&watcher).room = usize::MAX;
     rig.stream(&publisher, 8000, 100_000);
-    assert_eq!(watcher.viewer.stats().skips, 1);
+    let (stats, bytes) = (watcher.viewer.stats(), ordinary.viewer.stats().bytes);
+    assert_eq!(stats.skips, 1);
+    // Of eight seconds, each as large as the others.
+    let share = stats.skipped_ms * bytes / 8000;
+    assert!(stats.skipped_bytes.abs_diff(share) < bytes / 100, "{stats:?} of {bytes}");
     let last = *pictures(&rig, &watcher).last().expect("some");
     assert!(last < 1000);
     rig.push(&publisher, picture(8000, true, 100));
