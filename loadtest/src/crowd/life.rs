@@ -319,6 +319,7 @@ impl Crowd {
     fn begin(&mut self) {
         self.found.iter_mut().for_each(Findings::begin);
         self.lateness.begin();
+        self.seats.iter_mut().for_each(|seat| seat.starves = seat.is_in());
         let (bytes_before, cpu_before) = (self.count.bytes, process_cpu());
         let watching = (self.watching as f64, 1.0);
         self.window = Some(Window { begin: Instant::now(), bytes_before, cpu_before, watching });
@@ -361,6 +362,7 @@ impl Crowd {
     fn finish(mut self) -> Outcome {
         let now = Instant::now();
         let mut inspectors = [0; 2];
+        let starved = self.seats.iter().filter(|seat| seat.starves && seat.is_in()).count();
         for seat in &self.seats {
             let kind = usize::from(seat.role.slow);
             seat.leave(now, &mut self.found[kind]);
@@ -383,6 +385,7 @@ impl Crowd {
             bytes: self.count.bytes - window.bytes_before,
             cpu: process_cpu().saturating_sub(window.cpu_before),
             watching: window.watching.0 / window.watching.1,
+            starved,
             busy: self.lateness.busy(),
             found: [(inspectors[0], ordinary), (inspectors[1], slow)],
         }

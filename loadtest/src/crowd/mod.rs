@@ -121,6 +121,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u64,
     pub(crate) cpu: Duration,
     pub(crate) watching: f64,
+    /// Were in all the time and received nothing.
+    pub(crate) starved: usize,
     pub(crate) busy: Busy,
     /// Of ordinary viewers and of slow ones, with how many they are.
     pub(crate) found: [(usize, Findings); 2],

@@ -24,6 +24,8 @@ pub(super) struct Seat {
     pub(super) bucket: Option<Box<Bucket>>,
     /// The server has let it in before.
     pub(super) has_been_in: bool,
+    /// It was in when the measured time began, and has received nothing since.
+    pub(super) starves: bool,
 }
 
 /// ```text
@@ -74,7 +76,14 @@ const ANSWER_BYTES: usize = 4096;
 impl Seat {
     /// Nobody has come yet.
     pub(super) fn new(role: Role) -> Self {
-        Self { role, generation: 0, state: State::Out, bucket: None, has_been_in: false }
+        Self {
+            role,
+            generation: 0,
+            state: State::Out,
+            bucket: None,
+            has_been_in: false,
+            starves: false,
+        }
     }
 
     /// Takes the seat; `socket` is connecting.
@@ -125,6 +134,7 @@ impl Seat {
         let Some(allowed) = allowed.map(|allowed| allowed.min(scratch.len())) else {
             return Ok(Look { rest: true, ..Look::default() });
         };
+        let was_in = self.is_in();
         let mut look = match &mut self.state {
             State::Out => Look::default(),
             State::Discarding(socket) => {
@@ -138,6 +148,8 @@ impl Seat {
                 self.talk(now, &mut scratch[..allowed], findings)?
             }
         };
+        // The server's yes feeds nobody.
+        self.starves &= !was_in || look.bytes == 0;
         if let Some(bucket) = &mut self.bucket {
             bucket.take(look.bytes);
             look.rest = bucket.allowance(now).is_none();

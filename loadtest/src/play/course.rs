@@ -13,6 +13,7 @@ use super::{Audience, Options};
 use crate::crowd::{News, Second};
 use crate::judge::Judge;
 use crate::meter::{Meter, Reading};
+use crate::report::figures::many;
 use crate::report::{Report, Sample};
 
 /// Nothing for anybody in this time: the stream is dead.
@@ -192,7 +193,15 @@ impl Course<'_> {
         }
         let watching = viewers.watching;
         report.cost.cpu_percent = window.and_then(|window| window.cpu_percent);
-        report.cost.share_among(watching);
+        report.cost.share_among(viewers.fed());
+        if viewers.starved > 0 {
+            let starved = many(viewers.starved as u64, "viewer was", "viewers were");
+            report.warnings.push(format!(
+                "{starved} let in and received nothing in the measured time: the cost is that of \
+                 the others (cure: see that every stream is published, and why the server does not \
+                 send)"
+            ));
+        }
         report.cost.rss_bytes = memory.map(|(rss_bytes, ..)| rss_bytes);
         report.cost.pss_bytes = memory.and_then(|(_, pss_bytes, _)| pss_bytes);
         let each = memory.map(|(.., grown)| grown / watching);

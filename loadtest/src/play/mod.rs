@@ -214,6 +214,7 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
         lost: outcome.count.lost,
         left_and_rejoined: outcome.count.rejoined,
         watching: outcome.watching,
+        starved: outcome.starved,
         bytes: outcome.bytes,
         egress_mbit_s: outcome.bytes as f64 * 8e-6 / window_s,
         first_reasons: outcome.reasons,

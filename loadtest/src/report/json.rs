@@ -16,7 +16,7 @@
 //! | `server` | what the server calls itself |
 //! | `window_begin_s`, `window_s` | begin (from the first connection) and length of the measured time |
 //! | `cost` | of the measured time |
-//! | `cpu_percent`, `cpu_percent_per_1000` | the server's, in all and per 1000 viewers that watched |
+//! | `cpu_percent`, `cpu_percent_per_1000` | the server's, in all and per 1000 viewers that watched and received something |
 //! | `rss_bytes`, `pss_bytes` | its memory at the end |
 //! | `rss_per_viewer_bytes` | what it grew by, per viewer |
 //! | `own_cpu_percent`, `own_lateness_ms` | the generator's, and how late it looked (a distribution) |
@@ -25,6 +25,7 @@
 //! | `wanted`, `joined`, `refused`, `lost` | how many were asked for, let in, not let in, dropped |
 //! | `left_and_rejoined` | times that one left on purpose and came back |
 //! | `watching` | how many at once, mean over the measured time |
+//! | `starved` | how many of these received nothing in it; cost is shared without them |
 //! | `bytes`, `egress_mbit_s` | received by all in the measured time |
 //! | `first_reasons` | why viewers were refused or lost |
 //! | `inspected`, `slow` | what those saw that parse everything; the slow readers apart |

@@ -71,7 +71,7 @@ pub struct About {
 pub struct Cost {
     /// The server's CPU, per cent of one core. None if nobody said which process it is.
     pub cpu_percent: Option<f64>,
-    /// The same, per 1000 viewers that watched ([`Viewers::watching`]).
+    /// The same, per 1000 viewers that watched and received something ([`Viewers::fed`]).
     pub cpu_percent_per_1000: Option<f64>,
     /// The server's resident memory at the end.
     pub rss_bytes: Option<u64>,
@@ -103,6 +103,10 @@ pub struct Viewers {
     pub left_and_rejoined: usize,
     /// How many were in at once, mean over the measured time.
     pub watching: f64,
+    /// Were in at both ends of the measured time and received nothing in it. They are among those
+    /// that watched, and cost is shared without them.
+    #[serde(default)]
+    pub starved: usize,
     /// Received by all in the measured time, with all that protocols add above TCP.
     pub bytes: u64,
     /// The same per second.
@@ -212,7 +216,7 @@ impl Report {
         self.about.window_s = self.about.window_s.max(other.about.window_s);
         self.viewers.merge(other.viewers);
         self.cost.merge(&other.cost);
-        self.cost.share_among(self.viewers.watching);
+        self.cost.share_among(self.viewers.fed());
         merge_some(&mut self.inspected, other.inspected, Inspected::merge);
         merge_some(&mut self.slow, other.slow, Inspected::merge);
         merge_some(&mut self.published, other.published, |mine, other| mine.merge(&other));
@@ -227,9 +231,9 @@ impl Report {
 }
 
 impl Cost {
-    /// Sets the cost per 1000 of `watching` viewers. None of it if there are none.
-    pub fn share_among(&mut self, watching: f64) {
-        let per_1000 = self.cpu_percent.map(|percent| percent * 1000.0 / watching);
+    /// Sets the cost per 1000 of `fed` viewers. None of it if there are none.
+    pub fn share_among(&mut self, fed: f64) {
+        let per_1000 = self.cpu_percent.map(|percent| percent * 1000.0 / fed);
         self.cpu_percent_per_1000 = per_1000.filter(|percent| percent.is_finite());
     }
 
@@ -245,6 +249,11 @@ impl Cost {
 }
 
 impl Viewers {
+    /// How many watched at once, without those that received nothing.
+    pub fn fed(&self) -> f64 {
+        (self.watching - self.starved as f64).max(0.0)
+    }
+
     /// Keeps `reason` if it is new and among the first.
     pub fn add_reason(&mut self, reason: String) {
         if self.first_reasons.len() < REASONS && !self.first_reasons.contains(&reason) {
@@ -259,6 +268,7 @@ impl Viewers {
         self.lost += other.lost;
         self.left_and_rejoined += other.left_and_rejoined;
         self.watching += other.watching;
+        self.starved += other.starved;
         self.bytes += other.bytes;
         self.egress_mbit_s += other.egress_mbit_s;
         other.first_reasons.into_iter().for_each(|reason| self.add_reason(reason));
@@ -377,10 +387,14 @@ mod tests {
         assert_eq!((all.cost.cpu_percent, all.cost.cpu_percent_per_1000), (Some(6.0), Some(2.0)));
         assert_eq!((all.cost.own_cpu_percent, all.viewers.first_reasons.len()), (20.0, 1));
         assert_eq!(all.warnings, ["the same"]);
-        let inspected = all.inspected.expect("both have it");
-        assert_eq!((inspected.viewers, inspected.missing), (2, 4));
-        let latency = inspected.latency_ms.expect("both have it");
-        assert_eq!((latency.count(), latency.value_at(1.0).map(f64::round)), (2, Some(300.0)));
+        let mut hungry = report(1000, 100);
+        hungry.viewers.starved = 1000;
+        all.merge(hungry);
+        assert_eq!((all.viewers.starved, all.cost.cpu_percent_per_1000), (1000, Some(2.0)));
+        let inspected = all.inspected.expect("all have it");
+        assert_eq!((inspected.viewers, inspected.missing), (3, 6));
+        let latency = inspected.latency_ms.expect("all have it");
+        assert_eq!((latency.count(), latency.value_at(1.0).map(f64::round)), (3, Some(300.0)));
     }
 
     #[test]

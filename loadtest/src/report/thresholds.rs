@@ -40,6 +40,7 @@ const COUNTS: &[Count] = &[
     ("rss_per_viewer_kb", |report| Ok(report.cost.rss_per_viewer_bytes.ok_or(GIVE_PID)? * 1e-3)),
     ("refused", |report| Ok(report.viewers.refused as f64)),
     ("lost", |report| Ok(report.viewers.lost as f64)),
+    ("starved", |report| Ok(report.viewers.starved as f64)),
     ("missing", |report| Ok(marked(report)?.missing as f64)),
     ("repeated", |report| Ok(marked(report)?.repeated as f64)),
     ("damaged", |report| Ok(marked(report)?.damaged as f64)),
@@ -183,6 +184,10 @@ mod tests {
                 "rss_per_viewer_kb: expected at most 1, found 1.85",
             ]
         );
+        let mut hungry = plausible(1);
+        hungry.viewers.starved = 3;
+        let lines = exceeded("starved=2", &hungry);
+        assert_eq!(lines, ["starved: expected at most 2, found 3"]);
         let lines = exceeded("latency_max_ms=3,join_p50_ms=0.1,gap_p999_ms=1000", &report);
         assert_eq!(lines.len(), 2, "{lines:?}");
     }
