@@ -240,6 +240,7 @@ fn together(seconds: Vec<Second>) -> Option<Second> {
         at: a.at.max(b.at),
         cpu: a.cpu + b.cpu,
         watching: a.watching + b.watching,
+        coming: a.coming + b.coming,
         latency_ms: match (a.latency_ms, b.latency_ms) {
             (Some(a), Some(b)) => Some([f64::midpoint(a[0], b[0]), a[1].max(b[1]), a[2].max(b[2])]),
             (a, b) => a.or(b),

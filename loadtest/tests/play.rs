@@ -325,6 +325,21 @@ fn viewers_that_the_server_drops_are_lost() {
 }
 
 #[test]
+fn a_run_whose_viewers_are_all_gone_ends_with_the_reason() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    let upstream = SocketAddr::from(([127, 0, 0, 1], server.http));
+    for procs in [1, 2] {
+        let url = format!("http://{}/live/x.flv", proxy(upstream, Fault::None, Some(secs(3))));
+        let options = Options { viewers: 5, procs, duration: secs(1000), ..options(url) };
+        let error = play::run(&options, &mut |_| {}).expect_err("they are dropped").to_string();
+        for words in ["nobody watches any more: 5 had joined, 5 were lost", "hung up"] {
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
+
+#[test]
 fn viewers_that_receive_nothing_do_not_make_the_others_cheaper() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/x.flv", listener.local_addr().expect("it is bound"));

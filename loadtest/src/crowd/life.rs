@@ -304,6 +304,7 @@ impl Crowd {
                 at: now.saturating_duration_since(self.start),
                 cpu: process_cpu(),
                 watching: self.watching,
+                coming: self.talking + self.returning.len(),
                 latency_ms,
                 missing: self.found[0].counts.missing,
                 count: self.count,

@@ -82,6 +82,8 @@ pub(crate) struct Second {
     pub(crate) cpu: Duration,
     /// How many are in.
     pub(crate) watching: usize,
+    /// How many are on their way in.
+    pub(crate) coming: usize,
     /// p50, p99 and the largest latency in it, in milliseconds.
     pub(crate) latency_ms: Option<[f64; 3]>,
     /// Frames that inspected viewers missed, since counters began.

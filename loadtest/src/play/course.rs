@@ -14,10 +14,12 @@ use crate::crowd::{News, Second};
 use crate::judge::Judge;
 use crate::meter::{Meter, Reading};
 use crate::report::figures::many;
-use crate::report::{Report, Sample};
+use crate::report::{Report, Sample, Viewers};
 
 /// Nothing for anybody in this time: the stream is dead.
 const SILENCE: Duration = Duration::from_secs(10);
+/// Nobody watches for this long, or is on the way back: the crowd is gone.
+const DESERTED: Duration = Duration::from_secs(3);
 /// A crowd tells something each second. One that does not for so long has hung.
 const HUNG: Duration = Duration::from_secs(60);
 /// A stop by hand is looked for as often.
@@ -38,6 +40,8 @@ pub(super) fn run(
         last: Second::default(),
         last_bytes: Instant::now(),
         longest_silence: Duration::ZERO,
+        last_watched: Instant::now(),
+        is_deserted: false,
         samples: Vec::new(),
     };
     let (mut window, mut judge) = (None, None);
@@ -61,6 +65,9 @@ struct Course<'a> {
     last: Second,
     last_bytes: Instant,
     longest_silence: Duration,
+    last_watched: Instant,
+    /// Nobody watches any more.
+    is_deserted: bool,
     samples: Vec<Sample>,
 }
 
@@ -90,10 +97,11 @@ impl Course<'_> {
             }
         }
         self.last_bytes = Instant::now();
+        self.last_watched = self.last_bytes;
         Ok(true)
     }
 
-    /// For `time`. False if it was stopped.
+    /// For `time`. False if it was stopped, or nobody watches any more.
     fn stay(&mut self, time: Duration, silence_ends: bool) -> io::Result<bool> {
         let (start, mut heard) = (Instant::now(), Instant::now());
         while let Some(left) = time.checked_sub(start.elapsed()) {
@@ -109,6 +117,11 @@ impl Course<'_> {
                 return Err(silent(SILENCE));
             }
             if self.is_stopped() {
+                return Ok(false);
+            }
+            if self.last_watched.elapsed() > DESERTED && self.last.watching + self.last.coming == 0
+            {
+                self.is_deserted = true;
                 return Ok(false);
             }
         }
@@ -146,6 +159,9 @@ impl Course<'_> {
         let News::Second(second) = *news else { return Ok(()) };
         if second.count.bytes > self.last.count.bytes {
             self.last_bytes = Instant::now();
+        }
+        if second.watching + second.coming > 0 {
+            self.last_watched = Instant::now();
         }
         self.longest_silence = self.longest_silence.max(self.last_bytes.elapsed());
         let last = std::mem::replace(&mut self.last, second);
@@ -186,6 +202,14 @@ impl Course<'_> {
             let wanted = viewers.wanted;
             return Err(io::Error::other(format!(
                 "expected {wanted} viewers to join, found none that did; the first reason: {why}"
+            )));
+        }
+        if self.is_deserted {
+            let why = viewers.first_reasons.first().map_or("all have left", String::as_str);
+            let Viewers { joined, lost, refused, .. } = *viewers;
+            return Err(io::Error::other(format!(
+                "expected viewers, found that nobody watches any more: {joined} had joined, {lost} \
+                 were lost and {refused} refused; the first reason: {why}"
             )));
         }
         if viewers.bytes == 0 && window.is_some() && !stopped {

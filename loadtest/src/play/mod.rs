@@ -110,8 +110,8 @@ pub(crate) trait Audience {
 /// Joins, waits, measures. `on_sample` is told each second.
 ///
 /// # Errors
-/// The URL, nobody could join (with the first reason), the stream stopped before the measurement,
-/// the server's process ended, or a limit of this host.
+/// The URL, nobody could join (with the first reason), nobody watches any more, the stream stopped before
+/// the measurement, the server's process ended, or a limit of this host.
 pub fn run(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<Report> {
     let about = about::of(options);
     let trouble = KernelTrouble::now();
