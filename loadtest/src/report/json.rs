@@ -34,7 +34,7 @@
 //! | `out_of_order`, `stalls` | frames with a dts below the last, times a player had run dry |
 //! | `join_ms`, `first_key_ms`, `frame_gap_ms`, `latency_ms` | distributions |
 //! | `published` | by the same run |
-//! | `publishers`, `frames`, `bytes`, `late_ms`, `failed` | how many, what they sent, how late, how many failed |
+//! | `publishers`, `frames`, `bytes`, `late_ms`, `own_late_ms`, `failed` | how many, what they sent, how late, how late not because of the server, how many failed |
 //! | `samples` | one for each second of the whole run |
 //! | `at_s`, `viewers` | its end, from the first connection, and who was in |
 //! | `cpu_percent`, `own_cpu_percent`, `egress_mbit_s`, `rss_bytes` | as above, of that second |

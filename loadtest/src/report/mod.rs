@@ -84,7 +84,7 @@ pub struct Cost {
     /// How late the generator looked at its sockets. Latencies are too long by about as much.
     pub own_lateness_ms: Distribution,
     /// One of the generator's threads was busy for more than 80 % of the time, or it looked at its
-    /// sockets late: the server might have done better than these figures say.
+    /// sockets or published late by its own fault: the server might have done better than these figures say.
     pub generator_was_the_limit: bool,
 }
 
@@ -159,6 +159,10 @@ pub struct Published {
     pub bytes: u64,
     /// How far behind real time frames were sent.
     pub late_ms: Distribution,
+    /// The same of those that did not wait for a server that did not read: what the generator itself
+    /// was late.
+    #[serde(default)]
+    pub own_late_ms: Distribution,
     /// Publishers that were refused or dropped.
     pub failed: usize,
 }
@@ -300,6 +304,7 @@ impl Published {
         self.frames += other.frames;
         self.bytes += other.bytes;
         self.late_ms.merge(&other.late_ms);
+        self.own_late_ms.merge(&other.own_late_ms);
         self.failed += other.failed;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Distribution, Inspected, Report};
+use super::{Distribution, Inspected, Published, Report};
 
 /// The most that some figures may be.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,7 +29,7 @@ enum Figure {
 /// A figure, or what to do to have it.
 type Found<T> = Result<T, &'static str>;
 type Count = (&'static str, fn(&Report) -> Found<f64>);
-type Time = (&'static str, fn(&Inspected) -> Option<&Distribution>);
+type Time = (&'static str, fn(&Report) -> Found<Option<&Distribution>>, &'static str);
 
 /// Figures by name. None of them is measured unless it is known to be.
 const COUNTS: &[Count] = &[
@@ -52,22 +52,33 @@ const COUNTS: &[Count] = &[
     }),
 ];
 const TIMES: &[Time] = &[
-    ("latency", |inspected| inspected.latency_ms.as_ref()),
-    ("join", |inspected| Some(&inspected.join_ms)),
-    ("first_key", |inspected| Some(&inspected.first_key_ms)),
-    ("gap", |inspected| Some(&inspected.frame_gap_ms)),
+    ("latency", |report| Ok(looked(report)?.latency_ms.as_ref()), GIVE_MARKS),
+    ("join", |report| Ok(Some(&looked(report)?.join_ms)), NO_FRAME),
+    ("first_key", |report| Ok(Some(&looked(report)?.first_key_ms)), NO_FRAME),
+    ("gap", |report| Ok(Some(&looked(report)?.frame_gap_ms)), NO_FRAME),
+    ("publish_late", |report| Ok(Some(&published(report)?.late_ms)), NO_FRAME_SENT),
 ];
 const QUANTILES: &[(&str, f64)] =
     &[("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
 
 const GIVE_PID: &str = "it was not measured; give --pid PID or --metrics URL";
 const GIVE_INSPECT: &str = "nobody looked; give --inspect 2%";
+const GIVE_PUBLISH: &str = "the run published nothing; give --publish URL";
+const NO_FRAME_SENT: &str = "no frame was published";
 const NO_FRAME: &str = "no inspected viewer received a frame";
 const GIVE_MARKS: &str =
     "the stream carried no marks to tell it by; publish it with corecast-load publish";
 
+fn looked(report: &Report) -> Found<&Inspected> {
+    report.inspected.as_ref().ok_or(GIVE_INSPECT)
+}
+
+fn published(report: &Report) -> Found<&Published> {
+    report.published.as_ref().ok_or(GIVE_PUBLISH)
+}
+
 fn inspected(report: &Report) -> Found<&Inspected> {
-    let inspected = report.inspected.as_ref().ok_or(GIVE_INSPECT)?;
+    let inspected = looked(report)?;
     if inspected.frames == 0 { Err(NO_FRAME) } else { Ok(inspected) }
 }
 
@@ -125,7 +136,7 @@ impl Figure {
         let count = COUNTS.iter().position(|(known, _)| *known == name).map(Self::Count);
         count.or_else(|| {
             let (what, quantile) = name.strip_suffix("_ms")?.rsplit_once('_')?;
-            let what = TIMES.iter().position(|(known, _)| *known == what)?;
+            let what = TIMES.iter().position(|(known, ..)| *known == what)?;
             let quantile = QUANTILES.iter().position(|(known, _)| *known == quantile)?;
             Some(Self::Time(what, quantile))
         })
@@ -143,7 +154,7 @@ impl Figure {
         format!(
             "the names are {}, and WHAT_SHARE_ms of WHAT {} and SHARE {}",
             list(COUNTS.iter().map(|(name, _)| *name).collect()),
-            list(TIMES.iter().map(|(name, _)| *name).collect()),
+            list(TIMES.iter().map(|(name, ..)| *name).collect()),
             list(QUANTILES.iter().map(|(name, _)| *name).collect()),
         )
     }
@@ -152,9 +163,8 @@ impl Figure {
         match self {
             Self::Count(at) => COUNTS[at].1(report),
             Self::Time(what, quantile) => {
-                let why = if TIMES[what].0 == "latency" { GIVE_MARKS } else { NO_FRAME };
-                let inspected = report.inspected.as_ref().ok_or(GIVE_INSPECT)?;
-                let distribution = TIMES[what].1(inspected).ok_or(why)?;
+                let (_, distribution, why) = TIMES[what];
+                let distribution = distribution(report)?.ok_or(why)?;
                 distribution.value_at(QUANTILES[quantile].1).ok_or(why)
             }
         }
@@ -188,6 +198,9 @@ mod tests {
         hungry.viewers.starved = 3;
         let lines = exceeded("starved=2", &hungry);
         assert_eq!(lines, ["starved: expected at most 2, found 3"]);
+        assert!(exceeded("publish_late_p99_ms=1", &report).is_empty());
+        assert_eq!(exceeded("publish_late_p99_ms=0.1", &report).len(), 1);
+        assert!(exceeded("publish_late_p99_ms=1", &bare())[0].contains("--publish"));
         let lines = exceeded("latency_max_ms=3,join_p50_ms=0.1,gap_p999_ms=1000", &report);
         assert_eq!(lines.len(), 2, "{lines:?}");
     }
