@@ -75,6 +75,7 @@ struct Course<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Window {
     cpu_percent: Option<f64>,
+    went_back: bool,
 }
 
 impl Course<'_> {
@@ -142,13 +143,18 @@ impl Course<'_> {
         let read =
             |server: &Option<Server>| server.as_ref().map(|server| server.meter.read()).transpose();
         let before = read(&self.server)?;
+        if let Some(server) = &mut self.server {
+            server.went_back = false;
+        }
         self.last_bytes = Instant::now();
         self.longest_silence = Duration::ZERO;
         self.stay(self.options.duration, false)?;
         let after = read(&self.server)?;
-        let cpu_percent =
-            after.zip(before).and_then(|(after, before)| after.cpu_percent_since(&before));
-        Ok(Some(Window { cpu_percent }))
+        let pair = after.zip(before);
+        let went_back = self.server.as_ref().is_some_and(|server| server.went_back)
+            || pair.is_some_and(|(after, before)| after.went_back_since(&before));
+        let cpu_percent = pair.and_then(|(after, before)| after.cpu_percent_since(&before));
+        Ok(Some(Window { cpu_percent: cpu_percent.filter(|_| !went_back), went_back }))
     }
 
     fn is_stopped(&self) -> bool {
@@ -238,6 +244,13 @@ impl Course<'_> {
                 self.options.duration.as_secs_f64()
             ));
         }
+        if window.is_some_and(|window| window.went_back) {
+            report.warnings.push(
+                "the server's counter of CPU time went back in the measured time, so its cost is \
+                 not known (cure: see whether it was started anew, and measure again)"
+                    .to_owned(),
+            );
+        }
         if self.longest_silence > SILENCE {
             report.warnings.push(format!(
                 "for {} s nobody received anything: was the stream published all the time?",
@@ -264,6 +277,8 @@ struct Server {
     meter: Meter,
     first: Reading,
     last: Reading,
+    /// Its counter of CPU time was seen to go back.
+    went_back: bool,
 }
 
 impl Server {
@@ -275,13 +290,14 @@ impl Server {
             (None, None) => return Ok(None),
         };
         let first = meter.read()?;
-        Ok(Some(Self { meter, first, last: first }))
+        Ok(Some(Self { meter, first, last: first, went_back: false }))
     }
 
     /// Of one core, since the last call. None where it has said nothing new since.
     fn percent(&mut self) -> io::Result<Option<f64>> {
         let now = self.meter.read()?;
         let before = std::mem::replace(&mut self.last, now);
+        self.went_back |= now.went_back_since(&before);
         Ok(now.cpu_percent_since(&before))
     }
 }
