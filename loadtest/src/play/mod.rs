@@ -115,11 +115,10 @@ pub(crate) trait Audience {
 pub fn run(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<Report> {
     let about = about::of(options);
     let trouble = KernelTrouble::now();
-    if options.procs <= 1 {
-        // Both need descriptors of this process, and it is better to know before anybody comes.
-        let publishers = options.publish.as_ref().map_or(0, |publish| publish.publishers);
-        fds::allow(options.viewers + publishers)?;
-    }
+    // All need descriptors of this process, and it is better to know before anybody comes.
+    let publishers = options.publish.as_ref().map_or(0, |publish| publish.publishers);
+    let viewers = if options.procs <= 1 { options.viewers } else { 0 };
+    fds::allow(viewers + publishers)?;
     let fleet = options.publish.as_ref().map(Fleet::start).transpose()?;
     let audience: Box<dyn Audience> = match options.procs {
         0 | 1 => Box::new(start(options, 0, 0)?),
