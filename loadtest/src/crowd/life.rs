@@ -262,6 +262,7 @@ impl Crowd {
     fn lose(&mut self, number: u32, error: &io::Error) {
         let seat = &mut self.seats[number as usize];
         if seat.is_in() {
+            seat.leave(Instant::now(), &mut self.found[usize::from(seat.role.slow)]);
             self.watching -= 1;
             self.count.lost += 1;
         } else {

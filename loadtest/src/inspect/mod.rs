@@ -179,12 +179,16 @@ impl Inspector {
         Stage::Begun(begun)
     }
 
-    /// The viewer leaves, or the measurement ends: what has not come is late.
+    /// The viewer leaves or is dropped, or the measurement ends: what has not come is late.
     pub(crate) fn leave(&self, now: Instant, findings: &mut Findings) {
-        if let Stage::Begun(begun) = &self.stage
-            && now.saturating_duration_since(begun.read) > PLAYER_BUFFER
-        {
+        let (since, has_key) = match &self.stage {
+            Stage::Begun(begun) => (begun.read, true),
+            // A player has shown nothing at all.
+            Stage::Nothing | Stage::Sound(_) | Stage::Pictures => (self.connected.at, false),
+        };
+        if now.saturating_duration_since(since) > PLAYER_BUFFER {
             findings.counts.stalls += 1;
+            findings.counts.without_key += u64::from(!has_key);
         }
     }
 }

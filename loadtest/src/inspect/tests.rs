@@ -297,6 +297,22 @@ fn sound_alone_counts_when_no_picture_comes() {
 }
 
 #[test]
+fn a_viewer_that_never_came_to_a_key_frame_has_stalled() {
+    let without_key = |sent: &Sent, seconds: u64| {
+        let mut talk = Talk::new();
+        talk.hear(sent);
+        talk.inspector.leave(talk.start + Duration::from_secs(seconds), &mut talk.findings);
+        (talk.findings.counts.without_key, talk.found()[4])
+    };
+    let no_key = stream(0, 4).split_off(3)[..20].to_vec();
+    for sent in [&Sent::new(), &no_key] {
+        assert_eq!(without_key(sent, 3), (1, 1));
+        assert_eq!(without_key(sent, 1), (0, 0), "it has only just come");
+    }
+    assert_eq!(without_key(&stream(0, 3), 4), (0, 0));
+}
+
+#[test]
 fn marks_from_the_future_are_warned_of() {
     let mut talk = Talk::new();
     for (frame, ms) in stream(5000, 1) {

@@ -32,6 +32,7 @@
 //! | `viewers`, `frames`, `marked` | how many looked, what came, how many pictures carried a mark |
 //! | `missing`, `repeated`, `damaged` | frames, by the marks; means nothing where `marked` is 0 |
 //! | `out_of_order`, `stalls` | frames with a dts below the last, times a player had run dry |
+//! | `without_key` | stalls of viewers that came to no key frame at all |
 //! | `join_ms`, `first_key_ms`, `frame_gap_ms`, `latency_ms` | distributions |
 //! | `published` | by the same run |
 //! | `publishers`, `frames`, `bytes`, `late_ms`, `own_late_ms`, `failed` | how many, what they sent, how late, how late not because of the server, how many failed |

@@ -137,6 +137,10 @@ pub struct Inspected {
     pub out_of_order: u64,
     /// Times that no frame came for so long that a player would have run dry.
     pub stalls: u64,
+    /// Viewers among those that had come to no key frame when they left or were dropped, or at the
+    /// end.
+    #[serde(default)]
+    pub without_key: u64,
     /// From connect to the server's yes. Of the whole run: most join before the measured time.
     pub join_ms: Distribution,
     /// From connect to the last byte of the first key frame. Of the whole run.
@@ -290,6 +294,7 @@ impl Inspected {
         self.damaged += other.damaged;
         self.out_of_order += other.out_of_order;
         self.stalls += other.stalls;
+        self.without_key += other.without_key;
         self.join_ms.merge(&other.join_ms);
         self.first_key_ms.merge(&other.first_key_ms);
         self.frame_gap_ms.merge(&other.frame_gap_ms);

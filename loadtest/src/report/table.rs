@@ -292,13 +292,17 @@ fn faults(whose: &str, inspected: &Inspected) -> [Row; 2] {
         },
     };
     let order = inspected.out_of_order;
+    let no_key = match inspected.without_key {
+        0 => String::new(),
+        viewers => format!("; {} without a key frame", count(viewers)),
+    };
     let order = if order > 0 { format!("; {} out of order", count(order)) } else { String::new() };
     [
         missing,
         Row {
             label: format!("{whose}stalls"),
             value: count(inspected.stalls),
-            note: format!("in {frames} at {who}{order}"),
+            note: format!("in {frames} at {who}{order}{no_key}"),
         },
     ]
 }

@@ -46,6 +46,7 @@ const COUNTS: &[Count] = &[
     ("damaged", |report| Ok(marked(report)?.damaged as f64)),
     ("out_of_order", |report| Ok(inspected(report)?.out_of_order as f64)),
     ("stalls", |report| Ok(inspected(report)?.stalls as f64)),
+    ("without_key", |report| Ok(looked(report)?.without_key as f64)),
     ("disagreeing", |report| match report.judged.is_empty() {
         true => Err("no judge was asked; give --judge ffmpeg"),
         false => Ok(report.judged.iter().filter(|judged| !judged.agrees).count() as f64),
@@ -196,6 +197,11 @@ mod tests {
         );
         let mut hungry = plausible(1);
         hungry.viewers.starved = 3;
+        if let Some(inspected) = &mut hungry.inspected {
+            (inspected.frames, inspected.without_key) = (0, 4);
+        }
+        let lines = exceeded("without_key=3", &hungry);
+        assert_eq!(lines, ["without_key: expected at most 3, found 4"]);
         let lines = exceeded("starved=2", &hungry);
         assert_eq!(lines, ["starved: expected at most 2, found 3"]);
         assert!(exceeded("publish_late_p99_ms=1", &report).is_empty());
