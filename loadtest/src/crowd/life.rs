@@ -170,8 +170,7 @@ impl Crowd {
     fn wait(&self) -> Duration {
         let now = Instant::now();
         let rested = self.resting.front().map(|(until, _)| *until);
-        let knock = (self.knocked < self.seats.len())
-            .then(|| self.start + Duration::from_secs_f64(self.knocked as f64 / self.plan.ramp));
+        let knock = (self.knocked < self.seats.len()).then(|| self.due(self.knocked));
         let knock = if self.returning.is_empty() { knock } else { Some(now) };
         let next = [rested, knock].into_iter().flatten().min();
         next.map_or(Lateness::TICK, |next| next.saturating_duration_since(now)).min(Lateness::TICK)
@@ -182,19 +181,25 @@ impl Crowd {
         let due = now.saturating_duration_since(self.start).as_secs_f64() * self.plan.ramp;
         let due = (due as usize).saturating_add(1).min(self.seats.len());
         for _ in 0..KNOCKS {
-            let seat = match self.returning.pop_front() {
-                Some(seat) => seat,
+            match self.returning.pop_front() {
+                Some(seat) => self.knock(seat, Instant::now()),
                 None if self.knocked < due => {
                     self.knocked += 1;
-                    self.knocked as u32 - 1
+                    // Not above now: one is let in before its time by rounding.
+                    let due = self.due(self.knocked - 1).min(now);
+                    self.knock(self.knocked as u32 - 1, due);
                 }
                 None => break,
-            };
-            self.knock(seat);
+            }
         }
     }
 
-    fn knock(&mut self, number: u32) {
+    /// When seat `number` is to be taken for the first time.
+    fn due(&self, number: usize) -> Instant {
+        self.start + Duration::from_secs_f64(number as f64 / self.plan.ramp)
+    }
+
+    fn knock(&mut self, number: u32, due: Instant) {
         let seat = &mut self.seats[number as usize];
         let target = &self.plan.targets[seat.role.stream as usize];
         // The time of connecting counts as the viewer's.
@@ -208,7 +213,7 @@ impl Crowd {
             Err(error) => return self.lose(number, &error),
         };
         let random = self.churn.random();
-        seat.sit(socket, target.stream.open(random, since.at), since);
+        seat.sit(socket, target.stream.open(random, since.at), since, due);
         let data = epoll::EventData::new_u64(Visit::of(number, seat).to_u64());
         let socket = seat.socket().expect("it has just sat down");
         if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::OUT) {

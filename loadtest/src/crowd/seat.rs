@@ -47,6 +47,8 @@ pub(super) struct Talking {
     socket: Socket,
     session: Box<dyn Session>,
     since: Moment,
+    /// When it was to come.
+    due: Instant,
     connected: bool,
 }
 
@@ -86,10 +88,16 @@ impl Seat {
         }
     }
 
-    /// Takes the seat; `socket` is connecting.
-    pub(super) fn sit(&mut self, socket: Socket, session: Box<dyn Session>, since: Moment) {
+    /// Takes the seat, as it was to at `due`; `socket` is connecting.
+    pub(super) fn sit(
+        &mut self,
+        socket: Socket,
+        session: Box<dyn Session>,
+        since: Moment,
+        due: Instant,
+    ) {
         self.generation = self.generation.wrapping_add(1);
-        let talking = Talking { socket, session, since, connected: false };
+        let talking = Talking { socket, session, since, due, connected: false };
         self.state = State::Talking(Box::new(talking));
     }
 
@@ -182,11 +190,11 @@ impl Seat {
         let State::Talking(talking) = std::mem::replace(&mut self.state, State::Out) else {
             unreachable!("it was a moment ago");
         };
-        let Talking { socket, session, since, .. } = *talking;
+        let Talking { socket, session, since, due, .. } = *talking;
         self.state = match self.role.inspects {
             false => State::Discarding(socket),
             true => {
-                let inspector = Inspector::new(since);
+                let inspector = Inspector::new(since, due);
                 inspector.joined(Instant::now(), findings);
                 let mut inspecting = Box::new(Inspecting { socket, session, inspector });
                 inspecting.take(input, findings)?;

@@ -101,6 +101,8 @@ impl Findings {
 #[derive(Debug)]
 pub(crate) struct Inspector {
     connected: Moment,
+    /// When it was to come. A generator that is late with that must not make joining look fast.
+    due: Instant,
     stage: Stage,
 }
 
@@ -139,14 +141,14 @@ struct Picture {
 }
 
 impl Inspector {
-    /// Of a viewer that began to connect at `connected`.
-    pub(crate) fn new(connected: Moment) -> Self {
-        Self { connected, stage: Stage::Nothing }
+    /// Of a viewer that was to come at `due`, and began to connect at `connected`.
+    pub(crate) fn new(connected: Moment, due: Instant) -> Self {
+        Self { connected, due, stage: Stage::Nothing }
     }
 
     /// The server has let it in.
     pub(crate) fn joined(&self, now: Instant, findings: &mut Findings) {
-        findings.counts.join_ms.record(now.saturating_duration_since(self.connected.at));
+        findings.counts.join_ms.record(now.saturating_duration_since(self.due));
     }
 
     /// A frame is whole; its last byte came with `read`.
@@ -156,7 +158,7 @@ impl Inspector {
                 return begun.take(self.connected, frame, read, findings);
             }
             (_, TrackKind::Video) if frame.key => {
-                let time = read.at.saturating_duration_since(self.connected.at);
+                let time = read.at.saturating_duration_since(self.due);
                 findings.counts.first_key_ms.record(time);
                 self.begin(frame, read, findings)
             }

@@ -62,7 +62,7 @@ impl Talk {
         let start = Instant::now();
         Self {
             start,
-            inspector: Inspector::new(Moment { at: start, clock_ns: 0 }),
+            inspector: Inspector::new(Moment { at: start, clock_ns: 0 }, start),
             findings: Findings::default(),
         }
     }
@@ -271,7 +271,7 @@ fn a_new_window_forgets_all_but_joining() {
 #[test]
 fn what_is_kept_for_newcomers_is_not_late() {
     let mut talk = Talk::new();
-    talk.inspector = Inspector::new(Moment { at: talk.start, clock_ns: 500_000_000 });
+    talk.inspector = Inspector::new(Moment { at: talk.start, clock_ns: 500_000_000 }, talk.start);
     talk.hear(&stream(0, 1));
     assert_eq!(talk.findings.counts.marked, 25);
     assert_eq!(talk.findings.latency.count(), 12);
@@ -294,6 +294,21 @@ fn sound_alone_counts_when_no_picture_comes() {
     talk.hear(&sent);
     assert_eq!(talk.found(), [0; 5]);
     assert_eq!((talk.findings.counts.frames, talk.findings.counts.marked), (150, 0));
+}
+
+#[test]
+fn joining_takes_from_when_the_viewer_was_to_come() {
+    let mut talk = Talk::new();
+    let connected = Moment { at: talk.start + Duration::from_millis(800), clock_ns: 800_000_000 };
+    talk.inspector = Inspector::new(connected, talk.start);
+    talk.inspector.joined(talk.start + Duration::from_millis(900), &mut talk.findings);
+    talk.hear(&stream(1000, 2));
+    let counts = &talk.findings.counts;
+    let times = [&counts.join_ms, &counts.first_key_ms].map(|ms| ms.value_at(1.0).map(f64::round));
+    assert_eq!(times, [Some(900.0), Some(1040.0)]);
+    // What was sent before it connected is no less old for that.
+    let latency = talk.findings.latency.value_at(1.0).map(f64::round);
+    assert_eq!(latency, Some(LATENCY_MS as f64));
 }
 
 #[test]

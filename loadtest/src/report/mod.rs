@@ -141,9 +141,9 @@ pub struct Inspected {
     /// end.
     #[serde(default)]
     pub without_key: u64,
-    /// From connect to the server's yes. Of the whole run: most join before the measured time.
+    /// From when the viewer was to connect to the server's yes. Of the whole run: most join before the measured time.
     pub join_ms: Distribution,
-    /// From connect to the last byte of the first key frame. Of the whole run.
+    /// From the same moment to the last byte of the first key frame. Of the whole run.
     pub first_key_ms: Distribution,
     /// From one arrival of frames to the next; those that came in one read count as one.
     pub frame_gap_ms: Distribution,
