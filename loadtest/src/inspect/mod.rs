@@ -208,7 +208,7 @@ impl Begun {
         *last = Some(frame.dts);
 
         let lag_ns = lag_ns(connected.at, read.at, frame);
-        if lag_ns - self.least_lag_ns > PLAYER_BUFFER.as_nanos() as i64 {
+        if lag_ns.saturating_sub(self.least_lag_ns) > PLAYER_BUFFER.as_nanos() as i64 {
             counts.stalls += 1;
             // The player waits, and is as much later from now on.
             self.least_lag_ns = lag_ns;
@@ -227,7 +227,7 @@ impl Begun {
             // All pictures are marked, or none.
             if let Some(last) = &mut self.picture {
                 counts.damaged += 1;
-                last.number += 1;
+                last.number = last.number.saturating_add(1);
             }
             return;
         };
@@ -256,7 +256,9 @@ impl Begun {
 
 /// How much later than its dts a frame came, on a clock that begins anywhere.
 fn lag_ns(connected: Instant, now: Instant, frame: &Frame) -> i64 {
-    (now - connected).as_nanos() as i64 - frame.dts.as_nanos()
+    let time = now.saturating_duration_since(connected);
+    // A stream may claim any dts.
+    (time.as_nanos() as i64).saturating_sub(frame.dts.as_nanos())
 }
 
 #[cfg(test)]

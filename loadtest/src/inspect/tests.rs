@@ -312,6 +312,28 @@ fn joining_takes_from_when_the_viewer_was_to_come() {
 }
 
 #[test]
+fn a_stream_that_lies_about_its_numbers_and_times_is_survived() {
+    let mut talk = Talk::new();
+    let bare = Bytes::from_static(b"\0\0\0\x02\x41x");
+    let mut last = picture(u32::MAX, &[], u64::from(u32::MAX), 40);
+    last.key = true;
+    let mut sent = vec![(last, 40), (frame(TrackKind::Video, 80, false, bare), 80)];
+    for number in [u32::MAX, 0, u32::MAX] {
+        sent.push((picture(number, &[sound(1), sound(2)], u64::from(u32::MAX), 120), 120));
+    }
+    for dts in [i64::MIN, i64::MAX, i64::MIN] {
+        for kind in [TrackKind::Video, TrackKind::Audio] {
+            let mut frame = frame(kind, 160, false, sound(7));
+            frame.dts = Timestamp::from_nanos(dts);
+            sent.push((frame, 160));
+        }
+    }
+    talk.hear(&sent);
+    assert_eq!(talk.findings.counts.frames, sent.len() as u64);
+    assert!(talk.findings.counts.damaged > 0);
+}
+
+#[test]
 fn a_viewer_that_never_came_to_a_key_frame_has_stalled() {
     let without_key = |sent: &Sent, seconds: u64| {
         let mut talk = Talk::new();
