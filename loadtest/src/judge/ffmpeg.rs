@@ -9,6 +9,7 @@ use corecast::media::TrackKind;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Seen;
+use crate::viewer::words;
 
 const PROGRAM: &str = "ffmpeg";
 /// What it reads that we can watch too.
@@ -106,7 +107,7 @@ fn lines(stderr: impl Read) -> Vec<String> {
     let mut said = Vec::new();
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         if said.len() < SAID_MAX && !line.trim().is_empty() {
-            said.push(line.trim().to_owned());
+            said.push(words(line.trim()));
         }
     }
     said
