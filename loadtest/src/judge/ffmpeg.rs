@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use corecast::media::TrackKind;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Seen;
+use super::{FRAMES_MAX, Seen};
 use crate::viewer::words;
 
 const PROGRAM: &str = "ffmpeg";
@@ -131,7 +131,8 @@ impl List {
     fn read(stdout: impl Read) -> Vec<Seen> {
         let mut list = Self::default();
         let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        lines.filter_map(|line| list.line(&line)).collect()
+        // It ends when nobody reads it any more.
+        lines.filter_map(|line| list.line(&line)).take(FRAMES_MAX).collect()
     }
 
     fn line(&mut self, line: &str) -> Option<Seen> {
