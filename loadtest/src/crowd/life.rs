@@ -304,7 +304,7 @@ impl Crowd {
         if second > self.told {
             self.told = second;
             self.send_off_the_unheard(now);
-            let latency_ms = self.found[0].take_second();
+            let (latency_ms, latencies) = self.found[0].take_second().unzip();
             self.found[1].take_second();
             self.say(News::Second(Second {
                 at: now.saturating_duration_since(self.start),
@@ -312,6 +312,7 @@ impl Crowd {
                 watching: self.watching,
                 coming: self.talking + self.returning.len(),
                 latency_ms,
+                latencies: latencies.unwrap_or(0),
                 missing: self.found[0].counts.missing,
                 count: self.count,
             }));

@@ -86,6 +86,8 @@ pub(crate) struct Second {
     pub(crate) coming: usize,
     /// p50, p99 and the largest latency in it, in milliseconds.
     pub(crate) latency_ms: Option<[f64; 3]>,
+    /// Of how many pictures.
+    pub(crate) latencies: u64,
     /// Frames that inspected viewers missed, since counters began.
     pub(crate) missing: u64,
     /// So far.

@@ -64,11 +64,12 @@ impl Findings {
         self.ahead = 0;
     }
 
-    /// p50, p99 and the largest of the latencies since the last call.
-    pub(crate) fn take_second(&mut self) -> Option<[f64; 3]> {
+    /// p50, p99 and the largest of the latencies since the last call, and how many they were.
+    pub(crate) fn take_second(&mut self) -> Option<([f64; 3], u64)> {
+        let count = self.second.count();
         let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| self.second.value_at(quantile));
         self.second.clear();
-        Some([p50?, p99?, max?])
+        Some(([p50?, p99?, max?], count))
     }
 
     /// What was found by `viewers` viewers, and what to think of it.

@@ -187,7 +187,7 @@ pub struct Sample {
     /// The server's resident memory at its end.
     pub rss_bytes: Option<u64>,
     /// p50, p99 and largest of the latencies in it, by the inspected viewers. Of several
-    /// processes: the mean of p50, and the worst of the other two.
+    /// processes: the mean of p50 by their pictures, and the worst of the other two.
     pub latency_ms: Option<[f64; 3]>,
     /// Frames that inspected viewers found missing in it.
     pub missing: u64,
@@ -322,6 +322,16 @@ fn merge_some<T>(mine: &mut Option<T>, other: Option<T>, merge: impl FnOnce(&mut
     }
 }
 
+/// p50, p99 and the largest of two, each with its weight: the mean of p50, the worst of the rest.
+pub(crate) fn latency_of_both(
+    (mine, weight): (Option<[f64; 3]>, f64),
+    (other, other_weight): (Option<[f64; 3]>, f64),
+) -> Option<[f64; 3]> {
+    let (Some(a), Some(b)) = (mine, other) else { return mine.or(other) };
+    let share = other_weight / (weight + other_weight).max(f64::MIN_POSITIVE);
+    Some([a[0] + (b[0] - a[0]) * share, a[1].max(b[1]), a[2].max(b[2])])
+}
+
 /// Seconds that are the same to half of one are the same second.
 fn merge_samples(mine: &mut Vec<Sample>, other: Vec<Sample>) {
     for sample in other {
@@ -336,15 +346,15 @@ fn merge_samples(mine: &mut Vec<Sample>, other: Vec<Sample>) {
 impl Sample {
     /// Adds what another process saw in the same second.
     pub fn merge(&mut self, other: &Self) {
+        self.latency_ms = latency_of_both(
+            (self.latency_ms, self.viewers as f64),
+            (other.latency_ms, other.viewers as f64),
+        );
         self.viewers += other.viewers;
         self.cpu_percent = self.cpu_percent.or(other.cpu_percent);
         self.own_cpu_percent += other.own_cpu_percent;
         self.egress_mbit_s += other.egress_mbit_s;
         self.rss_bytes = self.rss_bytes.or(other.rss_bytes);
-        merge_some(&mut self.latency_ms, other.latency_ms, |mine, other| {
-            *mine =
-                [f64::midpoint(mine[0], other[0]), mine[1].max(other[1]), mine[2].max(other[2])];
-        });
         self.missing += other.missing;
         self.joined += other.joined;
         self.lost += other.lost;
