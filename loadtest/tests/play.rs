@@ -360,7 +360,9 @@ fn viewers_that_receive_nothing_do_not_make_the_others_cheaper() {
 /// Lets a viewer in and sends some bytes now and then, or nothing.
 fn feed(mut viewer: TcpStream, feeds: bool) -> std::io::Result<()> {
     let mut request = [0; 4096];
-    viewer.read(&mut request)?;
+    if viewer.read(&mut request)? == 0 {
+        return Ok(());
+    }
     viewer.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
     loop {
         thread::sleep(Duration::from_millis(100));
