@@ -23,10 +23,15 @@ pub fn allow(sockets: usize) -> io::Result<()> {
             "file descriptors: expected a hard limit of at least {need} for {sockets} viewers, \
              found {found}\n  cure: `ulimit -Hn {need}` as root before this, --procs {} to share \
              the viewers among processes, or fewer viewers",
-            need.div_ceil(found.max(OTHERS + 1) - OTHERS)
+            processes(sockets, found)
         ))),
         _ => Ok(()),
     }
+}
+
+/// How many processes have room for all `sockets`, each with a limit of `found`.
+fn processes(sockets: usize, found: u64) -> u64 {
+    (sockets as u64).div_ceil(found.saturating_sub(OTHERS).max(1))
 }
 
 /// Why a viewer's socket failed, in words that name the cure where it lies on this host.
@@ -104,6 +109,7 @@ mod tests {
     fn a_limit_is_told_with_its_cure() {
         let error = allow(usize::MAX >> 1).expect_err("nobody has so many");
         assert!(error.to_string().contains("--procs"), "{error}");
+        assert_eq!([1000, 1001, 2000, 2001].map(|sockets| processes(sockets, 1032)), [1, 2, 2, 3]);
         let error = explain(&Errno::ADDRNOTAVAIL.into());
         assert!(error.contains("ip_local_port_range"), "{error}");
         assert_eq!(explain(&io::Error::other("404: no such stream")), "404: no such stream");

@@ -177,7 +177,8 @@ pub struct Args {
     #[arg(long, default_value = "350ms", value_parser = units::duration)]
     pub window: Duration,
     /// Each gets its bytes so many times a second, instead of a window.
-    #[arg(long, conflicts_with = "window")]
+    #[arg(long, conflicts_with = "window", allow_hyphen_values = true,
+        value_parser = units::frequency)]
     pub writes: Option<f64>,
     /// Ends after this, or with the last viewer.
     #[arg(long, default_value = "1h", value_parser = units::duration)]

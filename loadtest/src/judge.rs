@@ -51,6 +51,8 @@ pub struct Judge {
 
 /// Watching ends after this, however long the run is: the lists are kept in memory.
 const WATCH_MAX: Duration = Duration::from_secs(300);
+/// So many frames of each reader are kept, whoever sends them how fast: 32 MB in all.
+const FRAMES_MAX: usize = 500_000;
 /// A stop is looked for as often.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Nothing comes for so long: there is no stream.
@@ -139,7 +141,7 @@ fn watch(target: &Target, stop: &AtomicBool, seen: &mut Vec<Seen>) -> io::Result
     transmit(&mut socket, &mut *session)?;
     let mut buffer = vec![0; 64 << 10];
     let mut last = begin;
-    while !stop.load(Ordering::Relaxed) && begin.elapsed() < WATCH_MAX {
+    while !stop.load(Ordering::Relaxed) && begin.elapsed() < WATCH_MAX && seen.len() < FRAMES_MAX {
         let count = match socket.read(&mut buffer) {
             Ok(0) => return Err(io::Error::other("the server hung up")),
             Ok(count) => count,

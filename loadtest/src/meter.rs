@@ -166,11 +166,18 @@ impl Drop for Meter {
 
 impl Reading {
     /// CPU in per cent of one core from `before` to this. None if no time lies between, as between
-    /// two readings of what a remote server said last.
+    /// two readings of what a remote server said last, or if its counter [went
+    /// back](Self::went_back_since).
     pub fn cpu_percent_since(&self, before: &Self) -> Option<f64> {
         let time = self.at.saturating_duration_since(before.at).as_secs_f64();
-        let cpu = self.cpu.saturating_sub(before.cpu).as_secs_f64();
+        let cpu = self.cpu.checked_sub(before.cpu)?.as_secs_f64();
         (time > 0.0).then(|| 100.0 * cpu / time)
+    }
+
+    /// Whether the counter of CPU time is below that of `before`: the server was started anew
+    /// between, and what it used is not known.
+    pub fn went_back_since(&self, before: &Self) -> bool {
+        self.cpu < before.cpu
     }
 }
 
@@ -192,7 +199,9 @@ mod tests {
         assert_eq!(after.cpu_percent_since(&before), Some(25.0));
         assert_eq!(after.cpu_percent_since(&after), None);
         // A server that was started anew counts from zero.
-        assert_eq!(Reading { cpu: Duration::ZERO, ..after }.cpu_percent_since(&before), Some(0.0));
+        let anew = Reading { cpu: Duration::ZERO, ..after };
+        assert_eq!(anew.cpu_percent_since(&before), None);
+        assert!(anew.went_back_since(&before) && !after.went_back_since(&before));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::crowd::{Count, News, Second, process_cpu};
 use crate::play::{self, Audience, Options};
-use crate::report::Report;
+use crate::report::{self, Report};
 
 /// The command that makes this program a part of another's run.
 pub const COMMAND: &str = "part";
@@ -240,10 +240,12 @@ fn together(seconds: Vec<Second>) -> Option<Second> {
         at: a.at.max(b.at),
         cpu: a.cpu + b.cpu,
         watching: a.watching + b.watching,
-        latency_ms: match (a.latency_ms, b.latency_ms) {
-            (Some(a), Some(b)) => Some([f64::midpoint(a[0], b[0]), a[1].max(b[1]), a[2].max(b[2])]),
-            (a, b) => a.or(b),
-        },
+        coming: a.coming + b.coming,
+        latency_ms: report::latency_of_both(
+            (a.latency_ms, a.latencies as f64),
+            (b.latency_ms, b.latencies as f64),
+        ),
+        latencies: a.latencies + b.latencies,
         missing: a.missing + b.missing,
         count: Count {
             joined: a.count.joined + b.count.joined,
@@ -303,4 +305,25 @@ fn say(line: &Line) -> io::Result<()> {
     serde_json::to_writer(&mut out, line).map_err(io::Error::other)?;
     out.write_all(b"\n")?;
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_many_processes_is_weighed_by_their_pictures() {
+        let second = |p50: f64, latencies| Second {
+            latency_ms: (latencies > 0).then_some([p50, 2.0 * p50, 3.0 * p50]),
+            latencies,
+            ..Second::default()
+        };
+        let all = vec![second(10.0, 100), second(20.0, 200), second(30.0, 100), second(0.0, 0)];
+        for turn in 0..4 {
+            let mut seconds = all.clone();
+            seconds.rotate_left(turn);
+            let found = together(seconds).expect("there are some");
+            assert_eq!((found.latency_ms, found.latencies), (Some([20.0, 60.0, 90.0]), 400));
+        }
+    }
 }

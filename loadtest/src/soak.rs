@@ -62,23 +62,33 @@ pub struct Held {
 pub struct Verdict {
     /// The time that was judged.
     pub judged_s: f64,
-    /// Of everything that is known. Empty if the time was too short.
+    /// How many viewers watched in that time, median.
+    pub viewers: f64,
+    /// How many were wanted.
+    pub wanted: usize,
+    /// Of everything that is known. Empty if the time was too short, or the viewers too few.
     pub trends: Vec<Trend>,
 }
 
 /// Less than this says more about allocators than about leaks.
 const JUDGED_MIN_S: f64 = 600.0;
+/// A server that has lost more of its viewers than this leaves carries another load.
+const VIEWERS_MIN: f64 = 0.9;
 const MIB: f64 = 1024.0 * 1024.0;
 
 impl Verdict {
-    /// Of the second half of the time from `begin_s` to the end of `held`.
-    fn of(held: &[Held], begin_s: f64) -> Self {
+    /// Of the second half of the time from `begin_s` to the end of `held`, for which `wanted`
+    /// viewers were to watch.
+    fn of(held: &[Held], begin_s: f64, wanted: usize) -> Self {
         let end_s = held.last().map_or(begin_s, |last| last.at_s);
         let middle_s = f64::midpoint(begin_s, end_s);
         let judged = held.iter().filter(|held| held.at_s >= middle_s).collect::<Vec<_>>();
         let judged_s = end_s - middle_s;
-        if judged_s < JUDGED_MIN_S {
-            return Self { judged_s, trends: Vec::new() };
+        let viewers = judged.iter().map(|held| held.viewers as f64).collect::<Vec<_>>();
+        let viewers = crate::compare::median(&viewers).unwrap_or(0.0);
+        let none = Self { judged_s, viewers, wanted, trends: Vec::new() };
+        if judged_s < JUDGED_MIN_S || none.lacks_viewers() {
+            return none;
         }
         let samples = |value: &dyn Fn(&Held) -> Option<f64>| {
             let values = judged.iter().filter_map(|held| Some((held.at_s, value(held)?)));
@@ -95,7 +105,11 @@ impl Verdict {
             Trend::of("fds", "", 4.0, &fds),
             Trend::of("threads", "", 1.0, &threads),
         ];
-        Self { judged_s, trends: trends.into_iter().flatten().collect() }
+        Self { trends: trends.into_iter().flatten().collect(), ..none }
+    }
+
+    fn lacks_viewers(&self) -> bool {
+        self.viewers < VIEWERS_MIN * self.wanted as f64
     }
 
     /// What grew by more than is allowed.
@@ -107,6 +121,16 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let minutes = self.judged_s / 60.0;
+        if self.lacks_viewers() {
+            return write!(
+                f,
+                "no verdict on leaks: in the second half {} viewers watched (median), expected at \
+                 least {:.0} % of {} (the report says why they were lost)",
+                self.viewers,
+                100.0 * VIEWERS_MIN,
+                self.wanted
+            );
+        }
         if self.trends.is_empty() {
             return write!(
                 f,
@@ -154,7 +178,7 @@ pub fn run(options: &play::Options, on_sample: &mut dyn FnMut(&Sample)) -> io::R
     drop(stop);
     let held = watching.join().expect("it has nothing to panic of");
     let mut report = report?;
-    let verdict = Verdict::of(&held, report.about.window_begin_s);
+    let verdict = Verdict::of(&held, report.about.window_begin_s, options.viewers);
     let leaks = verdict.leaks().map(|trend| format!("the server leaks: {trend}"));
     report.warnings.extend(leaks);
     Ok(Soak { report, held, verdict })
@@ -212,7 +236,8 @@ Example:
 At the end there is a verdict on what the server holds: resident memory, descriptors beside those of
 viewers, and threads. Of the second half of the time a straight line is taken (Theil and Sen), and
 what certainly (95 %) grew by more than is allowed is named; then the exit code is not 0. Allowed per
-hour are 1 % of the memory (at least 1 MiB), 4 descriptors, 1 thread. At least 20 minutes are needed.";
+hour are 1 % of the memory (at least 1 MiB), 4 descriptors, 1 thread. At least 20 minutes are needed,
+and 90 % of the viewers.";
 
 /// Runs, prints what was found, and the verdict.
 ///
@@ -259,7 +284,7 @@ mod tests {
     }
 
     fn leaks(held: &[Held]) -> Vec<&'static str> {
-        Verdict::of(held, 0.0).leaks().map(|trend| trend.what).collect()
+        Verdict::of(held, 0.0, 1000).leaks().map(|trend| trend.what).collect()
     }
 
     #[test]
@@ -268,7 +293,7 @@ mod tests {
             held.rss_bytes += ((hours.min(0.4)) * 100.0 * MIB) as u64;
             held.threads = Some(if hours < 0.3 { 5 } else { 9 });
         });
-        let verdict = Verdict::of(&warm, 0.0);
+        let verdict = Verdict::of(&warm, 0.0, 1000);
         assert_eq!(verdict.leaks().count(), 0, "{verdict}");
         assert_eq!(verdict.trends.len(), 3);
         assert!(verdict.to_string().ends_with("verdict: nothing grew"), "{verdict}");
@@ -284,7 +309,7 @@ mod tests {
             held.threads = Some(5 + (hours * 8.0) as u64);
             held.rss_bytes += (hours * 64.0 * MIB) as u64;
         });
-        let verdict = Verdict::of(&both, 0.0);
+        let verdict = Verdict::of(&both, 0.0, 1000);
         assert!(verdict.to_string().ends_with("verdict: RSS and threads grew"), "{verdict}");
         assert!(verdict.to_string().contains("GREW"), "{verdict}");
     }
@@ -292,14 +317,30 @@ mod tests {
     #[test]
     fn what_a_remote_server_does_not_tell_is_not_judged() {
         let remote = held(|held, _| (held.fds, held.threads) = (None, None));
-        assert_eq!(Verdict::of(&remote, 0.0).trends.len(), 1);
+        assert_eq!(Verdict::of(&remote, 0.0, 1000).trends.len(), 1);
     }
 
     #[test]
     fn a_short_time_gives_no_verdict() {
-        let verdict = Verdict::of(&held(|_, _| {})[..100], 0.0);
+        let verdict = Verdict::of(&held(|_, _| {})[..100], 0.0, 1000);
         assert!(verdict.trends.is_empty());
         assert!(verdict.to_string().starts_with("no verdict"), "{verdict}");
+    }
+
+    #[test]
+    fn a_server_that_has_lost_its_viewers_gets_no_verdict() {
+        let lost = |left: usize| {
+            let held = held(|held, hours| held.viewers = if hours < 0.4 { 1000 } else { left });
+            Verdict::of(&held, 0.0, 1000)
+        };
+        for left in [0, 899] {
+            let verdict = lost(left);
+            assert!(verdict.trends.is_empty());
+            let text = verdict.to_string();
+            let expected = format!("no verdict on leaks: in the second half {left} viewers");
+            assert!(text.starts_with(&expected), "{text}");
+        }
+        assert!(!lost(900).trends.is_empty());
     }
 
     #[test]

@@ -42,6 +42,20 @@ pub fn size(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("expected a size such as 16KiB, found {text:?}"))
 }
 
+/// `"25"`: so many times a second, each of them at least a microsecond long.
+///
+/// # Errors
+/// What was expected, and what was found.
+pub fn frequency(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| is_frequency(*number));
+    number.ok_or_else(|| format!("expected times per second from 0.001 to 1000000, found {text:?}"))
+}
+
+/// Whether something can be done so many times a second.
+pub(crate) fn is_frequency(per_second: f64) -> bool {
+    (0.001..=1e6).contains(&per_second)
+}
+
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let number = |digits: &str| digits.trim().parse().ok().filter(|n: &f64| *n >= 0.0);
     if text == "0" {
@@ -69,5 +83,9 @@ mod tests {
             assert!(duration(text).is_err() && size(text).is_err(), "{text}");
         }
         assert!(rate("0").is_err());
+        assert_eq!(frequency("71.875"), Ok(71.875));
+        for text in ["0", "-1", "NaN", "inf", "1e-300", "1e300", ""] {
+            assert!(frequency(text).is_err(), "{text}");
+        }
     }
 }

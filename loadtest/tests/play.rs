@@ -323,3 +323,51 @@ fn viewers_that_the_server_drops_are_lost() {
     assert_eq!((viewers.joined, viewers.lost), (5, 5));
     assert!(viewers.first_reasons[0].contains("hung up"), "{viewers:?}");
 }
+
+#[test]
+fn a_run_whose_viewers_are_all_gone_ends_with_the_reason() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    let upstream = SocketAddr::from(([127, 0, 0, 1], server.http));
+    for procs in [1, 2] {
+        let url = format!("http://{}/live/x.flv", proxy(upstream, Fault::None, Some(secs(3))));
+        let options = Options { viewers: 5, procs, duration: secs(1000), ..options(url) };
+        let error = play::run(&options, &mut |_| {}).expect_err("they are dropped").to_string();
+        for words in ["nobody watches any more: 5 had joined, 5 were lost", "hung up"] {
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
+
+#[test]
+fn viewers_that_receive_nothing_do_not_make_the_others_cheaper() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/x.flv", listener.local_addr().expect("it is bound"));
+    thread::spawn(move || {
+        for (number, viewer) in listener.incoming().map_while(Result::ok).enumerate() {
+            thread::spawn(move || feed(viewer, number % 2 == 0));
+        }
+    });
+    let pid = Some(std::process::id());
+    let options = Options { viewers: 6, inspect: 0.0, pid, ..options(url) };
+    let Report { viewers, cost, warnings, .. } = run(&options);
+    assert_eq!((viewers.joined, viewers.watching, viewers.starved), (6, 6.0, 3));
+    assert!(warnings.iter().any(|warning| warning.contains("received nothing")), "{warnings:?}");
+    let (cpu, per_1000) = (cost.cpu_percent, cost.cpu_percent_per_1000);
+    assert_eq!(per_1000, cpu.map(|cpu| cpu * 1000.0 / 3.0));
+}
+
+/// Lets a viewer in and sends some bytes now and then, or nothing.
+fn feed(mut viewer: TcpStream, feeds: bool) -> std::io::Result<()> {
+    let mut request = [0; 4096];
+    if viewer.read(&mut request)? == 0 {
+        return Ok(());
+    }
+    viewer.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+    loop {
+        thread::sleep(Duration::from_millis(100));
+        if feeds {
+            viewer.write_all(&[0; 1000])?;
+        }
+    }
+}

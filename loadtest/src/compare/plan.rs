@@ -109,6 +109,13 @@ impl Plan {
         if plan.rounds == 0 || plan.load.viewers == 0 || plan.load.streams == 0 {
             return Err("expected at least one round, one viewer and one stream".to_owned());
         }
+        let Load { writes_per_second, window, .. } = plan.load;
+        if writes_per_second.is_some_and(|writes| !units::is_frequency(writes)) {
+            return Err("expected writes_per_second from 0.001 to 1000000".to_owned());
+        }
+        if !units::is_frequency(window.as_secs_f64().recip()) {
+            return Err("expected a window above 0, of at most 1000s".to_owned());
+        }
         for (at, server) in plan.servers.iter().enumerate() {
             if server.play.is_empty() {
                 return Err(format!("{}: expected at least one URL under play", server.name));
@@ -222,6 +229,9 @@ mod tests {
             ("[load]\nviewer = 1\n", "unknown field `viewer`"),
             ("[load]\nsettle = '4'\n", "expected a duration"),
             ("[load]\nstreams = 2\n", "{n}"),
+            ("[load]\nwrites_per_second = 0.0\n", "expected writes_per_second"),
+            ("[load]\nwrites_per_second = -1\n", "expected writes_per_second"),
+            ("[load]\nwindow = '0'\n", "expected a window"),
             (SERVER, "found two a"),
         ];
         for (before, expected) in errors {

@@ -173,8 +173,7 @@ impl Crowd {
     fn wait(&self) -> Duration {
         let now = Instant::now();
         let rested = self.resting.front().map(|(until, _)| *until);
-        let knock = (self.knocked < self.seats.len())
-            .then(|| self.start + Duration::from_secs_f64(self.knocked as f64 / self.plan.ramp));
+        let knock = (self.knocked < self.seats.len()).then(|| self.due(self.knocked));
         let knock = if self.returning.is_empty() { knock } else { Some(now) };
         let next = [rested, knock].into_iter().flatten().min();
         next.map_or(Lateness::TICK, |next| next.saturating_duration_since(now)).min(Lateness::TICK)
@@ -185,19 +184,25 @@ impl Crowd {
         let due = now.saturating_duration_since(self.start).as_secs_f64() * self.plan.ramp;
         let due = (due as usize).saturating_add(1).min(self.seats.len());
         for _ in 0..KNOCKS {
-            let seat = match self.returning.pop_front() {
-                Some(seat) => seat,
+            match self.returning.pop_front() {
+                Some(seat) => self.knock(seat, Instant::now()),
                 None if self.knocked < due => {
                     self.knocked += 1;
-                    self.knocked as u32 - 1
+                    // Not above now: one is let in before its time by rounding.
+                    let due = self.due(self.knocked - 1).min(now);
+                    self.knock(self.knocked as u32 - 1, due);
                 }
                 None => break,
-            };
-            self.knock(seat);
+            }
         }
     }
 
-    fn knock(&mut self, number: u32) {
+    /// When seat `number` is to be taken for the first time.
+    fn due(&self, number: usize) -> Instant {
+        self.start + Duration::from_secs_f64(number as f64 / self.plan.ramp)
+    }
+
+    fn knock(&mut self, number: u32, due: Instant) {
         let seat = &mut self.seats[number as usize];
         let target = &self.plan.targets[seat.role.stream as usize];
         // The time of connecting counts as the viewer's.
@@ -212,7 +217,7 @@ impl Crowd {
             Err(error) => return self.lose(number, &error),
         };
         let random = self.churn.random();
-        seat.sit(socket, target.stream.open(random, since.at), since);
+        seat.sit(socket, target.stream.open(random, since.at), since, due);
         let data = epoll::EventData::new_u64(Visit::of(number, seat).to_u64());
         let socket = seat.socket().expect("it has just sat down");
         if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::OUT) {
@@ -266,6 +271,7 @@ impl Crowd {
     fn lose(&mut self, number: u32, error: &io::Error) {
         let seat = &mut self.seats[number as usize];
         if seat.is_in() {
+            seat.leave(Instant::now(), &mut self.found[usize::from(seat.role.slow)]);
             self.watching -= 1;
             self.count.lost += 1;
         } else {
@@ -302,13 +308,15 @@ impl Crowd {
         if second > self.told {
             self.told = second;
             self.send_off_the_unheard(now);
-            let latency_ms = self.found[0].take_second();
+            let (latency_ms, latencies) = self.found[0].take_second().unzip();
             self.found[1].take_second();
             self.say(News::Second(Second {
                 at: now.saturating_duration_since(self.start),
                 cpu: process_cpu(),
                 watching: self.watching,
+                coming: self.talking + self.returning.len(),
                 latency_ms,
+                latencies: latencies.unwrap_or(0),
                 missing: self.found[0].counts.missing,
                 count: self.count,
             }));
@@ -323,6 +331,7 @@ impl Crowd {
     fn begin(&mut self) {
         self.found.iter_mut().for_each(Findings::begin);
         self.lateness.begin();
+        self.seats.iter_mut().for_each(|seat| seat.starves = seat.is_in());
         let (bytes_before, cpu_before) = (self.count.bytes, process_cpu());
         let watching = (self.watching as f64, 1.0);
         self.window = Some(Window { begin: Instant::now(), bytes_before, cpu_before, watching });
@@ -365,6 +374,7 @@ impl Crowd {
     fn finish(mut self) -> Outcome {
         let now = Instant::now();
         let mut inspectors = [0; 2];
+        let starved = self.seats.iter().filter(|seat| seat.starves && seat.is_in()).count();
         for seat in &self.seats {
             let kind = usize::from(seat.role.slow);
             seat.leave(now, &mut self.found[kind]);
@@ -387,6 +397,7 @@ impl Crowd {
             bytes: self.count.bytes - window.bytes_before,
             cpu: process_cpu().saturating_sub(window.cpu_before),
             watching: window.watching.0 / window.watching.1,
+            starved,
             busy: self.lateness.busy(),
             found: [(inspectors[0], ordinary), (inspectors[1], slow)],
         }

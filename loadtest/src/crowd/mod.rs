@@ -83,8 +83,12 @@ pub(crate) struct Second {
     pub(crate) cpu: Duration,
     /// How many are in.
     pub(crate) watching: usize,
+    /// How many are on their way in.
+    pub(crate) coming: usize,
     /// p50, p99 and the largest latency in it, in milliseconds.
     pub(crate) latency_ms: Option<[f64; 3]>,
+    /// Of how many pictures.
+    pub(crate) latencies: u64,
     /// Frames that inspected viewers missed, since counters began.
     pub(crate) missing: u64,
     /// So far.
@@ -122,6 +126,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u64,
     pub(crate) cpu: Duration,
     pub(crate) watching: f64,
+    /// Were in all the time and received nothing.
+    pub(crate) starved: usize,
     pub(crate) busy: Busy,
     /// Of ordinary viewers and of slow ones, with how many they are.
     pub(crate) found: [(usize, Findings); 2],

@@ -24,6 +24,8 @@ pub(super) struct Seat {
     pub(super) bucket: Option<Box<Bucket>>,
     /// The server has let it in before.
     pub(super) has_been_in: bool,
+    /// It was in when the measured time began, and has received nothing since.
+    pub(super) starves: bool,
 }
 
 /// ```text
@@ -45,6 +47,8 @@ pub(super) struct Talking {
     socket: Socket,
     session: Box<dyn Session>,
     since: Moment,
+    /// When it was to come.
+    due: Instant,
     connected: bool,
 }
 
@@ -74,13 +78,26 @@ const ANSWER_BYTES: usize = 4096;
 impl Seat {
     /// Nobody has come yet.
     pub(super) fn new(role: Role) -> Self {
-        Self { role, generation: 0, state: State::Out, bucket: None, has_been_in: false }
+        Self {
+            role,
+            generation: 0,
+            state: State::Out,
+            bucket: None,
+            has_been_in: false,
+            starves: false,
+        }
     }
 
-    /// Takes the seat; `socket` is connecting.
-    pub(super) fn sit(&mut self, socket: Socket, session: Box<dyn Session>, since: Moment) {
+    /// Takes the seat, as it was to at `due`; `socket` is connecting.
+    pub(super) fn sit(
+        &mut self,
+        socket: Socket,
+        session: Box<dyn Session>,
+        since: Moment,
+        due: Instant,
+    ) {
         self.generation = self.generation.wrapping_add(1);
-        let talking = Talking { socket, session, since, connected: false };
+        let talking = Talking { socket, session, since, due, connected: false };
         self.state = State::Talking(Box::new(talking));
     }
 
@@ -125,6 +142,7 @@ impl Seat {
         let Some(allowed) = allowed.map(|allowed| allowed.min(scratch.len())) else {
             return Ok(Look { rest: true, ..Look::default() });
         };
+        let was_in = self.is_in();
         let mut look = match &mut self.state {
             State::Out => Look::default(),
             State::Discarding(socket) => {
@@ -138,6 +156,8 @@ impl Seat {
                 self.talk(now, &mut scratch[..allowed], findings)?
             }
         };
+        // The server's yes feeds nobody.
+        self.starves &= !was_in || look.bytes == 0;
         if let Some(bucket) = &mut self.bucket {
             bucket.take(look.bytes);
             look.rest = bucket.allowance(now).is_none();
@@ -170,11 +190,11 @@ impl Seat {
         let State::Talking(talking) = std::mem::replace(&mut self.state, State::Out) else {
             unreachable!("it was a moment ago");
         };
-        let Talking { socket, session, since, .. } = *talking;
+        let Talking { socket, session, since, due, .. } = *talking;
         self.state = match self.role.inspects {
             false => State::Discarding(socket),
             true => {
-                let inspector = Inspector::new(since);
+                let inspector = Inspector::new(since, due);
                 inspector.joined(Instant::now(), findings);
                 let mut inspecting = Box::new(Inspecting { socket, session, inspector });
                 inspecting.take(input, findings)?;

@@ -64,11 +64,12 @@ impl Findings {
         self.ahead = 0;
     }
 
-    /// p50, p99 and the largest of the latencies since the last call.
-    pub(crate) fn take_second(&mut self) -> Option<[f64; 3]> {
+    /// p50, p99 and the largest of the latencies since the last call, and how many they were.
+    pub(crate) fn take_second(&mut self) -> Option<([f64; 3], u64)> {
+        let count = self.second.count();
         let [p50, p99, max] = [0.5, 0.99, 1.0].map(|quantile| self.second.value_at(quantile));
         self.second.clear();
-        Some([p50?, p99?, max?])
+        Some(([p50?, p99?, max?], count))
     }
 
     /// What was found by `viewers` viewers, and what to think of it.
@@ -101,6 +102,8 @@ impl Findings {
 #[derive(Debug)]
 pub(crate) struct Inspector {
     connected: Moment,
+    /// When it was to come. A generator that is late with that must not make joining look fast.
+    due: Instant,
     stage: Stage,
 }
 
@@ -139,14 +142,14 @@ struct Picture {
 }
 
 impl Inspector {
-    /// Of a viewer that began to connect at `connected`.
-    pub(crate) fn new(connected: Moment) -> Self {
-        Self { connected, stage: Stage::Nothing }
+    /// Of a viewer that was to come at `due`, and began to connect at `connected`.
+    pub(crate) fn new(connected: Moment, due: Instant) -> Self {
+        Self { connected, due, stage: Stage::Nothing }
     }
 
     /// The server has let it in.
     pub(crate) fn joined(&self, now: Instant, findings: &mut Findings) {
-        findings.counts.join_ms.record(now.saturating_duration_since(self.connected.at));
+        findings.counts.join_ms.record(now.saturating_duration_since(self.due));
     }
 
     /// A frame is whole; its last byte came with `read`.
@@ -156,7 +159,7 @@ impl Inspector {
                 return begun.take(self.connected, frame, read, findings);
             }
             (_, TrackKind::Video) if frame.key => {
-                let time = read.at.saturating_duration_since(self.connected.at);
+                let time = read.at.saturating_duration_since(self.due);
                 findings.counts.first_key_ms.record(time);
                 self.begin(frame, read, findings)
             }
@@ -179,12 +182,16 @@ impl Inspector {
         Stage::Begun(begun)
     }
 
-    /// The viewer leaves, or the measurement ends: what has not come is late.
+    /// The viewer leaves or is dropped, or the measurement ends: what has not come is late.
     pub(crate) fn leave(&self, now: Instant, findings: &mut Findings) {
-        if let Stage::Begun(begun) = &self.stage
-            && now.saturating_duration_since(begun.read) > PLAYER_BUFFER
-        {
+        let (since, has_key) = match &self.stage {
+            Stage::Begun(begun) => (begun.read, true),
+            // A player has shown nothing at all.
+            Stage::Nothing | Stage::Sound(_) | Stage::Pictures => (self.connected.at, false),
+        };
+        if now.saturating_duration_since(since) > PLAYER_BUFFER {
             findings.counts.stalls += 1;
+            findings.counts.without_key += u64::from(!has_key);
         }
     }
 }
@@ -202,7 +209,7 @@ impl Begun {
         *last = Some(frame.dts);
 
         let lag_ns = lag_ns(connected.at, read.at, frame);
-        if lag_ns - self.least_lag_ns > PLAYER_BUFFER.as_nanos() as i64 {
+        if lag_ns.saturating_sub(self.least_lag_ns) > PLAYER_BUFFER.as_nanos() as i64 {
             counts.stalls += 1;
             // The player waits, and is as much later from now on.
             self.least_lag_ns = lag_ns;
@@ -221,7 +228,7 @@ impl Begun {
             // All pictures are marked, or none.
             if let Some(last) = &mut self.picture {
                 counts.damaged += 1;
-                last.number += 1;
+                last.number = last.number.saturating_add(1);
             }
             return;
         };
@@ -250,7 +257,9 @@ impl Begun {
 
 /// How much later than its dts a frame came, on a clock that begins anywhere.
 fn lag_ns(connected: Instant, now: Instant, frame: &Frame) -> i64 {
-    (now - connected).as_nanos() as i64 - frame.dts.as_nanos()
+    let time = now.saturating_duration_since(connected);
+    // A stream may claim any dts.
+    (time.as_nanos() as i64).saturating_sub(frame.dts.as_nanos())
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Talk {
         let start = Instant::now();
         Self {
             start,
-            inspector: Inspector::new(Moment { at: start, clock_ns: 0 }),
+            inspector: Inspector::new(Moment { at: start, clock_ns: 0 }, start),
             findings: Findings::default(),
         }
     }
@@ -100,8 +100,9 @@ fn a_whole_stream_is_found_whole_and_its_latency_measured() {
     let mut talk = Talk::new();
     talk.hear(&stream(0, 4));
     assert_eq!(talk.found(), [0; 5]);
-    let second = talk.findings.take_second().expect("pictures came");
+    let (second, count) = talk.findings.take_second().expect("pictures came");
     assert!(second.iter().all(|ms| (39.9..40.1).contains(ms)), "{second:?}");
+    assert!(count > 0);
     assert_eq!(talk.findings.take_second(), None);
     let mut warnings = Vec::new();
     let inspected = talk.findings.finish(1, &mut warnings);
@@ -271,7 +272,7 @@ fn a_new_window_forgets_all_but_joining() {
 #[test]
 fn what_is_kept_for_newcomers_is_not_late() {
     let mut talk = Talk::new();
-    talk.inspector = Inspector::new(Moment { at: talk.start, clock_ns: 500_000_000 });
+    talk.inspector = Inspector::new(Moment { at: talk.start, clock_ns: 500_000_000 }, talk.start);
     talk.hear(&stream(0, 1));
     assert_eq!(talk.findings.counts.marked, 25);
     assert_eq!(talk.findings.latency.count(), 12);
@@ -294,6 +295,59 @@ fn sound_alone_counts_when_no_picture_comes() {
     talk.hear(&sent);
     assert_eq!(talk.found(), [0; 5]);
     assert_eq!((talk.findings.counts.frames, talk.findings.counts.marked), (150, 0));
+}
+
+#[test]
+fn joining_takes_from_when_the_viewer_was_to_come() {
+    let mut talk = Talk::new();
+    let connected = Moment { at: talk.start + Duration::from_millis(800), clock_ns: 800_000_000 };
+    talk.inspector = Inspector::new(connected, talk.start);
+    talk.inspector.joined(talk.start + Duration::from_millis(900), &mut talk.findings);
+    talk.hear(&stream(1000, 2));
+    let counts = &talk.findings.counts;
+    let times = [&counts.join_ms, &counts.first_key_ms].map(|ms| ms.value_at(1.0).map(f64::round));
+    assert_eq!(times, [Some(900.0), Some(1040.0)]);
+    // What was sent before it connected is no less old for that.
+    let latency = talk.findings.latency.value_at(1.0).map(f64::round);
+    assert_eq!(latency, Some(LATENCY_MS as f64));
+}
+
+#[test]
+fn a_stream_that_lies_about_its_numbers_and_times_is_survived() {
+    let mut talk = Talk::new();
+    let bare = Bytes::from_static(b"\0\0\0\x02\x41x");
+    let mut last = picture(u32::MAX, &[], u64::from(u32::MAX), 40);
+    last.key = true;
+    let mut sent = vec![(last, 40), (frame(TrackKind::Video, 80, false, bare), 80)];
+    for number in [u32::MAX, 0, u32::MAX] {
+        sent.push((picture(number, &[sound(1), sound(2)], u64::from(u32::MAX), 120), 120));
+    }
+    for dts in [i64::MIN, i64::MAX, i64::MIN] {
+        for kind in [TrackKind::Video, TrackKind::Audio] {
+            let mut frame = frame(kind, 160, false, sound(7));
+            frame.dts = Timestamp::from_nanos(dts);
+            sent.push((frame, 160));
+        }
+    }
+    talk.hear(&sent);
+    assert_eq!(talk.findings.counts.frames, sent.len() as u64);
+    assert!(talk.findings.counts.damaged > 0);
+}
+
+#[test]
+fn a_viewer_that_never_came_to_a_key_frame_has_stalled() {
+    let without_key = |sent: &Sent, seconds: u64| {
+        let mut talk = Talk::new();
+        talk.hear(sent);
+        talk.inspector.leave(talk.start + Duration::from_secs(seconds), &mut talk.findings);
+        (talk.findings.counts.without_key, talk.found()[4])
+    };
+    let no_key = stream(0, 4).split_off(3)[..20].to_vec();
+    for sent in [&Sent::new(), &no_key] {
+        assert_eq!(without_key(sent, 3), (1, 1));
+        assert_eq!(without_key(sent, 1), (0, 0), "it has only just come");
+    }
+    assert_eq!(without_key(&stream(0, 3), 4), (0, 0));
 }
 
 #[test]

@@ -30,6 +30,16 @@ pub fn compare(ours: &[Seen], theirs: &[Seen]) -> Result<(u64, String), String> 
     }
     match (found.first_ms, found.same) {
         (None, 0) => Err(nothing()),
+        (None, same) if !common.is_most_of(&mine, theirs) => {
+            let [common, ours, theirs] =
+                [common.to_ms - common.from_ms, time_ms(&mine), time_ms(theirs)]
+                    .map(|ms| seconds(ms as f64 * 1e-3));
+            Err(format!(
+                "too little in common: {} alike over {common}; ffmpeg read {theirs} of the stream, \
+                 our parser {ours}",
+                many(same, "frame", "frames")
+            ))
+        }
         (None, same) => {
             let time = seconds((common.to_ms - common.from_ms) as f64 * 1e-3);
             let apart = match shift_ms {
@@ -68,6 +78,12 @@ fn only_ones(list: &[Seen]) -> HashMap<(TrackKind, u32, u32), i64> {
     found.into_iter().filter_map(|(name, at)| Some((name, at?))).collect()
 }
 
+/// From the first frame of a list to its last.
+fn time_ms(list: &[Seen]) -> i64 {
+    let times = || list.iter().map(|seen| seen.dts_ms);
+    times().max().zip(times().min()).map_or(0, |(last, first)| last - first)
+}
+
 /// The time that both have watched.
 #[derive(Debug, Clone, Copy)]
 struct Common {
@@ -93,6 +109,14 @@ impl Common {
         };
         let ((a, b), (c, d)) = (ends(ours)?, ends(theirs)?);
         Some(Self { from_ms: a.max(c), to_ms: b.min(d) })
+    }
+
+    /// Whether it is at least 80 % of what the one has read that has read less, and that at least
+    /// half of what the other has: else the frames that are alike say little of the rest.
+    fn is_most_of(self, ours: &[Seen], theirs: &[Seen]) -> bool {
+        let (ours, theirs) = (time_ms(ours), time_ms(theirs));
+        let (less, more) = (ours.min(theirs), ours.max(theirs));
+        10 * (self.to_ms - self.from_ms) >= 8 * less && 2 * less >= more
     }
 
     /// Frames within it; those at its very end may be cut off.
@@ -198,6 +222,19 @@ mod tests {
             ours.iter().map(|seen| Seen { dts_ms: seen.dts_ms - 70_000, ..*seen }).collect();
         let (_, finding) = compare(&ours, &theirs[30..]).expect("the same");
         assert!(finding.ends_with("70 000 ms apart"), "{finding}");
+    }
+
+    #[test]
+    fn some_frames_in_common_are_too_few_to_agree() {
+        let ours = list(0);
+        for theirs in [&ours[140..], &ours[..10], &ours[100..]] {
+            let error = compare(&ours, theirs).expect_err("a part");
+            assert!(error.contains("in common"), "{error}");
+            compare(theirs, &ours).expect_err("a part");
+        }
+        // Both as long, but only a quarter at the same time.
+        let error = compare(&ours[..90], &ours[60..]).expect_err("a part");
+        assert!(error.starts_with("too little in common: "), "{error}");
     }
 
     #[test]

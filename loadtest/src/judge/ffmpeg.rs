@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use corecast::media::TrackKind;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Seen;
+use super::{FRAMES_MAX, Seen};
+use crate::viewer::words;
 
 const PROGRAM: &str = "ffmpeg";
 /// What it reads that we can watch too.
@@ -106,7 +107,7 @@ fn lines(stderr: impl Read) -> Vec<String> {
     let mut said = Vec::new();
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         if said.len() < SAID_MAX && !line.trim().is_empty() {
-            said.push(line.trim().to_owned());
+            said.push(words(line.trim()));
         }
     }
     said
@@ -130,7 +131,8 @@ impl List {
     fn read(stdout: impl Read) -> Vec<Seen> {
         let mut list = Self::default();
         let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        lines.filter_map(|line| list.line(&line)).collect()
+        // It ends when nobody reads it any more.
+        lines.filter_map(|line| list.line(&line)).take(FRAMES_MAX).collect()
     }
 
     fn line(&mut self, line: &str) -> Option<Seen> {

@@ -2,6 +2,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Handles, Reading};
+use crate::viewer::words;
 
 /// What a server said of itself, and when.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ impl Metrics {
         // The numbers are of about the moment when they came.
         let at = Instant::now();
         if response.status_code != 200 {
-            let (code, reason) = (response.status_code, &response.reason_phrase);
+            let (code, reason) = (response.status_code, words(&response.reason_phrase));
             return Err(wrap(format!("expected status 200, found {code} {reason}")));
         }
         let text = response.as_str().map_err(|error| wrap(error.to_string()))?;

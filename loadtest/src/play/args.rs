@@ -93,7 +93,9 @@ Most viewers parse nothing: the kernel throws their bytes away, so that thousand
 beside the server. Those that --inspect names parse everything and tell join time, missing,
 repeated and damaged frames, stalls and latency; for all but stalls and gaps the stream must come
 from `corecast-load publish` or --publish, which mark each H.264 picture. Slow readers that inspect
-are reported apart. RTMP viewers that do not inspect say nothing after play has started.
+are reported apart. RTMP and WebSocket viewers that do not inspect say nothing once they are in:
+they acknowledge no bytes and answer no pings. A server that pings may drop them after its ping
+timeout, and they are then counted as lost (cure: a longer timeout there, or --inspect 100%).
 Ctrl-C ends the run early, with a report of what there was; again, at once.";
 
 fn positive(text: &str) -> Result<usize, String> {

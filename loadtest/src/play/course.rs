@@ -13,10 +13,13 @@ use super::{Audience, Options};
 use crate::crowd::{News, Second};
 use crate::judge::Judge;
 use crate::meter::{Meter, Reading};
-use crate::report::{Report, Sample};
+use crate::report::figures::many;
+use crate::report::{Report, Sample, Viewers};
 
 /// Nothing for anybody in this time: the stream is dead.
 const SILENCE: Duration = Duration::from_secs(10);
+/// Nobody watches for this long, or is on the way back: the crowd is gone.
+const DESERTED: Duration = Duration::from_secs(3);
 /// A crowd tells something each second. One that does not for so long has hung.
 const HUNG: Duration = Duration::from_secs(60);
 /// A stop by hand is looked for as often.
@@ -37,6 +40,8 @@ pub(super) fn run(
         last: Second::default(),
         last_bytes: Instant::now(),
         longest_silence: Duration::ZERO,
+        last_watched: Instant::now(),
+        is_deserted: false,
         samples: Vec::new(),
     };
     let (mut window, mut judge) = (None, None);
@@ -60,6 +65,9 @@ struct Course<'a> {
     last: Second,
     last_bytes: Instant,
     longest_silence: Duration,
+    last_watched: Instant,
+    /// Nobody watches any more.
+    is_deserted: bool,
     samples: Vec<Sample>,
 }
 
@@ -67,6 +75,7 @@ struct Course<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Window {
     cpu_percent: Option<f64>,
+    went_back: bool,
 }
 
 impl Course<'_> {
@@ -89,10 +98,11 @@ impl Course<'_> {
             }
         }
         self.last_bytes = Instant::now();
+        self.last_watched = self.last_bytes;
         Ok(true)
     }
 
-    /// For `time`. False if it was stopped.
+    /// For `time`. False if it was stopped, or nobody watches any more.
     fn stay(&mut self, time: Duration, silence_ends: bool) -> io::Result<bool> {
         let (start, mut heard) = (Instant::now(), Instant::now());
         while let Some(left) = time.checked_sub(start.elapsed()) {
@@ -108,6 +118,11 @@ impl Course<'_> {
                 return Err(silent(SILENCE));
             }
             if self.is_stopped() {
+                return Ok(false);
+            }
+            if self.last_watched.elapsed() > DESERTED && self.last.watching + self.last.coming == 0
+            {
+                self.is_deserted = true;
                 return Ok(false);
             }
         }
@@ -128,13 +143,18 @@ impl Course<'_> {
         let read =
             |server: &Option<Server>| server.as_ref().map(|server| server.meter.read()).transpose();
         let before = read(&self.server)?;
+        if let Some(server) = &mut self.server {
+            server.went_back = false;
+        }
         self.last_bytes = Instant::now();
         self.longest_silence = Duration::ZERO;
         self.stay(self.options.duration, false)?;
         let after = read(&self.server)?;
-        let cpu_percent =
-            after.zip(before).and_then(|(after, before)| after.cpu_percent_since(&before));
-        Ok(Some(Window { cpu_percent }))
+        let pair = after.zip(before);
+        let went_back = self.server.as_ref().is_some_and(|server| server.went_back)
+            || pair.is_some_and(|(after, before)| after.went_back_since(&before));
+        let cpu_percent = pair.and_then(|(after, before)| after.cpu_percent_since(&before));
+        Ok(Some(Window { cpu_percent: cpu_percent.filter(|_| !went_back), went_back }))
     }
 
     fn is_stopped(&self) -> bool {
@@ -145,6 +165,9 @@ impl Course<'_> {
         let News::Second(second) = *news else { return Ok(()) };
         if second.count.bytes > self.last.count.bytes {
             self.last_bytes = Instant::now();
+        }
+        if second.watching + second.coming > 0 {
+            self.last_watched = Instant::now();
         }
         self.longest_silence = self.longest_silence.max(self.last_bytes.elapsed());
         let last = std::mem::replace(&mut self.last, second);
@@ -187,12 +210,28 @@ impl Course<'_> {
                 "expected {wanted} viewers to join, found none that did; the first reason: {why}"
             )));
         }
+        if self.is_deserted {
+            let why = viewers.first_reasons.first().map_or("all have left", String::as_str);
+            let Viewers { joined, lost, refused, .. } = *viewers;
+            return Err(io::Error::other(format!(
+                "expected viewers, found that nobody watches any more: {joined} had joined, {lost} \
+                 were lost and {refused} refused; the first reason: {why}"
+            )));
+        }
         if viewers.bytes == 0 && window.is_some() && !stopped {
             return Err(silent(self.options.duration));
         }
         let watching = viewers.watching;
         report.cost.cpu_percent = window.and_then(|window| window.cpu_percent);
-        report.cost.share_among(watching);
+        report.cost.share_among(viewers.fed());
+        if viewers.starved > 0 {
+            let starved = many(viewers.starved as u64, "viewer was", "viewers were");
+            report.warnings.push(format!(
+                "{starved} let in and received nothing in the measured time: the cost is that of \
+                 the others (cure: see that every stream is published, and why the server does not \
+                 send)"
+            ));
+        }
         report.cost.rss_bytes = memory.map(|(rss_bytes, ..)| rss_bytes);
         report.cost.pss_bytes = memory.and_then(|(_, pss_bytes, _)| pss_bytes);
         let each = memory.map(|(.., grown)| grown / watching);
@@ -204,6 +243,13 @@ impl Course<'_> {
                 report.about.window_s,
                 self.options.duration.as_secs_f64()
             ));
+        }
+        if window.is_some_and(|window| window.went_back) {
+            report.warnings.push(
+                "the server's counter of CPU time went back in the measured time, so its cost is \
+                 not known (cure: see whether it was started anew, and measure again)"
+                    .to_owned(),
+            );
         }
         if self.longest_silence > SILENCE {
             report.warnings.push(format!(
@@ -231,6 +277,8 @@ struct Server {
     meter: Meter,
     first: Reading,
     last: Reading,
+    /// Its counter of CPU time was seen to go back.
+    went_back: bool,
 }
 
 impl Server {
@@ -242,13 +290,14 @@ impl Server {
             (None, None) => return Ok(None),
         };
         let first = meter.read()?;
-        Ok(Some(Self { meter, first, last: first }))
+        Ok(Some(Self { meter, first, last: first, went_back: false }))
     }
 
     /// Of one core, since the last call. None where it has said nothing new since.
     fn percent(&mut self) -> io::Result<Option<f64>> {
         let now = self.meter.read()?;
         let before = std::mem::replace(&mut self.last, now);
+        self.went_back |= now.went_back_since(&before);
         Ok(now.cpu_percent_since(&before))
     }
 }

@@ -22,7 +22,7 @@ use crate::fds::{self, KernelTrouble};
 use crate::judge;
 use crate::procs;
 use crate::publish::{self, Fleet};
-use crate::report::{About, Cost, Report, Sample, Viewers};
+use crate::report::{About, Cost, Published, Report, Sample, Viewers};
 use crate::viewer::Target;
 
 /// What to do.
@@ -113,16 +113,15 @@ pub(crate) trait Audience {
 /// Joins, waits, measures. `on_sample` is told each second.
 ///
 /// # Errors
-/// The URL, nobody could join (with the first reason), the stream stopped before the measurement,
-/// the server's process ended, or a limit of this host.
+/// The URL, nobody could join (with the first reason), nobody watches any more, the stream stopped before
+/// the measurement, the server's process ended, or a limit of this host.
 pub fn run(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<Report> {
     let about = about::of(options);
     let trouble = KernelTrouble::now();
-    if options.procs <= 1 {
-        // Both need descriptors of this process, and it is better to know before anybody comes.
-        let publishers = options.publish.as_ref().map_or(0, |publish| publish.publishers);
-        fds::allow(options.viewers + publishers)?;
-    }
+    // All need descriptors of this process, and it is better to know before anybody comes.
+    let publishers = options.publish.as_ref().map_or(0, |publish| publish.publishers);
+    let viewers = if options.procs <= 1 { options.viewers } else { 0 };
+    fds::allow(viewers + publishers)?;
     let fleet = options.publish.as_ref().map(Fleet::start).transpose()?;
     let audience: Box<dyn Audience> = match options.procs {
         0 | 1 => Box::new(start(options, 0, 0)?),
@@ -139,6 +138,10 @@ pub fn run(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<
         (Err(error), Some(why)) => return Err(io::Error::other(format!("{why}\n  {error}"))),
     };
     report.published = published;
+    if let Some(warning) = report.published.as_ref().and_then(own_lateness) {
+        report.cost.generator_was_the_limit = true;
+        report.warnings.push(warning);
+    }
     report.warnings.extend(dropped.iter().map(|why| format!("a publisher was dropped: {why}")));
     report.warnings.extend(KernelTrouble::now().since(trouble));
     let About { server, window_begin_s, window_s, .. } = report.about;
@@ -185,6 +188,16 @@ const BUSY_MAX: f64 = 0.8;
 /// Sockets may be looked at so late, but for one in a hundred times.
 const LATE_MAX_MS: f64 = 20.0;
 
+/// What is to be told of publishers that were late by their own fault, not the server's.
+fn own_lateness(published: &Published) -> Option<String> {
+    let late = published.own_late_ms.value_at(0.99).filter(|late| *late > LATE_MAX_MS)?;
+    Some(format!(
+        "the generator was the limit: its publishers sent frames {late:.0} ms late (p99) though the \
+         server would have taken them; cure: a core of its own (taskset -c), or publishers on \
+         another host"
+    ))
+}
+
 /// What a process can tell of its own viewers.
 fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
     let mut warnings = Vec::new();
@@ -218,6 +231,7 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
         lost: outcome.count.lost,
         left_and_rejoined: outcome.count.rejoined,
         watching: outcome.watching,
+        starved: outcome.starved,
         bytes: outcome.bytes,
         egress_mbit_s: outcome.bytes as f64 * 8e-6 / window_s,
         first_reasons: outcome.reasons,
@@ -258,6 +272,16 @@ mod tests {
             let told = report.warnings.iter().any(|warning| warning.contains("was the limit"));
             assert_eq!(told, limit, "{:?}", report.warnings);
         }
+    }
+
+    #[test]
+    fn publishers_that_wait_for_the_server_do_not_make_the_generator_the_limit() {
+        let mut late = Distribution::default();
+        late.record(Duration::from_millis(300));
+        let held_up = Published { late_ms: late.clone(), ..Published::default() };
+        assert_eq!(own_lateness(&held_up), None);
+        let slow = Published { own_late_ms: late, ..held_up };
+        assert!(own_lateness(&slow).is_some_and(|warning| warning.contains("was the limit")));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::stream::Stream;
+use crate::viewer::words;
 
 /// One publisher's connection. Nothing here waits.
 pub(super) struct Connection {
@@ -77,10 +78,15 @@ impl Connection {
             match event {
                 Event::Started => granted = true,
                 Event::Refused { code, description } => {
-                    return Err(io::Error::other(format!("refused: {code} {description}")));
+                    return Err(io::Error::other(format!(
+                        "refused: {} {}",
+                        words(&code),
+                        words(&description)
+                    )));
                 }
                 Event::Ended { code, description } => {
-                    let why = format!("the server ended it: {code} {description}");
+                    let why =
+                        format!("the server ended it: {} {}", words(&code), words(&description));
                     return Err(io::Error::other(why));
                 }
                 _ => {}

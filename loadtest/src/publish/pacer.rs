@@ -28,6 +28,8 @@ pub(super) struct Pacer {
     /// How often connections were broken on purpose, as far as this thread has seen.
     interrupts: usize,
     late: Distribution,
+    /// The same of frames that did not wait for their socket.
+    own_late: Distribution,
     outcomes: Sender<Result<(), String>>,
 }
 
@@ -99,6 +101,7 @@ impl Pacer {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             config: ClientConfig::default().into(),
             late: Distribution::default(),
+            own_late: Distribution::default(),
             interrupts: 0,
             shared,
             publishers,
@@ -145,7 +148,12 @@ impl Pacer {
                 connection.leave();
             }
         }
-        Ok(Published { publishers: count, late_ms: self.late, ..Published::default() })
+        Ok(Published {
+            publishers: count,
+            late_ms: self.late,
+            own_late_ms: self.own_late,
+            ..Published::default()
+        })
     }
 
     /// Does `work` for a publisher, and what follows if it fails.
@@ -225,6 +233,8 @@ impl Pacer {
         let State::Publishing { connection, begin, blocked } = &mut publisher.state else {
             return Ok(());
         };
+        // Frames that were due before waited for the socket.
+        let mut freed = None;
         let wake = loop {
             if connection.is_blocked() {
                 let until = *blocked.get_or_insert(now) + PATIENCE;
@@ -235,16 +245,22 @@ impl Pacer {
                 }
                 break until;
             }
-            *blocked = None;
+            if blocked.take().is_some() {
+                freed = Some(now);
+            }
             let due = *begin + stream.next_at();
             // Asked again for each frame: what those before it have cost makes this one late.
             let now = Instant::now();
             if due > now {
                 break due;
             }
-            let frame = stream.next_frame(clock_ns());
+            let waited = freed.is_some_and(|freed| due < freed);
+            let frame = stream.next_frame(stamp(clock_ns(), now - due, waited));
             connection.send(&frame)?;
             self.late.record(now - due);
+            if !waited {
+                self.own_late.record(now - due);
+            }
             self.shared.frames.fetch_add(1, Relaxed);
             self.shared.bytes.fetch_add(frame.data.len() as u64, Relaxed);
         };
@@ -313,7 +329,27 @@ impl Pacer {
     }
 }
 
+/// What the mark of a frame says that is sent `late` at `clock_ns`. The server that did not read it
+/// earlier has that `waited` for: the latency it causes begins when the frame was due.
+fn stamp(clock_ns: u64, late: Duration, waited: bool) -> u64 {
+    let late = if waited { late } else { Duration::ZERO };
+    clock_ns.saturating_sub(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX))
+}
+
 fn clock_ns() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_waited_for_the_server_bears_the_time_when_it_was_due() {
+        let late = Duration::from_millis(700);
+        assert_eq!(stamp(1_000_000_000, late, true), 300_000_000);
+        assert_eq!(stamp(1_000_000_000, late, false), 1_000_000_000);
+        assert_eq!(stamp(5, late, true), 0);
+    }
 }

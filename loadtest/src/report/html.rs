@@ -192,7 +192,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
             )
         },
         tile("egress", Ok(mbit_s(viewers.egress_mbit_s)), {
-            format!("{} each", mbit_s(viewers.egress_mbit_s / viewers.watching.max(1.0)))
+            format!("{} each", mbit_s(viewers.egress_mbit_s / viewers.fed().max(1.0)))
         }),
         Tile {
             bad: faults.is_ok_and(|(faults, _)| faults > 0),

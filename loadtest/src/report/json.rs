@@ -16,7 +16,7 @@
 //! | `server` | what the server calls itself |
 //! | `window_begin_s`, `window_s` | begin (from the first connection) and length of the measured time |
 //! | `cost` | of the measured time |
-//! | `cpu_percent`, `cpu_percent_per_1000` | the server's, in all and per 1000 viewers that watched |
+//! | `cpu_percent`, `cpu_percent_per_1000` | the server's, in all and per 1000 viewers that watched and received something |
 //! | `rss_bytes`, `pss_bytes` | its memory at the end |
 //! | `rss_per_viewer_bytes` | what it grew by, per viewer |
 //! | `own_cpu_percent`, `own_lateness_ms` | the generator's, and how late it looked (a distribution) |
@@ -25,15 +25,17 @@
 //! | `wanted`, `joined`, `refused`, `lost` | how many were asked for, let in, not let in, dropped |
 //! | `left_and_rejoined` | times that one left on purpose and came back |
 //! | `watching` | how many at once, mean over the measured time |
+//! | `starved` | how many of these received nothing in it; cost is shared without them |
 //! | `bytes`, `egress_mbit_s` | received by all in the measured time |
 //! | `first_reasons` | why viewers were refused or lost |
 //! | `inspected`, `slow` | what those saw that parse everything; the slow readers apart |
 //! | `viewers`, `frames`, `marked` | how many looked, what came, how many pictures carried a mark |
 //! | `missing`, `repeated`, `damaged` | frames, by the marks; means nothing where `marked` is 0 |
 //! | `out_of_order`, `stalls` | frames with a dts below the last, times a player had run dry |
+//! | `without_key` | stalls of viewers that came to no key frame at all |
 //! | `join_ms`, `first_key_ms`, `frame_gap_ms`, `latency_ms` | distributions |
 //! | `published` | by the same run |
-//! | `publishers`, `frames`, `bytes`, `late_ms`, `failed` | how many, what they sent, how late, how many failed |
+//! | `publishers`, `frames`, `bytes`, `late_ms`, `own_late_ms`, `failed` | how many, what they sent, how late, how late not because of the server, how many failed |
 //! | `samples` | one for each second of the whole run |
 //! | `at_s`, `viewers` | its end, from the first connection, and who was in |
 //! | `cpu_percent`, `own_cpu_percent`, `egress_mbit_s`, `rss_bytes` | as above, of that second |

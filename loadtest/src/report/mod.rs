@@ -71,7 +71,7 @@ pub struct About {
 pub struct Cost {
     /// The server's CPU, per cent of one core. None if nobody said which process it is.
     pub cpu_percent: Option<f64>,
-    /// The same, per 1000 viewers that watched ([`Viewers::watching`]).
+    /// The same, per 1000 viewers that watched and received something ([`Viewers::fed`]).
     pub cpu_percent_per_1000: Option<f64>,
     /// The server's resident memory at the end.
     pub rss_bytes: Option<u64>,
@@ -84,7 +84,7 @@ pub struct Cost {
     /// How late the generator looked at its sockets. Latencies are too long by about as much.
     pub own_lateness_ms: Distribution,
     /// One of the generator's threads was busy for more than 80 % of the time, or it looked at its
-    /// sockets late: the server might have done better than these figures say.
+    /// sockets or published late by its own fault: the server might have done better than these figures say.
     pub generator_was_the_limit: bool,
 }
 
@@ -103,6 +103,10 @@ pub struct Viewers {
     pub left_and_rejoined: usize,
     /// How many were in at once, mean over the measured time.
     pub watching: f64,
+    /// Were in at both ends of the measured time and received nothing in it. They are among those
+    /// that watched, and cost is shared without them.
+    #[serde(default)]
+    pub starved: usize,
     /// Received by all in the measured time, with all that protocols add above TCP.
     pub bytes: u64,
     /// The same per second.
@@ -133,9 +137,13 @@ pub struct Inspected {
     pub out_of_order: u64,
     /// Times that no frame came for so long that a player would have run dry.
     pub stalls: u64,
-    /// From connect to the server's yes. Of the whole run: most join before the measured time.
+    /// Viewers among those that had come to no key frame when they left or were dropped, or at the
+    /// end.
+    #[serde(default)]
+    pub without_key: u64,
+    /// From when the viewer was to connect to the server's yes. Of the whole run: most join before the measured time.
     pub join_ms: Distribution,
-    /// From connect to the last byte of the first key frame. Of the whole run.
+    /// From the same moment to the last byte of the first key frame. Of the whole run.
     pub first_key_ms: Distribution,
     /// From one arrival of frames to the next; those that came in one read count as one.
     pub frame_gap_ms: Distribution,
@@ -155,6 +163,10 @@ pub struct Published {
     pub bytes: u64,
     /// How far behind real time frames were sent.
     pub late_ms: Distribution,
+    /// The same of those that did not wait for a server that did not read: what the generator itself
+    /// was late.
+    #[serde(default)]
+    pub own_late_ms: Distribution,
     /// Publishers that were refused or dropped.
     pub failed: usize,
 }
@@ -175,7 +187,7 @@ pub struct Sample {
     /// The server's resident memory at its end.
     pub rss_bytes: Option<u64>,
     /// p50, p99 and largest of the latencies in it, by the inspected viewers. Of several
-    /// processes: the mean of p50, and the worst of the other two.
+    /// processes: the mean of p50 by their pictures, and the worst of the other two.
     pub latency_ms: Option<[f64; 3]>,
     /// Frames that inspected viewers found missing in it.
     pub missing: u64,
@@ -212,7 +224,7 @@ impl Report {
         self.about.window_s = self.about.window_s.max(other.about.window_s);
         self.viewers.merge(other.viewers);
         self.cost.merge(&other.cost);
-        self.cost.share_among(self.viewers.watching);
+        self.cost.share_among(self.viewers.fed());
         merge_some(&mut self.inspected, other.inspected, Inspected::merge);
         merge_some(&mut self.slow, other.slow, Inspected::merge);
         merge_some(&mut self.published, other.published, |mine, other| mine.merge(&other));
@@ -227,9 +239,9 @@ impl Report {
 }
 
 impl Cost {
-    /// Sets the cost per 1000 of `watching` viewers. None of it if there are none.
-    pub fn share_among(&mut self, watching: f64) {
-        let per_1000 = self.cpu_percent.map(|percent| percent * 1000.0 / watching);
+    /// Sets the cost per 1000 of `fed` viewers. None of it if there are none.
+    pub fn share_among(&mut self, fed: f64) {
+        let per_1000 = self.cpu_percent.map(|percent| percent * 1000.0 / fed);
         self.cpu_percent_per_1000 = per_1000.filter(|percent| percent.is_finite());
     }
 
@@ -245,6 +257,11 @@ impl Cost {
 }
 
 impl Viewers {
+    /// How many watched at once, without those that received nothing.
+    pub fn fed(&self) -> f64 {
+        (self.watching - self.starved as f64).max(0.0)
+    }
+
     /// Keeps `reason` if it is new and among the first.
     pub fn add_reason(&mut self, reason: String) {
         if self.first_reasons.len() < REASONS && !self.first_reasons.contains(&reason) {
@@ -259,6 +276,7 @@ impl Viewers {
         self.lost += other.lost;
         self.left_and_rejoined += other.left_and_rejoined;
         self.watching += other.watching;
+        self.starved += other.starved;
         self.bytes += other.bytes;
         self.egress_mbit_s += other.egress_mbit_s;
         other.first_reasons.into_iter().for_each(|reason| self.add_reason(reason));
@@ -276,6 +294,7 @@ impl Inspected {
         self.damaged += other.damaged;
         self.out_of_order += other.out_of_order;
         self.stalls += other.stalls;
+        self.without_key += other.without_key;
         self.join_ms.merge(&other.join_ms);
         self.first_key_ms.merge(&other.first_key_ms);
         self.frame_gap_ms.merge(&other.frame_gap_ms);
@@ -290,6 +309,7 @@ impl Published {
         self.frames += other.frames;
         self.bytes += other.bytes;
         self.late_ms.merge(&other.late_ms);
+        self.own_late_ms.merge(&other.own_late_ms);
         self.failed += other.failed;
     }
 }
@@ -300,6 +320,16 @@ fn merge_some<T>(mine: &mut Option<T>, other: Option<T>, merge: impl FnOnce(&mut
         (None, other) => *mine = other,
         (Some(_), None) => {}
     }
+}
+
+/// p50, p99 and the largest of two, each with its weight: the mean of p50, the worst of the rest.
+pub(crate) fn latency_of_both(
+    (mine, weight): (Option<[f64; 3]>, f64),
+    (other, other_weight): (Option<[f64; 3]>, f64),
+) -> Option<[f64; 3]> {
+    let (Some(a), Some(b)) = (mine, other) else { return mine.or(other) };
+    let share = other_weight / (weight + other_weight).max(f64::MIN_POSITIVE);
+    Some([a[0] + (b[0] - a[0]) * share, a[1].max(b[1]), a[2].max(b[2])])
 }
 
 /// Seconds that are the same to half of one are the same second.
@@ -316,15 +346,15 @@ fn merge_samples(mine: &mut Vec<Sample>, other: Vec<Sample>) {
 impl Sample {
     /// Adds what another process saw in the same second.
     pub fn merge(&mut self, other: &Self) {
+        self.latency_ms = latency_of_both(
+            (self.latency_ms, self.viewers as f64),
+            (other.latency_ms, other.viewers as f64),
+        );
         self.viewers += other.viewers;
         self.cpu_percent = self.cpu_percent.or(other.cpu_percent);
         self.own_cpu_percent += other.own_cpu_percent;
         self.egress_mbit_s += other.egress_mbit_s;
         self.rss_bytes = self.rss_bytes.or(other.rss_bytes);
-        merge_some(&mut self.latency_ms, other.latency_ms, |mine, other| {
-            *mine =
-                [f64::midpoint(mine[0], other[0]), mine[1].max(other[1]), mine[2].max(other[2])];
-        });
         self.missing += other.missing;
         self.joined += other.joined;
         self.lost += other.lost;
@@ -377,10 +407,14 @@ mod tests {
         assert_eq!((all.cost.cpu_percent, all.cost.cpu_percent_per_1000), (Some(6.0), Some(2.0)));
         assert_eq!((all.cost.own_cpu_percent, all.viewers.first_reasons.len()), (20.0, 1));
         assert_eq!(all.warnings, ["the same"]);
-        let inspected = all.inspected.expect("both have it");
-        assert_eq!((inspected.viewers, inspected.missing), (2, 4));
-        let latency = inspected.latency_ms.expect("both have it");
-        assert_eq!((latency.count(), latency.value_at(1.0).map(f64::round)), (2, Some(300.0)));
+        let mut hungry = report(1000, 100);
+        hungry.viewers.starved = 1000;
+        all.merge(hungry);
+        assert_eq!((all.viewers.starved, all.cost.cpu_percent_per_1000), (1000, Some(2.0)));
+        let inspected = all.inspected.expect("all have it");
+        assert_eq!((inspected.viewers, inspected.missing), (3, 6));
+        let latency = inspected.latency_ms.expect("all have it");
+        assert_eq!((latency.count(), latency.value_at(1.0).map(f64::round)), (3, Some(300.0)));
     }
 
     #[test]

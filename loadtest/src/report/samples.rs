@@ -66,7 +66,7 @@ pub(super) fn plausible(seed: u64) -> Report {
             frames: 2700,
             bytes: 9_500_000,
             late_ms: spread(2700, 0.0, 0.4, &mut noise),
-            failed: 0,
+            ..Published::default()
         }),
         samples,
         ..Report::default()

@@ -87,7 +87,8 @@ fn wrapped(text: &str, first: &str, rest: &str) -> String {
 /// A paragraph for those who read no further.
 pub fn verdict(report: &Report) -> String {
     let Report { about, cost, viewers, .. } = report;
-    let watching = viewers.watching.round() as u64;
+    // Those that received nothing have cost nothing.
+    let watching = viewers.fed().round() as u64;
     let mut sentences = vec![match cost.cpu_percent_per_1000 {
         _ if about.window_s <= 0.0 => {
             "The run ended before the time that was to be measured.".to_owned()
@@ -210,7 +211,14 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
             String::new(),
         ));
     }
-    let each = viewers.egress_mbit_s / viewers.watching.max(1.0);
+    if viewers.starved > 0 {
+        rows.push(row(
+            "received nothing",
+            many(viewers.starved as u64, "viewer", "viewers"),
+            "left out of the cost of each".to_owned(),
+        ));
+    }
+    let each = viewers.egress_mbit_s / viewers.fed().max(1.0);
     rows.push(row("egress", mbit_s(viewers.egress_mbit_s), format!("{} each", mbit_s(each))));
     match &report.inspected {
         Some(inspected) => rows.extend(faults("", inspected)),
@@ -284,13 +292,17 @@ fn faults(whose: &str, inspected: &Inspected) -> [Row; 2] {
         },
     };
     let order = inspected.out_of_order;
+    let no_key = match inspected.without_key {
+        0 => String::new(),
+        viewers => format!("; {} without a key frame", count(viewers)),
+    };
     let order = if order > 0 { format!("; {} out of order", count(order)) } else { String::new() };
     [
         missing,
         Row {
             label: format!("{whose}stalls"),
             value: count(inspected.stalls),
-            note: format!("in {frames} at {who}{order}"),
+            note: format!("in {frames} at {who}{order}{no_key}"),
         },
     ]
 }
@@ -328,6 +340,7 @@ mod tests {
     fn no_line_is_longer_than_80_columns_and_the_cost_comes_first() {
         let mut report = plausible(1);
         report.viewers.left_and_rejoined = 3;
+        report.viewers.starved = 2;
         report.warnings = vec!["word ".repeat(60)];
         report.judged = vec![Judged {
             kind: "ffmpeg http-flv".into(),

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Distribution, Inspected, Report};
+use super::{Distribution, Inspected, Published, Report};
 
 /// The most that some figures may be.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,7 +29,7 @@ enum Figure {
 /// A figure, or what to do to have it.
 type Found<T> = Result<T, &'static str>;
 type Count = (&'static str, fn(&Report) -> Found<f64>);
-type Time = (&'static str, fn(&Inspected) -> Option<&Distribution>);
+type Time = (&'static str, fn(&Report) -> Found<Option<&Distribution>>, &'static str);
 
 /// Figures by name. None of them is measured unless it is known to be.
 const COUNTS: &[Count] = &[
@@ -40,33 +40,46 @@ const COUNTS: &[Count] = &[
     ("rss_per_viewer_kb", |report| Ok(report.cost.rss_per_viewer_bytes.ok_or(GIVE_PID)? * 1e-3)),
     ("refused", |report| Ok(report.viewers.refused as f64)),
     ("lost", |report| Ok(report.viewers.lost as f64)),
+    ("starved", |report| Ok(report.viewers.starved as f64)),
     ("missing", |report| Ok(marked(report)?.missing as f64)),
     ("repeated", |report| Ok(marked(report)?.repeated as f64)),
     ("damaged", |report| Ok(marked(report)?.damaged as f64)),
     ("out_of_order", |report| Ok(inspected(report)?.out_of_order as f64)),
     ("stalls", |report| Ok(inspected(report)?.stalls as f64)),
+    ("without_key", |report| Ok(looked(report)?.without_key as f64)),
     ("disagreeing", |report| match report.judged.is_empty() {
         true => Err("no judge was asked; give --judge ffmpeg"),
         false => Ok(report.judged.iter().filter(|judged| !judged.agrees).count() as f64),
     }),
 ];
 const TIMES: &[Time] = &[
-    ("latency", |inspected| inspected.latency_ms.as_ref()),
-    ("join", |inspected| Some(&inspected.join_ms)),
-    ("first_key", |inspected| Some(&inspected.first_key_ms)),
-    ("gap", |inspected| Some(&inspected.frame_gap_ms)),
+    ("latency", |report| Ok(looked(report)?.latency_ms.as_ref()), GIVE_MARKS),
+    ("join", |report| Ok(Some(&looked(report)?.join_ms)), NO_FRAME),
+    ("first_key", |report| Ok(Some(&looked(report)?.first_key_ms)), NO_FRAME),
+    ("gap", |report| Ok(Some(&looked(report)?.frame_gap_ms)), NO_FRAME),
+    ("publish_late", |report| Ok(Some(&published(report)?.late_ms)), NO_FRAME_SENT),
 ];
 const QUANTILES: &[(&str, f64)] =
     &[("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
 
 const GIVE_PID: &str = "it was not measured; give --pid PID or --metrics URL";
 const GIVE_INSPECT: &str = "nobody looked; give --inspect 2%";
+const GIVE_PUBLISH: &str = "the run published nothing; give --publish URL";
+const NO_FRAME_SENT: &str = "no frame was published";
 const NO_FRAME: &str = "no inspected viewer received a frame";
 const GIVE_MARKS: &str =
     "the stream carried no marks to tell it by; publish it with corecast-load publish";
 
+fn looked(report: &Report) -> Found<&Inspected> {
+    report.inspected.as_ref().ok_or(GIVE_INSPECT)
+}
+
+fn published(report: &Report) -> Found<&Published> {
+    report.published.as_ref().ok_or(GIVE_PUBLISH)
+}
+
 fn inspected(report: &Report) -> Found<&Inspected> {
-    let inspected = report.inspected.as_ref().ok_or(GIVE_INSPECT)?;
+    let inspected = looked(report)?;
     if inspected.frames == 0 { Err(NO_FRAME) } else { Ok(inspected) }
 }
 
@@ -124,7 +137,7 @@ impl Figure {
         let count = COUNTS.iter().position(|(known, _)| *known == name).map(Self::Count);
         count.or_else(|| {
             let (what, quantile) = name.strip_suffix("_ms")?.rsplit_once('_')?;
-            let what = TIMES.iter().position(|(known, _)| *known == what)?;
+            let what = TIMES.iter().position(|(known, ..)| *known == what)?;
             let quantile = QUANTILES.iter().position(|(known, _)| *known == quantile)?;
             Some(Self::Time(what, quantile))
         })
@@ -142,7 +155,7 @@ impl Figure {
         format!(
             "the names are {}, and WHAT_SHARE_ms of WHAT {} and SHARE {}",
             list(COUNTS.iter().map(|(name, _)| *name).collect()),
-            list(TIMES.iter().map(|(name, _)| *name).collect()),
+            list(TIMES.iter().map(|(name, ..)| *name).collect()),
             list(QUANTILES.iter().map(|(name, _)| *name).collect()),
         )
     }
@@ -151,9 +164,8 @@ impl Figure {
         match self {
             Self::Count(at) => COUNTS[at].1(report),
             Self::Time(what, quantile) => {
-                let why = if TIMES[what].0 == "latency" { GIVE_MARKS } else { NO_FRAME };
-                let inspected = report.inspected.as_ref().ok_or(GIVE_INSPECT)?;
-                let distribution = TIMES[what].1(inspected).ok_or(why)?;
+                let (_, distribution, why) = TIMES[what];
+                let distribution = distribution(report)?.ok_or(why)?;
                 distribution.value_at(QUANTILES[quantile].1).ok_or(why)
             }
         }
@@ -183,6 +195,18 @@ mod tests {
                 "rss_per_viewer_kb: expected at most 1, found 1.85",
             ]
         );
+        let mut hungry = plausible(1);
+        hungry.viewers.starved = 3;
+        if let Some(inspected) = &mut hungry.inspected {
+            (inspected.frames, inspected.without_key) = (0, 4);
+        }
+        let lines = exceeded("without_key=3", &hungry);
+        assert_eq!(lines, ["without_key: expected at most 3, found 4"]);
+        let lines = exceeded("starved=2", &hungry);
+        assert_eq!(lines, ["starved: expected at most 2, found 3"]);
+        assert!(exceeded("publish_late_p99_ms=1", &report).is_empty());
+        assert_eq!(exceeded("publish_late_p99_ms=0.1", &report).len(), 1);
+        assert!(exceeded("publish_late_p99_ms=1", &bare())[0].contains("--publish"));
         let lines = exceeded("latency_max_ms=3,join_p50_ms=0.1,gap_p999_ms=1000", &report);
         assert_eq!(lines.len(), 2, "{lines:?}");
     }

@@ -43,7 +43,7 @@ impl Clip {
         Self::of_file(&file.into()).map_err(wrap)
     }
 
-    /// The clip that is built in: 20 seconds of H.264 and AAC.
+    /// The clip that is built in: ten seconds of H.264 and AAC.
     pub fn demo() -> Self {
         Self::of_file(&Bytes::from_static(DEMO)).expect("a test reads it")
     }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::{WORDS_MAX, words};
+
 /// `http://HOST[:PORT]/PATH`, or another scheme of that form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Url {
@@ -64,8 +66,6 @@ pub(super) struct Answer {
 /// No head is longer.
 const HEAD_MAX: usize = 16 << 10;
 const FIELDS_MAX: usize = 64;
-/// As much as is told of a refusal.
-const WORDS_MAX: usize = 200;
 
 impl Head {
     /// Takes the head from the front of `input`; none while it is not whole.
@@ -103,16 +103,17 @@ impl Head {
                 *input = &[];
                 return Ok(None);
             }
-            let words = [field("Location").map(|to| format!("Location: {to}")), words_of(body)];
-            let words = words.into_iter().flatten().map(|words| format!(": {words}"));
-            let (reason, words) = (response.reason.unwrap_or_default(), words.collect::<String>());
-            let why = format!("expected the status {expected}, found {status} {reason}{words}");
+            let said = [field("Location").map(|to| format!("Location: {to}")), words_of(body)];
+            let said = said.into_iter().flatten().map(|said| format!(": {}", words(&said)));
+            let (reason, said) =
+                (words(response.reason.unwrap_or_default()), said.collect::<String>());
+            let why = format!("expected the status {expected}, found {status} {reason}{said}");
             return Err(io::Error::other(why));
         }
         let coding = field("Transfer-Encoding").unwrap_or_default();
         let answer = Answer {
             status,
-            server: field("Server"),
+            server: field("Server").map(|server| words(&server)),
             chunked: coding.to_ascii_lowercase().ends_with("chunked"),
             accept: field("Sec-WebSocket-Accept"),
         };
@@ -126,7 +127,6 @@ impl Head {
 fn words_of(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
-    let line = &line[..line.floor_char_boundary(WORDS_MAX)];
     (!line.starts_with('<')).then(|| line.to_owned())
 }
 

@@ -40,6 +40,25 @@ pub(crate) trait Session: Send {
     fn poll_transmit(&mut self, out: &mut Chain) -> bool;
 }
 
+/// As much as is told of what a server says.
+const WORDS_MAX: usize = 200;
+
+/// What a server says, fit for a terminal: cut, and with control characters escaped.
+pub(crate) fn words(text: &str) -> String {
+    let mut words = String::new();
+    for (at, character) in text.chars().enumerate() {
+        if at == WORDS_MAX {
+            words.push('…');
+            break;
+        }
+        match character.is_control() {
+            true => words.extend(character.escape_default()),
+            false => words.push(character),
+        }
+    }
+    words
+}
+
 /// What happened to a viewer.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -133,6 +152,14 @@ fn invalid(why: String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_says_is_short_and_commands_no_terminal() {
+        assert_eq!(words("no such stream: ü"), "no such stream: ü");
+        assert_eq!(words("\x1b]0;x\x07\r\n\u{9b}2J"), "\\u{1b}]0;x\\u{7}\\r\\n\\u{9b}2J");
+        let long = words(&"ü".repeat(1000));
+        assert_eq!(long.chars().count(), WORDS_MAX + 1);
+    }
 
     #[test]
     fn a_url_without_a_known_scheme_is_told() {

@@ -10,7 +10,7 @@ use corecast::media::TrackKind;
 use corecast::proto::rtmp::client::Event as Told;
 use corecast::proto::rtmp::{Client, ClientConfig, Goal, Url};
 
-use super::{Event, Session, Stream};
+use super::{Event, Session, Stream, words};
 
 /// A URL of the scheme `rtmp`.
 pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
@@ -45,7 +45,11 @@ impl Session for Viewer {
                     return Ok(Some(Event::Frame(frame)));
                 }
                 Some(Told::Refused { code, description } | Told::Ended { code, description }) => {
-                    return Err(io::Error::other(format!("{code}: {description}")));
+                    return Err(io::Error::other(format!(
+                        "{}: {}",
+                        words(&code),
+                        words(&description)
+                    )));
                 }
                 Some(_) => {}
                 None if input.is_empty() => return Ok(None),

@@ -14,7 +14,7 @@ use corecast::proto::http::ws;
 
 use super::flv::Flv;
 use super::http::{Head, Url};
-use super::{Event, Session, Stream};
+use super::{Event, Session, Stream, words};
 
 /// A URL of the scheme `ws`.
 pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
@@ -194,7 +194,8 @@ fn take_byte(input: &mut &[u8]) -> Option<u8> {
 fn answer(opcode: u8, payload: &[u8], out: &mut Chain) -> io::Result<()> {
     match (opcode, payload) {
         (CLOSE, [a, b, reason @ ..]) => {
-            let (code, reason) = (u16::from_be_bytes([*a, *b]), String::from_utf8_lossy(reason));
+            let (code, reason) =
+                (u16::from_be_bytes([*a, *b]), words(&String::from_utf8_lossy(reason)));
             Err(io::Error::other(format!("the server closed the WebSocket: {code} {reason}")))
         }
         (CLOSE, _) => Err(io::Error::other("the server closed the WebSocket")),
