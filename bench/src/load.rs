@@ -71,8 +71,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PUBLISH_AT_MOST: Duration = Duration::from_secs(600);
 
 impl Load {
-    /// Starts publishers, which go on until the process is dropped, ten minutes at most. Returns when all of them are
-    /// let in.
+    /// Starts publishers, which go on until the process is dropped, ten minutes at most. Returns when
+    /// all of them are let in.
     ///
     /// # Errors
     /// The process could not be started, or the server did not let them in.

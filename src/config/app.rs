@@ -14,7 +14,8 @@ pub struct App {
     pub play: bool,
     /// What becomes of a second publisher of one stream key.
     pub on_conflict: OnConflict,
-    /// Wall-clock time from the first unflushed frame to the flush; zero flushes after each read.
+    /// Wall-clock time from the arrival of the first unflushed frame to the flush, at most; zero reads
+    /// and flushes as it comes.
     #[serde(with = "duration")]
     pub merge_window: Duration,
     /// How wide the window may grow under pressure.
