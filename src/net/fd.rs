@@ -67,3 +67,13 @@ pub(super) fn with_socket<T>(
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     work(SockRef::from(&socket))
 }
+
+/// Has the kernel call the socket `fd` readable from `bytes` on, or when nothing more will come.
+/// No crate in use here has this option (`SO_RCVLOWAT`, socket(7)).
+pub(super) fn set_readable_from(fd: RawFd, bytes: i32) -> std::io::Result<()> {
+    let value = std::ptr::from_ref(&bytes).cast();
+    let len = std::mem::size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes of `bytes`, and the caller's stream owns the number.
+    let answer = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, value, len) };
+    if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}

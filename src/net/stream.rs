@@ -68,13 +68,21 @@ impl TcpStream {
         self.stream.as_raw_fd()
     }
 
+    /// Has the kernel call this readable from `bytes` on, or when the peer has closed. It has room
+    /// for at least so many from now on.
+    ///
+    /// # Errors
+    /// The socket broke.
+    pub fn readable_from(&self, bytes: usize) -> io::Result<()> {
+        fd::set_readable_from(self.fd(), i32::try_from(bytes).unwrap_or(i32::MAX))
+    }
+
     /// Who is at the other end.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr().map_err(io::Error::from)
     }
 
-    /// Reads what is there without waiting for more: unlike [`Self::poll_read`] it does not leave
-    /// a poll with the kernel that would wake the core at the next byte.
+    /// Reads what is there without waiting for more.
     ///
     /// # Errors
     /// `WouldBlock` if there is nothing; the socket broke.

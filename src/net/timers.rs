@@ -88,11 +88,15 @@ impl Queue {
     }
 }
 
-/// The longest sleep of a core at work, which is one with a deadline within [`AT_WORK`]: the
-/// runtime may lose what should have woken it, see [`Alarm`], and a stream cannot wait for that.
+/// The longest sleep of a core at work, which is one with a deadline within [`AT_WORK`], unless
+/// something is due [`SOON`] anyway: the runtime may lose what should have woken it, see [`Alarm`],
+/// and a stream cannot wait for that.
 const NAP: Duration = Duration::from_millis(100);
 /// Wherever anything is published or watched, something is due within this time.
 const AT_WORK: Duration = Duration::from_secs(1);
+/// Streams with a merge window keep a core from sleeping for longer, and naps beside them would cost
+/// more than their turns.
+const SOON: Duration = Duration::from_millis(500);
 /// What ends a sleep may be lost in the same way; then the next of these ends it. Milliseconds.
 const AFTER_MS: [u64; 4] = [0, 5, 50, 500];
 
@@ -114,7 +118,7 @@ pub(super) async fn run(alarm: &Alarm) {
                 return Poll::Pending;
             };
             let wait = until.saturating_duration_since(now);
-            let wait = if wait <= AT_WORK { wait.min(NAP) } else { wait };
+            let wait = if wait > SOON && wait <= AT_WORK { NAP } else { wait };
             let wait = wait.max(Duration::from_micros(50));
             // A timer is with the runtime from its first poll until it is dropped.
             let timer = |ms| glommio::timer::Timer::new(wait + Duration::from_millis(ms));

@@ -29,6 +29,8 @@ pub(crate) struct Conn {
     /// When a peer that takes nothing of `out` is given up; while one does not.
     gives_up: Option<Instant>,
     deadline: Deadline,
+    /// The kernel does not wake this connection at each byte.
+    input_waits: bool,
 }
 
 /// What a connection is, wherever it lives, and its place among those of the node, which is given
@@ -87,6 +89,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long, and how much, is read after our last words, so that closing does not destroy them
 /// on their way (RFC 9112 9.6 says why).
 const LINGER: Duration = Duration::from_secs(1);
+/// Input that is let wait is read from so many bytes on: two reads, and less than a core's cache.
+const MUCH: usize = 2 * SCRATCH_BYTES;
 
 impl Io {
     fn of_read(read: usize) -> Self {
@@ -107,6 +111,7 @@ impl Conn {
             out: Chain::default(),
             gives_up: None,
             deadline: Deadline::default(),
+            input_waits: false,
         }
     }
 
@@ -127,33 +132,61 @@ impl Conn {
         if most == 0 {
             return Poll::Pending;
         }
+        self.let_input_wait(false)?;
         let mut scratch = self.core.scratch.borrow_mut();
         self.socket.poll_read(cx, &mut scratch[..most]).map_ok(Io::of_read)
     }
 
-    /// Waits until `rest` or `until`, and then takes what input has come by then, if any.
+    /// Waits until `rest` or `until`, or until much has come or the peer has closed, and takes what
+    /// input has come by then, if any. What is to be written goes first.
     pub(crate) fn poll_rest(
         &mut self,
         cx: &mut Context<'_>,
         until: Option<Instant>,
         rest: Instant,
     ) -> Poll<Option<io::Result<Io>>> {
+        if !self.out.is_empty() {
+            return self.poll_write(cx).map(Some);
+        }
+        if let Err(error) = self.let_input_wait(true) {
+            return Poll::Ready(Some(Err(error)));
+        }
         let until = until.filter(|until| *until < rest);
-        ready!(self.deadline.poll(cx, Some(until.unwrap_or(rest))));
+        let over = self.deadline.poll(cx, Some(until.unwrap_or(rest))).is_ready();
         let most = self.room();
-        let mut scratch = self.core.scratch.borrow_mut();
         if most > 0 {
+            let mut scratch = self.core.scratch.borrow_mut();
             // Bytes that lie there have come before any deadline.
-            match self.socket.try_read(&mut scratch[..most]) {
+            let read = match over {
+                true => self.socket.try_read(&mut scratch[..most]),
+                false => ready!(self.socket.poll_read(cx, &mut scratch[..most])),
+            };
+            match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(Some(read.map(Io::of_read))),
             }
         }
-        Poll::Ready(until.map(|_| Ok(Io::Deadline)))
+        match over {
+            true => Poll::Ready(until.map(|_| Ok(Io::Deadline))),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Has the kernel wake nobody before [`MUCH`] has come, or else at each byte.
+    fn let_input_wait(&mut self, wait: bool) -> io::Result<()> {
+        if wait != self.input_waits {
+            if wait {
+                // Makes room for it, and for what comes until it is read.
+                self.socket.readable_from(2 * MUCH)?;
+            }
+            self.socket.readable_from(if wait { MUCH } else { 1 })?;
+            self.input_waits = wait;
+        }
+        Ok(())
     }
 
     /// How much may be read at once: the scratch buffer, or less while the machine holds back.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let held = self.core.node.config.limits.held_input_bytes;
         match &self.unread {
             None => SCRATCH_BYTES,

@@ -55,6 +55,8 @@ pub struct Core {
     pub(crate) id: CoreId,
     /// Since when it runs; the clock of its publishers' beats begins here.
     pub(crate) born: Instant,
+    /// How many have begun to publish.
+    pub(crate) published: Cell<u64>,
     pub(crate) node: Arc<Node>,
     pub(crate) hub: Rc<RefCell<Hub>>,
     pub(crate) post: Post<HandOver, Verdict>,
@@ -93,6 +95,7 @@ impl Core {
         Rc::new(Self {
             id,
             born: Instant::now(),
+            published: Cell::new(0),
             hub: Rc::new(RefCell::new(Hub::new(Arc::clone(&node.counters), Instant::now()))),
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),

@@ -4,87 +4,87 @@ use std::time::{Duration, Instant};
 ///
 /// A camera sends some seventy packets a second, and each that wakes a sleeping core costs as much
 /// as several viewers do. What is flushed once per merge window need not be read as it comes: a
-/// publisher is read on the beat of a clock, a few times per window and right before the flush, and
-/// between the beats its bytes wait in the socket. All publishers with one merge window share their
-/// beat, so hundreds of them are read in one go. The time a byte may have waited is taken off its
-/// merge window, so it is not sent later than if it had been read at once.
+/// publisher is read on the beat of a clock, right before the flush, and between the beats its bytes
+/// wait in the socket, which tells when there are many of them or the publisher has left
+/// ([`Conn::poll_rest`](super::conn::Conn::poll_rest)). Publishers share their beats, so hundreds are
+/// read in a few goes, but not all in one, for which the last would wait too long. The time a byte
+/// may have waited is taken off its merge window, so it is not sent later than if it had been read
+/// at once.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    last: Instant,
-    /// How long the rest before the next read is, or was before the last.
-    rest: Duration,
-    /// The last read did not get everything, perhaps.
-    much: bool,
+    /// Where the clock of all beats begins.
+    origin: Instant,
+    beat: Duration,
+    /// How many parts of a beat this publisher is ahead of the clock.
+    phase: u32,
+    /// When the socket was seen empty.
+    empty: Instant,
+    /// What was read last was not all.
+    more: bool,
+    rest_until: Option<Instant>,
 }
 
-/// Nobody is made to wait for longer, however wide the window: a publisher that has left keeps its
-/// key until that is seen.
-const BEAT_MAX: Duration = Duration::from_millis(100);
-/// As much should lie in the socket when it is read. A receive buffer begins with a window of
-/// 64 KiB, and a key frame comes at once.
-const BYTES: u128 = 24 << 10;
-/// After more than this the next read does not rest.
-const MUCH: usize = 32 << 10;
+/// Nobody's commands wait for longer, however wide the window.
+const BEAT_MAX: Duration = Duration::from_millis(500);
+/// So many parts a beat has.
+const PHASES: u32 = 4;
 /// A shorter rest would not be worth its timer.
 const REST_MIN: Duration = Duration::from_millis(2);
 
 impl Pace {
-    /// For a publisher that has just begun.
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { last: now, rest: Duration::ZERO, much: false }
+    /// For the `nth` publisher, which has just begun. `origin` is where the clock of all beats begins.
+    pub(crate) fn new(nth: u64, now: Instant, origin: Instant) -> Self {
+        let phase = (nth % u64::from(PHASES)) as u32;
+        Self { origin, beat: Duration::ZERO, phase, empty: now, more: false, rest_until: None }
     }
 
-    /// The rest is over, and nothing had come.
-    pub(crate) fn nothing_waited(&mut self) {
-        self.rest = Duration::ZERO;
+    /// When to look at the socket, or `None`: as soon as something comes.
+    pub(crate) fn rest_until(&self) -> Option<Instant> {
+        self.rest_until
     }
 
     /// How long the oldest of what is read at `now` may have waited for that.
-    pub(crate) fn waited(&mut self, now: Instant) -> Duration {
-        // The peer saw its window close, and what it held back is here a moment later; or else this
-        // is new.
-        let soon = now.saturating_duration_since(self.last) <= REST_MIN;
-        if std::mem::take(&mut self.much) && !soon {
-            self.rest = Duration::ZERO;
+    pub(crate) fn waited(&self, now: Instant) -> Duration {
+        match self.rest_until {
+            Some(_) => now.saturating_duration_since(self.empty),
+            None => Duration::ZERO,
         }
-        self.rest
     }
 
-    /// `bytes` were read at `now` for a stream that is flushed once per `window`. Answers when to
-    /// read again, if that is not as soon as more is there. `origin` is where the clock of all beats
-    /// begins.
-    pub(crate) fn rest_until(
-        &mut self,
-        bytes: usize,
-        window: Duration,
-        now: Instant,
-        origin: Instant,
-    ) -> Option<Instant> {
-        let passed = now.saturating_duration_since(self.last);
-        self.last = now;
-        if bytes >= MUCH {
-            self.much = true;
-            return None;
-        }
-        // A part of the window that it is a multiple of: the last read is then right before the
-        // flush, and leaves nothing behind that would be due before the next.
+    /// Something was read at `now`, `all` that was there or not, for a stream that is flushed once
+    /// per `window`.
+    pub(crate) fn read(&mut self, all: bool, window: Duration, now: Instant) {
+        // A part of the window that it is a multiple of: what is read is then due at once, and
+        // nothing stays behind that would be due before the next beat.
         let beats = window.as_nanos().div_ceil(BEAT_MAX.as_nanos()).max(1);
-        let beat = window / u32::try_from(beats).unwrap_or(u32::MAX);
-        // The time in which, at the rate just seen, `BYTES` will have come. One sample may mislead:
-        // after a peer that was held back the first packet comes alone.
-        let enough = Duration::from_nanos(
-            u64::try_from(passed.as_nanos() * BYTES / bytes.max(1) as u128).unwrap_or(u64::MAX),
-        );
-        let most = enough.min((self.rest * 2).max(beat / 8));
-        self.rest = beat;
-        while self.rest > most {
-            self.rest /= 2;
+        self.beat = window / u32::try_from(beats).unwrap_or(u32::MAX);
+        if self.beat < REST_MIN {
+            self.rest_until = None;
+        } else if all {
+            self.rest(now);
+        } else {
+            (self.more, self.rest_until) = (true, Some(now));
         }
-        if self.rest < REST_MIN {
-            self.rest = Duration::ZERO;
-            return None;
+    }
+
+    /// It was time to look at `now`, and nothing was there. After a whole rest there is silence, and
+    /// what ends it is read as it comes.
+    pub(crate) fn nothing(&mut self, now: Instant) {
+        match self.more {
+            true => self.rest(now),
+            false => self.rest_until = None,
         }
-        Some(now + next_beat(now.saturating_duration_since(origin), self.rest))
+    }
+
+    fn rest(&mut self, now: Instant) {
+        let time = now.saturating_duration_since(self.origin) + self.beat / PHASES * self.phase;
+        let rest = next_beat(time, self.beat);
+        self.rest_until = Some(now + rest);
+        self.more = false;
+        // Just after the beat is on the beat: or else the next flush would be so much after it, in a
+        // turn of its own.
+        let late = self.beat - rest;
+        self.empty = if late < REST_MIN { now - late } else { now };
     }
 }
 
@@ -104,77 +104,82 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A publisher of few bytes that has been read often enough to rest for whole beats.
-    fn steady(window: Duration, began: Instant, origin: Instant) -> (Pace, Instant) {
-        let (mut pace, mut now) = (Pace::new(began), began + ms(40));
-        for _ in 0..8 {
-            now = pace.rest_until(1000, window, now, origin).unwrap_or(now + ms(40));
-        }
-        (pace, now)
-    }
-
     #[test]
     fn publishers_that_began_at_different_times_are_read_on_the_same_beat() {
         let origin = Instant::now();
-        for began in [3, 17, 171] {
-            let (mut pace, now) = steady(WINDOW, origin + ms(began), origin);
-            assert_eq!((now - origin).as_millis() % 80, 0);
-            assert_eq!(pace.waited(now), WINDOW);
-            assert_eq!(pace.rest_until(1000, WINDOW, now, origin), Some(now + WINDOW));
+        for began in [3, 17, 171].map(ms) {
+            let mut pace = Pace::new(0, origin + began, origin);
+            assert_eq!((pace.rest_until(), pace.waited(origin + began)), (None, Duration::ZERO));
+            pace.read(true, WINDOW, origin + began);
+            let beat = pace.rest_until().expect("a rest");
+            assert_eq!((beat - origin).as_millis() % 80, 0);
+            assert_eq!(pace.waited(beat), beat - (origin + began));
+            pace.read(true, WINDOW, beat);
+            assert_eq!(pace.rest_until(), Some(beat + WINDOW));
         }
+    }
+
+    #[test]
+    fn publishers_are_read_in_a_few_goes() {
+        let origin = Instant::now();
+        let beats: std::collections::BTreeSet<_> = (0..500)
+            .map(|nth| {
+                let mut pace = Pace::new(nth, origin, origin);
+                pace.read(true, WINDOW, origin);
+                (pace.rest_until().expect("a rest") - origin).as_millis()
+            })
+            .collect();
+        assert_eq!(Vec::from_iter(beats), [20, 40, 60, 80]);
     }
 
     #[test]
     fn a_window_is_a_multiple_of_its_beat_however_wide_pressure_makes_it() {
         let origin = Instant::now();
         for window in [100, 150, 350, 431, 500, 1000, 10_000].map(ms) {
-            let (mut pace, now) = steady(window, origin, origin);
-            let beat = pace.waited(now);
-            assert!(beat <= BEAT_MAX && beat * 2 > BEAT_MAX, "{window:?} {beat:?}");
+            let mut pace = Pace::new(0, origin, origin);
+            pace.read(true, window, origin);
+            let beat = pace.rest_until().expect("a rest") - origin;
+            assert!(
+                beat <= BEAT_MAX && (beat * 2 > BEAT_MAX || beat == window),
+                "{window:?} {beat:?}"
+            );
             let rest = window.as_nanos() % beat.as_nanos();
             assert!(rest < 200 || beat.as_nanos() - rest < 200, "{window:?} {beat:?}");
         }
     }
 
     #[test]
-    fn a_fast_publisher_is_read_before_its_window_closes() {
+    fn what_is_left_in_the_socket_is_read_at_once_and_has_waited_as_long() {
         let origin = Instant::now();
-        let (mut pace, now) = steady(WINDOW, origin, origin);
-        pace.rest_until(1000, WINDOW, now, origin).expect("a rest");
-        // 20 KiB in 10 ms: 24 in 12, for which a quarter of 80 is too long and an eighth is not.
-        let again = pace.rest_until(20 << 10, WINDOW, now + ms(10), origin);
-        assert_eq!((again, pace.waited(now + ms(10))), (Some(now + ms(20)), ms(10)));
-        // All at once: no rest.
-        assert_eq!(pace.rest_until(20 << 10, WINDOW, now + ms(10), origin), None);
-        assert_eq!(pace.waited(now + ms(20)), Duration::ZERO);
+        let mut pace = Pace::new(0, origin, origin);
+        pace.read(true, WINDOW, origin);
+        let woken = origin + ms(33);
+        pace.read(false, WINDOW, woken);
+        assert_eq!((pace.rest_until(), pace.waited(woken + ms(1))), (Some(woken), ms(34)));
+        // It was all, after all.
+        pace.nothing(woken + ms(1));
+        assert_eq!(pace.rest_until(), Some(origin + WINDOW));
+        assert_eq!(pace.waited(origin + WINDOW), WINDOW - ms(34));
     }
 
     #[test]
-    fn after_much_the_next_read_does_not_rest_and_what_came_with_it_has_waited_as_long() {
+    fn what_ends_a_silence_is_read_as_it_comes_and_has_not_waited() {
         let origin = Instant::now();
-        let (mut pace, now) = steady(WINDOW, origin, origin);
-        assert_eq!(pace.rest_until(MUCH, WINDOW, now, origin), None);
-        assert_eq!(pace.waited(now + ms(1)), WINDOW);
-        assert_eq!(pace.rest_until(MUCH, WINDOW, now + ms(1), origin), None);
-        assert_eq!(pace.waited(now + ms(30)), Duration::ZERO, "that is new");
-        // A peer that was held back sends one packet first: that is not its rate.
-        let again = pace.rest_until(1448, WINDOW, now + ms(30), origin).expect("a rest");
-        assert!(again <= now + ms(40));
-    }
-
-    #[test]
-    fn what_comes_after_a_beat_without_bytes_has_not_waited() {
-        let origin = Instant::now();
-        let (mut pace, now) = steady(WINDOW, origin, origin);
-        pace.nothing_waited();
-        assert_eq!(pace.waited(now + ms(7)), Duration::ZERO);
+        let mut pace = Pace::new(0, origin, origin);
+        pace.read(true, WINDOW, origin);
+        pace.nothing(origin + WINDOW);
+        assert_eq!((pace.rest_until(), pace.waited(origin + ms(333))), (None, Duration::ZERO));
+        pace.read(true, WINDOW, origin + ms(333));
+        assert_eq!(pace.rest_until(), Some(origin + 5 * WINDOW));
     }
 
     #[test]
     fn without_a_merge_window_everything_is_read_as_it_comes() {
         let origin = Instant::now();
-        let mut pace = Pace::new(origin);
-        assert_eq!(pace.rest_until(1000, Duration::ZERO, origin + ms(40), origin), None);
-        assert_eq!(pace.waited(origin + ms(80)), Duration::ZERO);
+        let mut pace = Pace::new(0, origin, origin);
+        for all in [true, false] {
+            pace.read(all, Duration::ZERO, origin + ms(40));
+            assert_eq!((pace.rest_until(), pace.waited(origin + ms(80))), (None, Duration::ZERO));
+        }
     }
 }

@@ -88,8 +88,6 @@ pub(crate) enum Doing<W> {
 pub(crate) struct Publishing {
     pub(crate) publisher: Publisher,
     pace: Pace,
-    /// Nothing is read before this.
-    rest_until: Option<Instant>,
 }
 
 /// Where a session has arrived.
@@ -212,15 +210,12 @@ impl<P: Protocol> Session<P> {
             return woken;
         }
         let until = self.protocol.machine().deadline();
-        if let Doing::Publishing(it) = &mut self.doing
-            && let Some(rest) = it.rest_until
-            && self.conn.out.is_empty()
-        {
-            let input = ready!(self.conn.poll_rest(cx, until, rest));
-            it.rest_until = None;
-            match input {
-                Some(io) => return Poll::Ready(Wake::Io(io)),
-                None => it.pace.nothing_waited(),
+        if let Doing::Publishing(it) = &mut self.doing {
+            while let Some(rest) = it.pace.rest_until() {
+                match ready!(self.conn.poll_rest(cx, until, rest)) {
+                    Some(io) => return Poll::Ready(Wake::Io(io)),
+                    None => it.pace.nothing(Instant::now()),
+                }
             }
         }
         self.conn.poll_io(cx, until).map(Wake::Io)
@@ -240,8 +235,7 @@ impl<P: Protocol> Session<P> {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
                         let window = it.publisher.set_waited(it.pace.waited(now));
-                        let origin = self.conn.core.born;
-                        it.rest_until = it.pace.rest_until(read, window, now, origin);
+                        it.pace.read(read < self.conn.room(), window, now);
                     }
                     let machine = self.protocol.machine();
                     let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
@@ -374,8 +368,9 @@ impl<P: Protocol> Session<P> {
         let request =
             PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
-        let pace = Pace::new(*now);
-        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace, rest_until: None }));
+        let core = &self.conn.core;
+        let pace = Pace::new(core.published.replace(core.published.get() + 1), *now, core.born);
+        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
         self.log("publish");
         Ok(())
     }
