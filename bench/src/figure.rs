@@ -28,7 +28,7 @@ impl Figure {
             details: String::new(),
             bound: String::new(),
             shares: Vec::new(),
-            notes: vec![error.to_string().replace('\n', " ")],
+            notes: vec![in_a_line(error)],
             noise: None,
         }
     }
@@ -53,6 +53,11 @@ pub fn median(values: &[f64]) -> f64 {
 pub fn range(values: &[f64]) -> (f64, f64) {
     let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
     (smallest, values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+}
+
+/// What went wrong, for a list of notes.
+pub fn in_a_line(error: &std::io::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The table, in Markdown.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use corecast_load::server::{Recipe, Server};
 
+use crate::figure::in_a_line;
 use crate::load::Load;
 use crate::quiet::{OTHERS_MAX_PERCENT, Watch};
 
@@ -30,8 +31,8 @@ pub struct Suite {
     pub repeats_left: Cell<Duration>,
     /// What others used in the measurements that count, per cent of one core.
     pub others: RefCell<Vec<f64>>,
-    /// Why rounds failed, in words.
-    pub failed: RefCell<Vec<String>>,
+    /// Rounds that failed: what was to be done, as figures begin, and why it was not.
+    pub failed: RefCell<Vec<[String; 2]>>,
 }
 
 /// The merge window that is the default.
@@ -68,8 +69,7 @@ impl Suite {
             };
             if !self.is_stopped() {
                 eprintln!("  {what}, round {number}: {error}");
-                let why = error.to_string().replace('\n', " ");
-                self.failed.borrow_mut().push(format!("**a round failed**: {what}: {why}"));
+                self.failed.borrow_mut().push([what.to_owned(), in_a_line(&error)]);
                 failures += 1;
                 if failures <= FAILURES {
                     continue;
@@ -212,7 +212,7 @@ mod tests {
         let mut calls = 0;
         let done = suite.each_round("work", 3, |_| {
             calls += 1;
-            if bad.contains(&calls) { Err(io::Error::other("no\nport")) } else { Ok(calls) }
+            if bad.contains(&calls) { Err(io::Error::other("no\n  port\n")) } else { Ok(calls) }
         });
         (done, calls)
     }
@@ -222,7 +222,7 @@ mod tests {
         let suite = suite();
         let (done, calls) = rounds(&suite, &[2]);
         assert_eq!((done.expect("three went well"), calls), (vec![1, 3, 4], 4));
-        assert_eq!(suite.failed.take(), ["**a round failed**: work: no port"]);
+        assert_eq!(suite.failed.take(), [["work", "no port"]]);
     }
 
     #[test]

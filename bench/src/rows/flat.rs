@@ -11,6 +11,7 @@ use crate::suite::Suite;
 /// 350 ms and 7 of the stream's groups of 2 s.
 const COUNTS: [(usize, f64, u64); 3] = [(100, 200.0, 14), (1000, 1000.0, 7), (10_000, 2000.0, 7)];
 const BITRATE: u64 = 250_000;
+const WHAT: &str = "100, 1000, 10 000 × 250 kbit/s";
 const ROUNDS: usize = 4;
 /// Largest ratio to smallest, less one.
 const BOUND: f64 = 0.1;
@@ -19,7 +20,7 @@ const BOUND: f64 = 0.1;
 /// more on few, and without it.
 pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     // All counts in each round: their ratios are compared, so they should have the same weather.
-    let rounds = suite.each_round("100, 1000, 10 000 viewers", ROUNDS, |number| {
+    let rounds = suite.each_round(WHAT, ROUNDS, |number| {
         let work = Work { seconds: 14, ..Work::new(1, BITRATE, 350) };
         let alone = suite.quietly("one viewer", || work.server(suite, By::HttpFlv))?;
         eprintln!("  one viewer, round {number}: {:.3} %", alone.cpu);
@@ -62,7 +63,7 @@ fn figure(what: &str, ratios: &[Vec<f64>], of: &[Compared], mut notes: Vec<Strin
     let rounds = rounds.map(|((viewers, ..), ratios)| format!("at {viewers} {}", each(ratios)));
     notes.insert(0, format!("ratios of the rounds {}", words(rounds.collect())));
     Figure {
-        what: format!("100, 1000, 10 000 × 250 kbit/s{what}"),
+        what: format!("{WHAT}{what}"),
         measured: format!(
             "{} × floor",
             words(medians.iter().map(|it| format!("{it:.2}")).collect())

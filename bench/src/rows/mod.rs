@@ -82,7 +82,10 @@ pub fn measure(suite: &Suite, rows: &[Row], mut on_figure: impl FnMut(Figure)) {
         let (noise, failed) = (suite.noise(), suite.failed.take());
         for mut figure in figures {
             figure.noise.clone_from(&noise);
-            figure.notes.extend_from_slice(&failed);
+            // One that has no value says why itself.
+            let failed = failed.iter().filter(|[what, _]| figure.what.starts_with(what));
+            let failed = failed.map(|[_, why]| format!("**a round failed**: {why}"));
+            figure.notes.extend(failed.filter(|_| !figure.shares.is_empty()));
             if suite.is_stopped() {
                 figure.notes.push("**stopped before all rounds were done**".to_owned());
             }

@@ -148,7 +148,10 @@ impl Work {
     pub(crate) fn watch(&self, suite: &Suite, by: By, server: &Server) -> io::Result<Round> {
         let (url, pid) = (by.url(server), server.process.pid());
         let play = self.play(suite, url, pid, self.inspect_percent);
-        Round::of(&suite.load.watch(server, &play)?, &play)
+        let report = suite.load.watch(server, &play);
+        // One of two that share a round, so say which.
+        let report = report.map_err(|why| io::Error::other(format!("{}: {why}", by.name())))?;
+        Round::of(&report, &play)
     }
 }
 
@@ -263,8 +266,6 @@ impl Round {
 
 /// A row for each way to watch: at most `bound` times the floor.
 pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Result<Vec<Figure>> {
-    let broken = || suite.failed.borrow().len();
-    let before = broken();
     let compared = match compare(suite, work, by) {
         // They share the floor's rounds; by itself one of them may go well.
         Err(_) if by.len() > 1 && !suite.is_stopped() => {
@@ -277,7 +278,7 @@ pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Res
         }
         compared => compared?,
     };
-    let broken = broken() - before;
+    let broken = |by: By| suite.failed.borrow().iter().any(|[_, why]| why.starts_with(by.name()));
     let figure = |compared: &Compared| {
         let ratios = compared.ratios();
         let mut details = format!(
@@ -296,11 +297,11 @@ pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Res
         if work.inspect_percent > 0.0 {
             // A round with any missing has failed, and no other makes up for it.
             let looked = compared.server.iter().map(|round| round.inspected).sum::<usize>();
-            if broken == 0 {
-                measured += ", 0 missing";
-            } else {
+            if broken(compared.by) {
                 measured += ", not whole in each round";
                 shares = vec![f64::INFINITY];
+            } else {
+                measured += ", 0 missing";
             }
             details += &format!(", {looked} viewers looked");
             bound_in_words += ", 0 missing";
