@@ -20,6 +20,19 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// One that could not be measured.
+    pub fn failed(what: &str, error: &std::io::Error) -> Self {
+        Self {
+            what: what.to_owned(),
+            measured: "failed".to_owned(),
+            details: String::new(),
+            bound: String::new(),
+            shares: Vec::new(),
+            notes: vec![in_a_line(error)],
+            noise: None,
+        }
+    }
+
     /// The middle one of the rounds.
     pub fn share(&self) -> f64 {
         median(&self.shares)
@@ -42,33 +55,42 @@ pub fn range(values: &[f64]) -> (f64, f64) {
     (smallest, values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
 }
 
+/// What went wrong, for a list of notes.
+pub fn in_a_line(error: &std::io::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The table, in Markdown.
 pub fn table(figures: &[Figure]) -> String {
-    let mut text = "| work | measured | bound | of the bound |\n|---|---|---|---|\n".to_owned();
-    for figure in figures {
-        let share = match figure.share() {
-            share if share.is_finite() && figure.is_met() => format!("{:.0} %", share * 100.0),
-            share if share.is_finite() => format!("**{:.0} %**", share * 100.0),
-            share if share.is_nan() => "**not measured**".to_owned(),
-            _ => "**missed**".to_owned(),
-        };
-        let Figure { what, measured, details, bound, noise, .. } = figure;
-        let details = if details.is_empty() { details } else { &format!(" ({details})") };
-        let noisy = if noise.is_some() { " (noisy)" } else { "" };
-        text += &format!("| {what} | {measured}{details} | {bound} | {share}{noisy} |\n");
-    }
-    text
+    let head = "| work | measured | bound | of the bound |\n|---|---|---|---|\n".to_owned();
+    head + &figures.iter().map(line).collect::<String>()
+}
+
+/// One line of the table.
+pub fn line(figure: &Figure) -> String {
+    let share = match figure.share() {
+        share if share.is_finite() && figure.is_met() => format!("{:.0} %", share * 100.0),
+        share if share.is_finite() => format!("**{:.0} %**", share * 100.0),
+        share if share.is_nan() => "**not measured**".to_owned(),
+        _ => "**missed**".to_owned(),
+    };
+    let Figure { what, measured, details, bound, noise, .. } = figure;
+    let details = if details.is_empty() { details } else { &format!(" ({details})") };
+    let noisy = if noise.is_some() { " (noisy)" } else { "" };
+    format!("| {what} | {measured}{details} | {bound} | {share}{noisy} |\n")
 }
 
 /// The notes of all figures, in Markdown.
 pub fn notes(figures: &[Figure]) -> String {
-    let note = |figure: &Figure| {
-        let notes = figure.notes.iter().chain(&figure.noise).cloned().collect::<Vec<_>>();
-        (!notes.is_empty()).then(|| format!("- {}: {}\n", figure.what, notes.join("; ")))
-    };
     let of_all = "- CPU of whoever sent less than the nominal bytes is scaled up to them; nobody's is \
                   scaled down for more\n";
     figures.iter().filter_map(note).chain([of_all.to_owned()]).collect()
+}
+
+/// The notes of one figure, in a line.
+pub fn note(figure: &Figure) -> Option<String> {
+    let notes = figure.notes.iter().chain(&figure.noise).cloned().collect::<Vec<_>>();
+    (!notes.is_empty()).then(|| format!("- {}: {}\n", figure.what, notes.join("; ")))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use corecast_load::report::{Report, json};
+use corecast_load::server::Server;
 
 use crate::child::{Child, Scratch};
 use crate::whole::must_be_whole;
@@ -89,6 +90,22 @@ impl Load {
         let publishing = |line: &str| line.contains("publishing").then_some(());
         child.hear("that it is publishing", publishing, PATIENCE)?;
         Ok(child)
+    }
+
+    /// Publishes to `server` what `play` watches, and runs its viewers to their end.
+    ///
+    /// # Errors
+    /// As [`Self::publish`] and [`Playing::wait`].
+    ///
+    /// # Panics
+    /// `play` has no bitrate.
+    pub fn watch(&self, server: &Server, play: &Play) -> io::Result<Report> {
+        let bitrate = play.bitrate.expect("it is asked of those who publish");
+        let url = server.publish.clone();
+        let publisher = self.publish(&Publish { url, streams: play.streams, bitrate })?;
+        let report = self.play(play)?;
+        publisher.must_run()?;
+        Ok(report)
     }
 
     /// Starts viewers.

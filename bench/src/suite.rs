@@ -1,6 +1,6 @@
 //! What all rows of the table share: the programs, the cores, and how a round is done.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use corecast_load::server::{Recipe, Server};
 
+use crate::figure::in_a_line;
 use crate::load::Load;
 use crate::quiet::{OTHERS_MAX_PERCENT, Watch};
 
@@ -26,22 +27,57 @@ pub struct Suite {
     pub rounds: Option<usize>,
     /// How long each round of most rows is measured, in seconds, instead of their own.
     pub seconds: Option<u64>,
-    /// After this a noisy round is not done again.
-    pub repeat_until: Instant,
-    /// What others used in the rounds that count, per cent of one core.
+    /// So much time is left for doing noisy measurements again.
+    pub repeats_left: Cell<Duration>,
+    /// What others used in the measurements that count, per cent of one core.
     pub others: RefCell<Vec<f64>>,
+    /// Rounds that failed: what was to be done, as figures begin, and why it was not.
+    pub failed: RefCell<Vec<[String; 2]>>,
 }
 
 /// The merge window that is the default.
 pub const WINDOW: Duration = Duration::from_millis(350);
 const LOOK: Duration = Duration::from_millis(100);
-/// A noisy round is done again so many times.
-const REPEATS: usize = 2;
+/// A noisy measurement is done again so many times. Medians need no more.
+const REPEATS: usize = 1;
+/// So many rounds of a row may fail before it is given up.
+const FAILURES: usize = 1;
 
 impl Suite {
-    /// How many rounds, if there is time for `rounds`.
-    pub fn rounds(&self, rounds: usize) -> usize {
-        self.rounds.unwrap_or(if self.quick { 1 } else { rounds })
+    /// Does `round`, which is told its number, until `rounds` of them are done, if there is time for
+    /// so many. One that fails is done anew, once. What is done counts, even if another has failed
+    /// or somebody wants to stop.
+    ///
+    /// # Errors
+    /// That of the last round, if none could be done.
+    pub fn each_round<T>(
+        &self,
+        what: &str,
+        rounds: usize,
+        mut round: impl FnMut(usize) -> io::Result<T>,
+    ) -> io::Result<Vec<T>> {
+        let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { rounds });
+        let (mut done, mut failures) = (Vec::new(), 0);
+        while done.len() < rounds {
+            let number = done.len() + 1;
+            let error = match round(number) {
+                Ok(value) => {
+                    done.push(value);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if !self.is_stopped() {
+                eprintln!("  {what}, round {number}: {error}");
+                self.failed.borrow_mut().push([what.to_owned(), in_a_line(&error)]);
+                failures += 1;
+                if failures <= FAILURES {
+                    continue;
+                }
+            }
+            return if done.is_empty() { Err(error) } else { Ok(done) };
+        }
+        Ok(done)
     }
 
     /// How long one round is measured, if there is time for `seconds`.
@@ -74,8 +110,8 @@ impl Suite {
         self.load.stop.load(Ordering::Relaxed)
     }
 
-    /// Measures, and measures again while the machine is not quiet; of all that the quietest
-    /// counts. `measure` must leave no process behind.
+    /// Measures, and measures again if the machine was not quiet; the quieter one counts.
+    /// `measure` must leave no process behind.
     ///
     /// # Errors
     /// Those of `measure`.
@@ -87,17 +123,22 @@ impl Suite {
         let repeats = if self.quick { 0 } else { REPEATS };
         let mut best: Option<(f64, T)> = None;
         for attempt in 0..=repeats {
+            let begin = Instant::now();
             let watch = Watch::start()?;
             let value = measure()?;
             let others = watch.others_percent()?;
+            let took = begin.elapsed();
+            if attempt > 0 {
+                self.repeats_left.set(self.repeats_left.get().saturating_sub(took));
+            }
             if best.as_ref().is_none_or(|(least, _)| others < *least) {
                 best = Some((others, value));
             }
             if others <= OTHERS_MAX_PERCENT {
                 break;
             }
-            let again = attempt < repeats && Instant::now() < self.repeat_until;
-            let then = if again { "again" } else { "the quietest attempt counts" };
+            let again = attempt < repeats && self.repeats_left.get() >= took;
+            let then = if again { "again" } else { "the quieter attempt counts" };
             eprintln!("  {what}: other processes used {others:.0} % of a core: {then}");
             if !again {
                 break;
@@ -143,5 +184,65 @@ impl Suite {
                 others.len()
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn suite() -> Suite {
+        Suite {
+            server: PathBuf::new(),
+            core: 0,
+            load: Load { program: PathBuf::new(), cores: vec![], stop: Arc::default() },
+            quick: false,
+            rounds: None,
+            seconds: None,
+            repeats_left: Cell::default(),
+            others: RefCell::default(),
+            failed: RefCell::default(),
+        }
+    }
+
+    /// Three rounds of which the calls named in `bad` fail.
+    fn rounds(suite: &Suite, bad: &[usize]) -> (io::Result<Vec<usize>>, usize) {
+        let mut calls = 0;
+        let done = suite.each_round("work", 3, |_| {
+            calls += 1;
+            if bad.contains(&calls) { Err(io::Error::other("no\n  port\n")) } else { Ok(calls) }
+        });
+        (done, calls)
+    }
+
+    #[test]
+    fn a_failed_round_is_done_anew_and_told() {
+        let suite = suite();
+        let (done, calls) = rounds(&suite, &[2]);
+        assert_eq!((done.expect("three went well"), calls), (vec![1, 3, 4], 4));
+        assert_eq!(suite.failed.take(), [["work", "no port"]]);
+    }
+
+    #[test]
+    fn what_was_measured_is_kept_when_later_rounds_fail() {
+        assert_eq!(rounds(&suite(), &[2, 3]).0.expect("one went well"), [1]);
+        let (none, calls) = rounds(&suite(), &[1, 2, 3]);
+        assert!(none.is_err() && calls == 2, "{calls}");
+    }
+
+    #[test]
+    fn what_was_measured_is_kept_when_somebody_stops() {
+        let suite = suite();
+        let done = suite.each_round("work", 3, |round| match round {
+            1 => Ok(round),
+            _ => {
+                suite.load.stop.store(true, Ordering::Relaxed);
+                Err(io::ErrorKind::Interrupted.into())
+            }
+        });
+        assert_eq!(done.expect("one went well"), [1]);
+        assert!(suite.failed.take().is_empty());
     }
 }

@@ -1,15 +1,15 @@
 //! `figure`: every figure that the project promises, measured on this machine.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum, value_parser};
-use corecast_bench::figure::{notes, table};
+use corecast_bench::figure::{line, note, notes, table};
 use corecast_bench::load::Load;
 use corecast_bench::rows::{self, Row};
 use corecast_bench::suite::Suite;
@@ -24,8 +24,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 /// Needs release builds beside it:
 /// cargo build --release -p corecast -p corecast-load -p corecast-bench
 ///
-/// It takes half an hour. Let the machine do nothing else: a round in which others use more than 5 %
-/// of a core is done again, up to twice.
+/// It takes some 34 minutes, and what --repeat-for says. Let the machine do nothing else: a
+/// measurement in which others use more than 5 % of a core is done again. Each figure is told as
+/// soon as it is there; Ctrl-C ends with those.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -35,10 +36,11 @@ struct Cli {
     /// Short rounds, one of each: to see that it works, not how much it costs.
     #[arg(long)]
     quick: bool,
-    /// So many rounds of each row, instead of its own 2 to 5.
+    /// So many rounds of each row, instead of its own 1 to 9.
     #[arg(long, value_parser = value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
-    /// Measures so many seconds each round, instead of 12 or 15; not for `join` and `memory`.
+    /// Measures so many seconds each time, instead of 7 or 14; not for `join` and `memory`. Best are
+    /// multiples of 7, which hold whole windows.
     #[arg(long, value_parser = value_parser!(u64).range(1..=120))]
     seconds: Option<u64>,
     /// The core of the server, and of the floor.
@@ -50,8 +52,8 @@ struct Cli {
     /// The server, if not the one beside this program.
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
-    /// From then on noisy rounds are not done again.
-    #[arg(long, default_value = "45m", value_parser = units::duration)]
+    /// So much time at most may go into doing noisy measurements again.
+    #[arg(long, default_value = "5m", value_parser = units::duration)]
     repeat_for: Duration,
     /// Also draws the figures.
     #[arg(long, value_name = "FILE.svg")]
@@ -102,8 +104,9 @@ fn run(cli: &Cli) -> io::Result<bool> {
         quick: cli.quick,
         rounds: cli.rounds.map(usize::from),
         seconds: cli.seconds,
-        repeat_until: Instant::now() + cli.repeat_for,
+        repeats_left: Cell::new(cli.repeat_for),
         others: RefCell::default(),
+        failed: RefCell::default(),
     };
     let rows = if cli.only.is_empty() { Row::value_variants() } else { &cli.only };
     let about = machine::describe(&suite.server);
@@ -113,7 +116,8 @@ fn run(cli: &Cli) -> io::Result<bool> {
     }
     let mut figures = Vec::new();
     rows::measure(&suite, rows, |figure| {
-        eprintln!("{}: {} ({})", figure.what, figure.measured, figure.bound);
+        // All of it: if this program is killed, that is what is left.
+        eprint!("{}{}", line(&figure), note(&figure).unwrap_or_default());
         figures.push(figure);
     });
     let short = shortened(cli);

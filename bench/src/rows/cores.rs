@@ -10,14 +10,14 @@ use procfs::process::Process;
 
 use super::ratio::{By, cpu_percent};
 use crate::figure::{Figure, median, range};
-use crate::load::{Load, Play, Publish};
+use crate::load::{Load, Play};
 use crate::suite::{Suite, WINDOW};
 use crate::whole::egress_words;
 
 const STREAMS: usize = 2;
 const VIEWERS: usize = 4000;
 const BITRATE: u64 = 2_000_000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const BOUND: f64 = 0.95;
 /// Where the comparison is made: beyond it cores wait for memory and for each other.
 const BUSY_MAX_PERCENT: f64 = 35.0;
@@ -26,9 +26,8 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let viewers = if suite.quick { VIEWERS / 4 } else { VIEWERS };
     let what = format!("2 streams × {} × 2 Mbit/s, HTTP-FLV, two cores", viewers / STREAMS);
     let both = [vec![suite.core], suite.load.cores.clone()].concat();
-    let (mut ratios, mut busiest, mut notes) = (Vec::new(), 0.0_f64, Vec::new());
-    let mut egress = Vec::new();
-    for round in 1..=suite.rounds(ROUNDS) {
+    let (mut busiest, mut notes, mut egress) = (0.0_f64, Vec::new(), Vec::new());
+    let ratios = suite.each_round(&what, ROUNDS, |round| {
         let one = suite.quietly(&what, || measure(suite, &[suite.core], &both, viewers))?;
         let two = suite.quietly(&what, || measure(suite, &both, &both, viewers))?;
         let ratio = one.server / two.server;
@@ -42,9 +41,9 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
                 .push(format!("**in round {round} one core had only {percent:.0} % of the work**"));
         }
         busiest = busiest.max((two.server + two.generator) / both.len() as f64);
-        ratios.push(ratio);
         egress.extend([one.egress, two.egress]);
-    }
+        Ok(ratio)
+    })?;
     let (least, most) = range(&ratios);
     notes.push(format!(
         "rounds {least:.2} to {most:.2}; a core was {busiest:.0} % busy, generator included"
@@ -77,20 +76,18 @@ struct Used {
 fn measure(suite: &Suite, cores: &[usize], both: &[usize], viewers: usize) -> io::Result<Used> {
     let server = suite.corecast_with(cores, WINDOW, "")?;
     let load = Load { cores: both.to_vec(), ..suite.load.clone() };
-    let publish = Publish { url: server.publish.clone(), streams: STREAMS, bitrate: BITRATE };
-    let _publishers = load.publish(&publish)?;
     let play = Play {
         url: By::HttpFlv.url(&server),
         streams: STREAMS,
         viewers,
-        ramp: 1000.0,
-        settle: suite.seconds(4),
-        duration: suite.measured(15),
+        ramp: 2000.0,
+        settle: suite.seconds(3),
+        duration: suite.measured(7),
         inspect_percent: 0.0,
         bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
     };
-    let report = load.play(&play)?;
+    let report = load.watch(&server, &play)?;
     let (cpu, egress) = cpu_percent(&report, &play)?;
     Ok(Used {
         server: cpu,

@@ -19,8 +19,7 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let work = Work::new(1000, 2_000_000, 350);
     let recipe = recipe()?;
     let what = "1000 × 2 Mbit/s, RTMP, beside nginx-rtmp".to_owned();
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 1..=suite.rounds(ROUNDS) {
+    let pairs = suite.each_round(&what, ROUNDS, |round| {
         let nginx =
             suite.quietly(&what, || work.watch(suite, By::Rtmp, &recipe.start(&[suite.core])?))?;
         let server = suite.quietly(&what, || work.server(suite, By::Rtmp))?;
@@ -28,9 +27,9 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
             "  {what}, round {round}: nginx {:.2} %, Corecast {:.2} %",
             nginx.cpu, server.cpu
         );
-        theirs.push(nginx);
-        ours.push(server);
-    }
+        Ok((server, nginx))
+    })?;
+    let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     let cpu = |rounds: &[Round]| rounds.iter().map(|round| round.cpu).collect::<Vec<_>>();
     let sent = |rounds: &[Round]| egress_words(rounds.iter().map(|round| round.egress));
     let sent = format!("sent {}, nginx {}", sent(&ours), sent(&theirs));

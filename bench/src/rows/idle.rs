@@ -22,15 +22,17 @@ const BITRATE: u64 = 250_000;
 
 pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let connections = if suite.quick { 500 } else { CONNECTIONS };
-    let mut figures = Vec::new();
-    let mut row = |what: &str, bound: f64, measure: &dyn Fn() -> io::Result<f64>| {
-        let mut percents = Vec::new();
-        for round in 1..=suite.rounds(ROUNDS) {
+    let row = |what: &str, bound: f64, measure: &dyn Fn() -> io::Result<f64>| {
+        let percents = suite.each_round(what, ROUNDS, |round| {
             let percent = suite.quietly(what, measure)?;
             eprintln!("  {what}, round {round}: {percent:.3} %");
-            percents.push(percent);
-        }
-        figures.push(Figure {
+            Ok(percent)
+        });
+        let percents = match percents {
+            Ok(percents) => percents,
+            Err(error) => return Figure::failed(what, &error),
+        };
+        Figure {
             what: what.to_owned(),
             measured: format!("{:.2} % of a core", median(&percents)),
             details: String::new(),
@@ -38,15 +40,15 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
             shares: percents.iter().map(|percent| percent.max(0.0) / bound).collect(),
             notes: Vec::new(),
             noise: None,
-        });
-        Ok::<_, io::Error>(())
+        }
     };
-    row("idle, no connection", NONE_PERCENT, &|| none(suite))?;
-    let what = format!("idle, {connections} waiting, half HTTP-FLV, half RTMP");
-    row(&what, CONNECTIONS_PERCENT, &|| waiting(suite, connections))?;
-    let what = format!("idle, {connections} paused by RTMP, beyond the stream");
-    row(&what, CONNECTIONS_PERCENT, &|| paused(suite, connections))?;
-    Ok(figures)
+    let waits = format!("idle, {connections} waiting, half HTTP-FLV, half RTMP");
+    let paused_ones = format!("idle, {connections} paused by RTMP, beyond the stream");
+    Ok(vec![
+        row("idle, no connection", NONE_PERCENT, &|| none(suite)),
+        row(&waits, CONNECTIONS_PERCENT, &|| waiting(suite, connections)),
+        row(&paused_ones, CONNECTIONS_PERCENT, &|| paused(suite, connections)),
+    ])
 }
 
 fn none(suite: &Suite) -> io::Result<f64> {
@@ -98,7 +100,7 @@ const QUIET: Duration = Duration::from_millis(1500);
 fn cpu_percent(suite: &Suite, server: &Server) -> io::Result<f64> {
     let meter = Meter::of_process(server.process.pid())?;
     let before = meter.read()?;
-    suite.sleep(suite.measured(15))?;
+    suite.sleep(suite.measured(14))?;
     let percent = meter.read()?.cpu_percent_since(&before);
     Ok(percent.expect("time has passed on this host"))
 }

@@ -28,8 +28,7 @@ const AFTER_S: f64 = 3.0;
 
 pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let what = format!("{NEWCOMERS} join at once, 2 Mbit/s, HTTP-FLV");
-    let (mut first_key, mut late, mut rise) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=suite.rounds(ROUNDS) {
+    let rounds = suite.each_round(&what, ROUNDS, |round| {
         let (last_ms, late_ms) = suite.quietly(&what, || first_keys(suite))?;
         let others = suite.quietly(&what, || disturbance(suite))?;
         eprintln!(
@@ -37,10 +36,10 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
              from {:.0} to {:.0} ms",
             others[0], others[1]
         );
-        first_key.push(last_ms);
-        late.push(late_ms);
-        rise.push(others[1] - others[0]);
-    }
+        Ok([last_ms, late_ms, others[1] - others[0]])
+    })?;
+    let [first_key, late, rise] =
+        [0, 1, 2].map(|at| rounds.iter().map(|round| round[at]).collect::<Vec<_>>());
     let (_, late) = range(&late);
     Ok(vec![
         Figure {

@@ -4,30 +4,33 @@ use std::io;
 
 use super::ratio::By;
 use crate::figure::{Figure, median, range};
-use crate::load::{Play, Publish};
+use crate::load::Play;
 use crate::suite::{Suite, WINDOW};
 
 const BITRATE: u64 = 250_000;
 const BOUND_BYTES: f64 = 2048.0;
-const ROUNDS: usize = 2;
+/// It depends on nobody else, and is a mean of thousands.
+const ROUNDS: usize = 1;
 
 pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
-    [By::HttpFlv, By::WsFlv, By::Rtmp].into_iter().map(|by| row(suite, by)).collect()
+    let row = |by: By| {
+        let what = format!("user memory per further viewer, {}", by.name());
+        row(suite, &what, by).unwrap_or_else(|error| Figure::failed(&what, &error))
+    };
+    Ok([By::HttpFlv, By::WsFlv, By::Rtmp].into_iter().map(row).collect())
 }
 
-fn row(suite: &Suite, by: By) -> io::Result<Figure> {
+fn row(suite: &Suite, what: &str, by: By) -> io::Result<Figure> {
     let (few, many) = if suite.quick { (100, 600) } else { (1000, 9000) };
-    let mut per_viewer = Vec::new();
-    for round in 1..=suite.rounds(ROUNDS) {
-        // Memory does not depend on who else is busy.
+    let per_viewer = suite.each_round(what, ROUNDS, |round| {
         let (least, most) = (rss_bytes(suite, by, few)?, rss_bytes(suite, by, many)?);
         let each = (most - least) / (many - few) as f64;
-        eprintln!("  memory, {}, round {round}: {each:.0} bytes a viewer", by.name());
-        per_viewer.push(each);
-    }
+        eprintln!("  {what}, round {round}: {each:.0} bytes");
+        Ok(each)
+    })?;
     let (least, most) = range(&per_viewer);
     Ok(Figure {
-        what: format!("user memory per further viewer, {}", by.name()),
+        what: what.to_owned(),
         measured: format!("{:.0} bytes", median(&per_viewer)),
         details: String::new(),
         bound: "≤ 2 KB".to_owned(),
@@ -41,9 +44,7 @@ fn row(suite: &Suite, by: By) -> io::Result<Figure> {
 
 fn rss_bytes(suite: &Suite, by: By, viewers: usize) -> io::Result<f64> {
     let server = suite.corecast(WINDOW)?;
-    let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
-    let _publisher = suite.load.publish(&publish)?;
-    let report = suite.load.play(&Play {
+    let play = Play {
         url: by.url(&server),
         streams: 1,
         viewers,
@@ -53,7 +54,8 @@ fn rss_bytes(suite: &Suite, by: By, viewers: usize) -> io::Result<f64> {
         inspect_percent: 0.0,
         bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
-    })?;
+    };
+    let report = suite.load.watch(&server, &play)?;
     report.cost.rss_bytes.map(|bytes| bytes as f64).ok_or_else(|| {
         io::Error::other("expected the memory of a process in the report, found none")
     })

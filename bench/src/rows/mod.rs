@@ -55,8 +55,8 @@ pub enum Row {
 }
 
 /// Measures `rows`, each once, in their own order, and hands over each figure when it is there.
-/// A row that fails is a figure without a value. Stopped, it
-/// returns without the row in hand.
+/// A row that fails is a figure without a value. Stopped, it hands over what the row in hand has
+/// brought, if that is a figure, and returns.
 pub fn measure(suite: &Suite, rows: &[Row], mut on_figure: impl FnMut(Figure)) {
     let mut rows = rows.to_vec();
     rows.sort_unstable();
@@ -72,17 +72,27 @@ pub fn measure(suite: &Suite, rows: &[Row], mut on_figure: impl FnMut(Figure)) {
         if together.is_empty() {
             continue;
         }
-        let figures = measure_one(suite, &together).unwrap_or_else(|error| {
+        let mut figures = measure_one(suite, &together).unwrap_or_else(|error| {
             eprintln!("  {together:?}: {error}");
-            vec![failed(&together, &error)]
+            vec![Figure::failed(&names(&together), &error)]
         });
         if suite.is_stopped() {
-            return;
+            figures.retain(|figure| !figure.shares.is_empty());
         }
-        let noise = suite.noise();
+        let (noise, failed) = (suite.noise(), suite.failed.take());
         for mut figure in figures {
             figure.noise.clone_from(&noise);
+            // One that has no value says why itself.
+            let failed = failed.iter().filter(|[what, _]| figure.what.starts_with(what));
+            let failed = failed.map(|[_, why]| format!("**a round failed**: {why}"));
+            figure.notes.extend(failed.filter(|_| !figure.shares.is_empty()));
+            if suite.is_stopped() {
+                figure.notes.push("**stopped before all rounds were done**".to_owned());
+            }
             on_figure(figure);
+        }
+        if suite.is_stopped() {
+            return;
         }
     }
 }
@@ -91,7 +101,7 @@ fn measure_one(suite: &Suite, rows: &[Row]) -> io::Result<Vec<Figure>> {
     const BOTH: [By; 2] = [By::HttpFlv, By::Rtmp];
     match rows[0] {
         Row::HttpFlv | Row::Rtmp => {
-            let work = Work { rounds: 5, seconds: 15, ..Work::new(1000, 2_000_000, 350) };
+            let work = Work { rounds: 9, ..Work::new(1000, 2_000_000, 350) };
             let by = |row: &Row| if *row == Row::Rtmp { By::Rtmp } else { By::HttpFlv };
             ratio::rows(suite, &work, &rows.iter().map(by).collect::<Vec<_>>(), 1.15)
         }
@@ -102,12 +112,16 @@ fn measure_one(suite: &Suite, rows: &[Row]) -> io::Result<Vec<Figure>> {
             ratio::rows(suite, &work, &BOTH, 1.2)
         }
         Row::FiveThousand => {
-            let work = Work { ramp: 1500.0, ..Work::new(5000, 500_000, 350) };
+            let work = Work { ramp: 2000.0, ..Work::new(5000, 500_000, 350) };
             ratio::rows(suite, &work, &[By::HttpFlv], 1.2)
         }
         Row::NineteenThousand => {
-            let work =
-                Work { ramp: 2000.0, inspect_percent: 0.2, ..Work::new(19_000, 250_000, 350) };
+            let work = Work {
+                ramp: 2000.0,
+                inspect_percent: 0.2,
+                rounds: 3,
+                ..Work::new(19_000, 250_000, 350)
+            };
             ratio::rows(suite, &work, &[By::HttpFlv], 1.2)
         }
         Row::Flat => flat::rows(suite),
@@ -121,16 +135,8 @@ fn measure_one(suite: &Suite, rows: &[Row]) -> io::Result<Vec<Figure>> {
     }
 }
 
-fn failed(rows: &[Row], error: &io::Error) -> Figure {
+fn names(rows: &[Row]) -> String {
     use clap::ValueEnum;
     let name = |row: &Row| row.to_possible_value().map(|value| value.get_name().to_owned());
-    Figure {
-        what: rows.iter().filter_map(name).collect::<Vec<_>>().join(", "),
-        measured: "failed".to_owned(),
-        details: String::new(),
-        bound: String::new(),
-        shares: Vec::new(),
-        notes: vec![error.to_string().replace('\n', " ")],
-        noise: None,
-    }
+    rows.iter().filter_map(name).collect::<Vec<_>>().join(", ")
 }

@@ -2,28 +2,33 @@
 
 use std::io;
 
-use super::ratio::By;
+use super::latency::{Looked, look};
 use crate::figure::{Figure, median};
-use crate::load::{Play, Publish};
-use crate::suite::{Suite, WINDOW};
+use crate::suite::Suite;
 
+/// As many as viewers.
 const PUBLISHERS: usize = 500;
 const BITRATE: u64 = 500_000;
 const ROUNDS: usize = 2;
 const CPU_PERCENT: f64 = 60.0;
-/// One merge window of 350 ms, and 20 ms.
+const WINDOW_MS: u64 = 350;
+/// One merge window, and 20 ms.
 const P99_MS: f64 = 370.0;
 
 pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let what = format!("{PUBLISHERS} publishers × 500 kbit/s, a viewer each");
-    let (mut cpu, mut p99, mut notes) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=suite.rounds(ROUNDS) {
-        let found = suite.quietly(&what, || measure(suite))?;
-        eprintln!("  {what}, round {round}: {:.1} %, p99 {:.1} ms", found.cpu, found.p99_ms);
-        cpu.push(found.cpu);
-        p99.push(found.p99_ms);
-        notes.extend(found.note);
-    }
+    let rounds = suite.each_round(&what, ROUNDS, |round| {
+        let looked = suite.quietly(&what, || look(suite, WINDOW_MS, PUBLISHERS, BITRATE))?;
+        let Looked { cpu, p99_ms, .. } = looked;
+        eprintln!("  {what}, round {round}: {cpu:.1} %, p99 {p99_ms:.1} ms");
+        Ok(looked)
+    })?;
+    let cpu = rounds.iter().map(|round| round.cpu).collect::<Vec<_>>();
+    let p99 = rounds.iter().map(|round| round.p99_ms).collect::<Vec<_>>();
+    let limits = rounds.iter().filter_map(|round| round.limit);
+    let notes = limits
+        .map(|own| format!("the generator was the limit ({own:.0} % of its core)"))
+        .collect::<Vec<_>>();
     let figure = |what: String, measured: String, bound: &str, shares: Vec<f64>| Figure {
         what,
         measured,
@@ -47,42 +52,4 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
             p99.iter().map(|ms| ms / P99_MS).collect(),
         ),
     ])
-}
-
-struct Found {
-    cpu: f64,
-    p99_ms: f64,
-    note: Option<String>,
-}
-
-fn measure(suite: &Suite) -> io::Result<Found> {
-    let server = suite.corecast(WINDOW)?;
-    let url = server.publish.clone();
-    let publish = Publish { url, streams: PUBLISHERS, bitrate: BITRATE };
-    let publishers = suite.load.publish(&publish)?;
-    let report = suite.load.play(&Play {
-        url: By::HttpFlv.url(&server),
-        streams: PUBLISHERS,
-        viewers: PUBLISHERS,
-        ramp: 250.0,
-        settle: suite.seconds(4),
-        duration: suite.measured(15),
-        inspect_percent: 10.0,
-        bitrate: Some(BITRATE),
-        pid: Some(server.process.pid()),
-    })?;
-    publishers.must_run()?;
-    let latency = report.inspected.and_then(|inspected| inspected.latency_ms);
-    let p99_ms = latency.and_then(|latency| latency.value_at(0.99));
-    match (report.cost.cpu_percent, p99_ms) {
-        (Some(cpu), Some(p99_ms)) => Ok(Found {
-            cpu,
-            p99_ms,
-            note: report.cost.generator_was_the_limit.then(|| {
-                let own = report.cost.own_cpu_percent;
-                format!("the generator was the limit ({own:.0} % of its core)")
-            }),
-        }),
-        _ => Err(io::Error::other("expected CPU and latencies in the report, found none")),
-    }
 }

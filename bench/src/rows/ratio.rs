@@ -8,8 +8,8 @@ use corecast_load::floor;
 use corecast_load::report::Report;
 use corecast_load::server::Server;
 
-use crate::figure::{Figure, median, range};
-use crate::load::{Play, Publish};
+use crate::figure::{Figure, median};
+use crate::load::Play;
 use crate::suite::Suite;
 use crate::whole::{at_nominal, egress_share, egress_words};
 
@@ -52,6 +52,13 @@ pub(crate) struct Work {
     pub(crate) ramp: f64,
     pub(crate) inspect_percent: f64,
     pub(crate) rounds: usize,
+    /// How long each measurement takes. A multiple of 7, and it holds as many windows of 350 and of
+    /// 100 ms of the floor as of the server, whenever it begins: 20 and 70. With 8 s one may have
+    /// 22 and the other 23, which is 4 % of what is compared.
+    ///
+    /// Short, and more rounds: what a virtual machine's neighbours do lasts for seconds or minutes.
+    /// In a long measurement it hits either floor or server, in a short round both; and what hits
+    /// one spoils one ratio of many, which the median leaves out.
     pub(crate) seconds: u64,
 }
 
@@ -63,10 +70,10 @@ impl Work {
             bitrate,
             window,
             each_frame: window.is_zero(),
-            ramp: 500.0,
+            ramp: 1000.0,
             inspect_percent: 0.0,
-            rounds: 3,
-            seconds: 12,
+            rounds: 5,
+            seconds: 7,
         }
     }
 
@@ -81,7 +88,7 @@ impl Work {
             streams: 1,
             viewers: self.viewers,
             ramp: self.ramp,
-            settle: suite.seconds(4),
+            settle: suite.seconds(3),
             duration: suite.measured(self.seconds),
             inspect_percent,
             bitrate: Some(self.bitrate),
@@ -100,6 +107,38 @@ impl Work {
         Round::of(&suite.load.play(&play)?, &play)
     }
 
+    /// Floor and server in turn: for each way to watch, what both used.
+    pub(crate) fn round(
+        &self,
+        suite: &Suite,
+        by: &[By],
+        number: usize,
+    ) -> io::Result<Vec<(Round, Round)>> {
+        let title = self.title();
+        let floor = |writes| {
+            let floor = suite.quietly(&title, || self.floor(suite, writes))?;
+            eprintln!("  {title}, round {number}: floor {:.2} %", floor.cpu);
+            Ok::<_, io::Error>(floor)
+        };
+        let shared = if self.each_frame { None } else { Some(floor(None)?) };
+        let pair = |&by: &By| {
+            let server = suite.quietly(&title, || self.server(suite, by))?;
+            let floor = match shared {
+                Some(floor) => floor,
+                None => floor(Some(server.writes()?))?,
+            };
+            eprintln!(
+                "  {title}, round {number}: {} {:.2} %, {:.2} × floor, generator {:.0} %",
+                by.name(),
+                server.cpu,
+                server.cpu / floor.cpu,
+                server.generator,
+            );
+            Ok((floor, server))
+        };
+        by.iter().map(pair).collect()
+    }
+
     /// The server's CPU.
     pub(crate) fn server(&self, suite: &Suite, by: By) -> io::Result<Round> {
         self.watch(suite, by, &suite.corecast(self.window)?)
@@ -107,12 +146,11 @@ impl Work {
 
     /// The CPU of any server.
     pub(crate) fn watch(&self, suite: &Suite, by: By, server: &Server) -> io::Result<Round> {
-        let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: self.bitrate };
-        let publisher = suite.load.publish(&publish)?;
         let (url, pid) = (by.url(server), server.process.pid());
         let play = self.play(suite, url, pid, self.inspect_percent);
-        let report = suite.load.play(&play)?;
-        publisher.must_run()?;
+        let report = suite.load.watch(server, &play);
+        // One of two that share a round, so say which.
+        let report = report.map_err(|why| io::Error::other(format!("{}: {why}", by.name())))?;
         Round::of(&report, &play)
     }
 }
@@ -149,6 +187,12 @@ impl Compared {
         self.server.iter().zip(&self.floor).map(|(server, floor)| server.cpu / floor.cpu).collect()
     }
 
+    /// The same for what the server used beyond `percents` of a core, one for each round.
+    pub(crate) fn ratios_beyond(&self, percents: &[f64]) -> Vec<f64> {
+        let rounds = self.server.iter().zip(&self.floor).zip(percents);
+        rounds.map(|((server, floor), percent)| (server.cpu - percent) / floor.cpu).collect()
+    }
+
     /// How many bytes were sent, and what weakens the figure.
     pub(crate) fn notes(&self) -> Vec<String> {
         let egress = |rounds: &[Round]| egress_words(rounds.iter().map(|round| round.egress));
@@ -168,6 +212,11 @@ impl Compared {
     }
 }
 
+/// The middle one's CPU, per cent of a core.
+pub(crate) fn cpu(rounds: &[Round]) -> f64 {
+    median(&rounds.iter().map(|round| round.cpu).collect::<Vec<_>>())
+}
+
 /// The server's CPU, per cent of a core, for at least the nominal bytes; and the share of them that
 /// was sent.
 pub(crate) fn cpu_percent(report: &Report, play: &Play) -> io::Result<(f64, f64)> {
@@ -179,38 +228,14 @@ pub(crate) fn cpu_percent(report: &Report, play: &Play) -> io::Result<(f64, f64)
 }
 
 /// Rounds of floor and server in turn.
-pub(crate) fn compare(suite: &Suite, work: &Work, by: &[By]) -> io::Result<Vec<Compared>> {
-    let title = work.title();
-    let mut all = by
-        .iter()
-        .map(|by| Compared { by: *by, floor: Vec::new(), server: Vec::new() })
-        .collect::<Vec<_>>();
-    for round in 1..=suite.rounds(work.rounds) {
-        let floor = |writes| {
-            let floor = suite.quietly(&title, || work.floor(suite, writes))?;
-            eprintln!("  {title}, round {round}: floor {:.2} %", floor.cpu);
-            Ok::<_, io::Error>(floor)
-        };
-        let shared = if work.each_frame { None } else { Some(floor(None)?) };
-        for compared in &mut all {
-            let by = compared.by;
-            let server = suite.quietly(&title, || work.server(suite, by))?;
-            let floor = match shared {
-                Some(floor) => floor,
-                None => floor(Some(server.writes()?))?,
-            };
-            eprintln!(
-                "  {title}, round {round}: {} {:.2} %, {:.2} × floor, generator {:.0} %",
-                by.name(),
-                server.cpu,
-                server.cpu / floor.cpu,
-                server.generator,
-            );
-            compared.floor.push(floor);
-            compared.server.push(server);
-        }
-    }
-    Ok(all)
+fn compare(suite: &Suite, work: &Work, by: &[By]) -> io::Result<Vec<Compared>> {
+    let done =
+        suite.each_round(&work.title(), work.rounds, |number| work.round(suite, by, number))?;
+    let compared = |(at, by): (usize, &By)| {
+        let (floor, server) = done.iter().map(|pairs| pairs[at]).unzip();
+        Compared { by: *by, floor, server }
+    };
+    Ok(by.iter().enumerate().map(compared).collect())
 }
 
 impl Round {
@@ -241,9 +266,21 @@ impl Round {
 
 /// A row for each way to watch: at most `bound` times the floor.
 pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Result<Vec<Figure>> {
+    let compared = match compare(suite, work, by) {
+        // They share the floor's rounds; by itself one of them may go well.
+        Err(_) if by.len() > 1 && !suite.is_stopped() => {
+            let each = by.iter().map(|by| {
+                let what = format!("{}, {}", work.title(), by.name());
+                let rows = rows(suite, work, &[*by], bound);
+                rows.unwrap_or_else(|error| vec![Figure::failed(&what, &error)])
+            });
+            return Ok(each.flatten().collect());
+        }
+        compared => compared?,
+    };
+    let broken = |by: By| suite.failed.borrow().iter().any(|[_, why]| why.starts_with(by.name()));
     let figure = |compared: &Compared| {
         let ratios = compared.ratios();
-        let cpu = |rounds: &[Round]| median(&rounds.iter().map(|it| it.cpu).collect::<Vec<_>>());
         let mut details = format!(
             "{:.2} % against {:.2} % of a core",
             cpu(&compared.server),
@@ -256,16 +293,20 @@ pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Res
         }
         let mut measured = format!("{:.2} × floor", median(&ratios));
         let mut bound_in_words = format!("≤ {bound} × floor");
-        let shares = ratios.iter().map(|ratio| ratio / bound).collect();
+        let mut shares = ratios.iter().map(|ratio| ratio / bound).collect();
         if work.inspect_percent > 0.0 {
-            // A run with any missing would have failed.
+            // A round with any missing has failed, and no other makes up for it.
             let looked = compared.server.iter().map(|round| round.inspected).sum::<usize>();
-            measured += ", 0 missing";
+            if broken(compared.by) {
+                measured += ", not whole in each round";
+                shares = vec![f64::INFINITY];
+            } else {
+                measured += ", 0 missing";
+            }
             details += &format!(", {looked} viewers looked");
             bound_in_words += ", 0 missing";
         }
-        let (least, most) = range(&ratios);
-        let mut notes = vec![format!("ratios of the rounds {least:.2} to {most:.2}")];
+        let mut notes = vec![format!("ratios of {} rounds {}", ratios.len(), each(&ratios))];
         notes.extend(compared.notes());
         Figure {
             what: format!("{}, {}", work.title(), compared.by.name()),
@@ -277,7 +318,14 @@ pub(crate) fn rows(suite: &Suite, work: &Work, by: &[By], bound: f64) -> io::Res
             noise: None,
         }
     };
-    Ok(compare(suite, work, by)?.iter().map(figure).collect())
+    Ok(compared.iter().map(figure).collect())
+}
+
+/// From the smallest to the largest: `"1.02, 1.10, 1.30"`.
+pub(crate) fn each(values: &[f64]) -> String {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.iter().map(|value| format!("{value:.2}")).collect::<Vec<_>>().join(", ")
 }
 
 /// `"2 Mbit/s"`, `"250 kbit/s"`.
