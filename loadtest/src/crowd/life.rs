@@ -12,6 +12,7 @@ use rustix::event::{Timespec, epoll};
 
 use super::bucket::Bucket;
 use super::lateness::Lateness;
+use super::round::Round;
 use super::seat::{Seat, State};
 use super::source::Sources;
 use super::{Count, News, Orders, Outcome, Plan, Second, plan, process_cpu};
@@ -59,6 +60,7 @@ pub(super) struct Crowd {
     /// Seconds that were told.
     told: u32,
     churn: Churn,
+    signs_of_life: Round,
     scratch: Vec<u8>,
     ready: Vec<epoll::Event>,
 }
@@ -105,6 +107,7 @@ impl Crowd {
             sources: Sources::new(part, viewers),
             seats: roles.into_iter().map(Seat::new).collect(),
             churn: Churn { since: start, due: 0.0, random: part as u64 + 1 },
+            signs_of_life: Round::new(plan.sign_of_life, start),
             plan,
             tell,
             orders,
@@ -304,6 +307,7 @@ impl Crowd {
         if self.all_in {
             self.send_some_out(now);
         }
+        self.show_life(now);
         let second = now.saturating_duration_since(self.start).as_secs() as u32;
         if second > self.told {
             self.told = second;
@@ -345,6 +349,17 @@ impl Crowd {
                 let seconds = PATIENCE.as_secs();
                 let why = format!("the server did not answer within {seconds} s");
                 self.lose(number as u32, &io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+        }
+    }
+
+    /// A few say a word, so that no server takes them for dead.
+    fn show_life(&mut self, now: Instant) {
+        for number in self.signs_of_life.turns(now, self.seats.len()) {
+            let seat = &self.seats[number];
+            let target = &self.plan.targets[seat.role.stream as usize];
+            if let Err(error) = seat.show_life(&*target.stream) {
+                self.lose(number as u32, &error);
             }
         }
     }

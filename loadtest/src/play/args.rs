@@ -93,9 +93,10 @@ Most viewers parse nothing: the kernel throws their bytes away, so that thousand
 beside the server. Those that --inspect names parse everything and tell join time, missing,
 repeated and damaged frames, stalls and latency; for all but stalls and gaps the stream must come
 from `corecast-load publish` or --publish, which mark each H.264 picture. Slow readers that inspect
-are reported apart. RTMP and WebSocket viewers that do not inspect say nothing once they are in:
-they acknowledge no bytes and answer no pings. A server that pings may drop them after its ping
-timeout, and they are then counted as lost (cure: a longer timeout there, or --inspect 100%).
+are reported apart. RTMP and WebSocket viewers that do not inspect do not hear a ping: instead each
+says every 50 s that it lives, by an Acknowledgement or a Pong. A server that waits less long than
+that for a word drops them, and they are counted as lost (cure: a longer timeout there, or
+--inspect 100%).
 Ctrl-C ends the run early, with a report of what there was; again, at once.";
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -138,7 +139,7 @@ impl Args {
             metrics: self.metrics.clone(),
             judge: self.judge,
             publish,
-            stop: Arc::default(),
+            ..Options::default()
         })
     }
 }
