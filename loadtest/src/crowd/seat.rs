@@ -26,6 +26,12 @@ pub(super) struct Seat {
     pub(super) bucket: Option<Box<Bucket>>,
     /// The server has let it in before.
     pub(super) has_been_in: bool,
+    /// Its last connection was refused or lost, and it tries again or waits for that.
+    pub(super) tries_again: bool,
+    /// How many pauses it has made before a try since it last stayed in.
+    pub(super) pauses: u8,
+    /// When it was last let in, in seconds from the start.
+    pub(super) in_since_s: u32,
     /// It was in when the measured time began, and has received nothing since.
     pub(super) starves: bool,
 }
@@ -87,6 +93,9 @@ impl Seat {
             received: 0,
             bucket: None,
             has_been_in: false,
+            tries_again: false,
+            pauses: 0,
+            in_since_s: 0,
             starves: false,
         }
     }

@@ -97,6 +97,11 @@ are reported apart. RTMP and WebSocket viewers that do not inspect do not hear a
 says every 50 s that it lives, by an Acknowledgement or a Pong. A server that waits less long than
 that for a word drops them, and they are counted as lost (cure: a longer timeout there, or
 --inspect 100%).
+
+A viewer that the server drops or does not let in tries again, as players do: after 1 s, then after
+twice as long each time, up to 30 s. It stays counted as lost or refused. A run ends with an error if
+nobody is let in at first, if nobody watches for a minute, or if nobody watches at its end.
+
 Ctrl-C ends the run early, with a report of what there was; again, at once.";
 
 fn positive(text: &str) -> Result<usize, String> {

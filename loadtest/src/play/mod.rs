@@ -246,6 +246,7 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
         refused: outcome.count.refused,
         lost: outcome.count.lost,
         left_and_rejoined: outcome.count.rejoined,
+        rejoined_after_loss: outcome.count.rejoined_after_loss,
         watching: outcome.watching,
         starved: outcome.starved,
         bytes: outcome.bytes,

@@ -211,6 +211,13 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
             String::new(),
         ));
     }
+    if viewers.rejoined_after_loss > 0 {
+        rows.push(row(
+            "lost and came back",
+            many(viewers.rejoined_after_loss as u64, "time", "times"),
+            String::new(),
+        ));
+    }
     if viewers.starved > 0 {
         rows.push(row(
             "received nothing",
@@ -340,6 +347,7 @@ mod tests {
     fn no_line_is_longer_than_80_columns_and_the_cost_comes_first() {
         let mut report = plausible(1);
         report.viewers.left_and_rejoined = 3;
+        report.viewers.rejoined_after_loss = 3;
         report.viewers.starved = 2;
         report.warnings = vec!["word ".repeat(60)];
         report.judged = vec![Judged {
