@@ -21,7 +21,7 @@ pub struct Args {
     /// {n} becomes the number of the stream, from 0.
     #[arg(long)]
     pub url: String,
-    /// How many streams there are; the URL then has {n}.
+    /// How many streams there are; several need {n} in the URL.
     #[arg(long, default_value_t = 1, value_parser = positive)]
     pub streams: usize,
     /// How viewers are spread over the streams.
@@ -33,7 +33,7 @@ pub struct Args {
     /// How many of them join per second.
     #[arg(long, default_value = "500/s", value_parser = units::rate)]
     pub ramp: f64,
-    /// Wait after the last has joined, before the measurement.
+    /// Wait after the last has joined, before the measurement: newcomers get more at once.
     #[arg(long, default_value = "3s", value_parser = units::duration)]
     pub settle: Duration,
     /// How long to measure.
@@ -49,22 +49,24 @@ pub struct Args {
     /// (20%@16KiB).
     #[arg(long, value_name = "SHARE@SIZE")]
     pub small_buffer: Option<SmallBuffer>,
-    /// The share of the viewers that look at every byte (2%).
+    /// The share of the viewers that look at every byte (2%), and so can tell missing frames and
+    /// latency.
     #[arg(long, default_value = "0", value_parser = crowd::share_of)]
     pub inspect: f64,
-    /// Share the viewers among so many processes.
+    /// Share the viewers among so many processes, each with descriptors and a core of its own.
     #[arg(long, default_value_t = 1, value_parser = positive)]
     pub procs: usize,
-    /// The server's process on this host: tells CPU and memory of it and all it has started.
+    /// The server's process on this host: tells CPU and memory of it and all it has started
+    /// ($(pidof corecast), $(pgrep -o nginx)).
     #[arg(long)]
     pub pid: Option<u32>,
-    /// The Prometheus metrics of a server on another host: tell the same of its process.
+    /// The Prometheus metrics of a server on another host: tell the same, by process_* figures.
     #[arg(long, value_name = "http://HOST/PATH", conflicts_with = "pid")]
     pub metrics: Option<String>,
     /// Have a foreign program watch too, and compare what it reads with what our parser reads.
     #[arg(long, value_enum, value_name = "PROGRAM")]
     pub judge: Option<judge::Program>,
-    /// Publish the streams too, by RTMP; {n} as in --url.
+    /// Publish the streams too, by RTMP; {n} as in --url. Otherwise somebody else must.
     #[arg(long, value_name = "rtmp://HOST/APP/NAME")]
     pub publish: Option<String>,
     /// What to publish.
@@ -86,6 +88,9 @@ Examples:
     corecast-load play --publish rtmp://127.0.0.1/live/x{n} --bitrate 500k --streams 20 \\
       --url http://127.0.0.1:8080/live/x{n}.flv --spread zipf --churn 5%/s --slow 10%@200kbit \\
       --inspect 2%
+  A check that fails (exit status 2) if a frame is missing or a viewer is lost, with a page to keep:
+    corecast-load play --publish rtmp://127.0.0.1/live/x --url rtmp://127.0.0.1/live/x \\
+      --viewers 100 --inspect 10% --fail-if missing=0,lost=0,refused=0 --html run.html
   More than one process can hold (see `ulimit -Hn`), on a remote server:
     corecast-load play --url http://edge.example/live/x.flv --viewers 50000 --procs 3
 
