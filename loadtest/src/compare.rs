@@ -365,20 +365,21 @@ pub fn median(values: &[f64]) -> Option<f64> {
 
 /// The options of `compare`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLE)]
 pub struct Args {
-    /// What to compare: see bench/compare.toml.
+    /// Which servers, and the load that each of them gets.
     #[arg(value_name = "FILE.toml")]
     pub plan: PathBuf,
-    /// Only servers of these names.
+    /// Only servers of these names, separated by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Instead of what the file says.
+    /// How often everything is measured, instead of what the file says; medians are taken.
     #[arg(long)]
     pub rounds: Option<usize>,
-    /// Instead of what the file says.
+    /// How many viewers, instead of what the file says.
     #[arg(long)]
     pub viewers: Option<usize>,
-    /// Instead of what the file says.
+    /// How long each measurement takes (15s), instead of what the file says.
     #[arg(long, value_parser = crate::units::duration)]
     pub duration: Option<Duration>,
     /// Where to write everything as JSON.
@@ -388,6 +389,26 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }
+
+const EXAMPLE: &str = "\
+Example:
+  corecast-load compare servers.toml --only one --rounds 1
+
+A file with one server, which is compared with the floor alone (`corecast-load floor --help`):
+  rounds = 3
+  [load]
+  viewers = 500
+  bitrate = \"2M\"
+  [[server]]
+  name = \"one\"
+  start = \"corecast run --config {config}\"
+  config = \"rtmp.listen = ['127.0.0.1:{rtmp_port}']\\nhttp.listen = ['127.0.0.1:{http_port}']\"
+  publish = \"rtmp://127.0.0.1:{rtmp_port}/live/x\"
+  play.RTMP = \"rtmp://127.0.0.1:{rtmp_port}/live/x\"
+  play.HTTP-FLV = \"http://127.0.0.1:{http_port}/live/x.flv\"
+bench/compare.toml in the sources has all that can be said, and more servers. Unless the file says
+others, servers run on core 0 and the load on core 1. It takes about half a minute for each round,
+server and protocol.";
 
 /// Compares, and prints a table in Markdown.
 ///

@@ -163,14 +163,15 @@ pub fn start(cores: &[usize], load: Load, at_most: Duration) -> io::Result<(Proc
 
 /// The options of `floor`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLE)]
 pub struct Args {
-    /// Where viewers come to (corecast-load play --url http://...); the address is printed.
+    /// Where viewers come to, by HTTP; port 0 is any free one. The address is printed.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
     /// Begin when so many have come.
     #[arg(long, default_value_t = 1000)]
     pub viewers: usize,
-    /// Bits per second for each.
+    /// Bits per second for each (800k, 2M).
     #[arg(long, default_value = "2M", value_parser = units::bitrate)]
     pub bitrate: u64,
     /// Each gets its bytes once per window.
@@ -184,6 +185,15 @@ pub struct Args {
     #[arg(long, default_value = "1h", value_parser = units::duration)]
     pub duration: Duration,
 }
+
+const EXAMPLE: &str = "\
+Example, the floor on one core and its viewers on another:
+  taskset -c 0 corecast-load floor --listen 127.0.0.1:8099 --viewers 1000 &
+  taskset -c 1 corecast-load play --url http://127.0.0.1:8099/ --viewers 1000 --pid $!
+
+One thread sends the same bytes to each viewer once per window and does nothing else, so no server
+can do it for much less on this machine. What it sends is no stream: viewers cannot --inspect it.
+`corecast-load compare` measures it between servers by itself.";
 
 /// Serves as the floor until the last viewer has left.
 ///

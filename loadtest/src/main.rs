@@ -108,6 +108,29 @@ mod tests {
     }
 
     #[test]
+    fn examples_in_help_are_commands() {
+        let command = Cli::command();
+        let pages = std::iter::once(&command).chain(command.get_subcommands());
+        let mut count = 0;
+        for page in pages.filter_map(clap::Command::get_after_help) {
+            let text = page.to_string().replace("\\\n", " ").replace("$(pidof corecast)", "1");
+            for line in text.lines() {
+                let mut words = line.trim_end_matches(" &").split_whitespace().peekable();
+                let pinned = words.next_if_eq(&"taskset").is_some();
+                let mut words = words.skip(if pinned { 2 } else { 0 }).peekable();
+                if words.peek() != Some(&"corecast-load") {
+                    continue;
+                }
+                let line = words.map(|word| word.replace("$!", "1")).collect::<Vec<_>>();
+                let matches = Cli::command().try_get_matches_from(&line);
+                matches.and_then(|matches| Cli::from_arg_matches(&matches)).expect("an example");
+                count += 1;
+            }
+        }
+        assert!(count >= 15, "{count}");
+    }
+
+    #[test]
     fn options_do_not_contradict_each_other() {
         Cli::command().debug_assert();
     }

@@ -252,6 +252,7 @@ fn together(seconds: Vec<Second>) -> Option<Second> {
             refused: a.count.refused + b.count.refused,
             lost: a.count.lost + b.count.lost,
             rejoined: a.count.rejoined + b.count.rejoined,
+            rejoined_after_loss: a.count.rejoined_after_loss + b.count.rejoined_after_loss,
             bytes: a.count.bytes + b.count.bytes,
         },
     })

@@ -214,7 +214,7 @@ pub struct Source {
     /// An FLV or MP4 file to send in a loop [default: a clip that is built in].
     #[arg(long, value_name = "FILE", conflicts_with = "bitrate")]
     pub clip: Option<PathBuf>,
-    /// Send a made-up stream of so many bits per second, sound and marks included.
+    /// Send a made-up stream of so many bits per second (800k, 2M), sound and marks included.
     #[arg(long, value_parser = units::bitrate)]
     pub bitrate: Option<u64>,
     /// Pictures per second of the made-up stream.
@@ -227,7 +227,7 @@ pub struct Source {
     /// Bits per second of its sound, or "none".
     #[arg(long, default_value = "48k", requires = "bitrate")]
     pub audio: Sound,
-    /// Makes its bytes.
+    /// Makes its bytes: the same number, the same stream.
     #[arg(long, default_value_t = 1, requires = "bitrate")]
     pub seed: u64,
 }
@@ -266,8 +266,9 @@ impl Source {
 
 /// The options of `publish`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to; {n} becomes the publisher's number, from 0.
+    /// Where to; {n} becomes the publisher's number, from 0, and is needed for several.
     #[arg(long, value_name = "rtmp://HOST/APP/NAME")]
     pub url: String,
     /// How many publishers.
@@ -276,13 +277,27 @@ pub struct Args {
     /// What they send.
     #[command(flatten)]
     pub source: Source,
-    /// Ends after this; else when it is stopped or the server has dropped all publishers.
+    /// Ends after this (30s, 2h); else when it is stopped or the server has dropped all publishers.
     #[arg(long, value_parser = units::duration)]
     pub duration: Option<Duration>,
-    /// Come back when the server drops a publisher.
+    /// Come back when the server drops a publisher, after a pause.
     #[arg(long)]
     pub reconnect: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  The built-in clip, until Ctrl-C:
+    corecast-load publish --url rtmp://127.0.0.1/live/x
+  A file of yours for an hour:
+    corecast-load publish --url rtmp://127.0.0.1/live/x --clip match.mp4 --duration 1h
+  Streams live/x0 to live/x19, for hours:
+    corecast-load publish --url rtmp://127.0.0.1/live/x{n} --publishers 20 --bitrate 500k \\
+      --reconnect
+
+Each H.264 picture carries a mark (an SEI, which players ignore) with the time and checksums of what
+was sent, by which `corecast-load play --inspect` tells missing frames and latency on any host whose
+clock agrees. Other codecs carry none.";
 
 /// Publishes until the time is over, somebody interrupts it or no publisher is left.
 ///

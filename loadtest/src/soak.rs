@@ -229,13 +229,20 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "\
-Example:
-  corecast-load soak --publish rtmp://127.0.0.1/live/x{n} --streams 10 --bitrate 500k \\
-    --url http://127.0.0.1:8080/live/x{n}.flv --viewers 1000 --pid $(pidof corecast)
+Examples:
+  Against a server on this host:
+    corecast-load soak --publish rtmp://127.0.0.1/live/x{n} --streams 10 --bitrate 500k \\
+      --url http://127.0.0.1:8080/live/x{n}.flv --viewers 1000 --pid $(pidof corecast)
+  For a night against one elsewhere, whose streams others publish:
+    corecast-load soak --url http://edge.example/live/x.flv --duration 8h \\
+      --metrics http://edge.example:9090/metrics --html night.html
+
+It must know its server: --pid or --metrics. Viewers are those of `play` (see its --help): they come
+and go by --churn, and try again when the server drops them. Ctrl-C ends the run early.
 
 At the end there is a verdict on what the server holds: resident memory, descriptors beside those of
 viewers, and threads. Of the second half of the time a straight line is taken (Theil and Sen), and
-what certainly (95 %) grew by more than is allowed is named; then the exit code is not 0. Allowed per
+what certainly (95 %) grew by more than is allowed is named; then the exit status is 1. Allowed per
 hour are 1 % of the memory (at least 1 MiB), 4 descriptors, 1 thread. At least 20 minutes are needed,
 and 90 % of the viewers.";
 

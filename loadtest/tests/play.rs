@@ -306,7 +306,7 @@ fn a_server_that_drops_repeats_or_alters_frames_is_found_out() {
 }
 
 #[test]
-fn viewers_that_the_server_drops_are_lost() {
+fn viewers_that_the_server_drops_are_lost_and_come_back() {
     let server = Corecast::start("");
     let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
     let upstream = SocketAddr::from(([127, 0, 0, 1], server.http));
@@ -314,29 +314,52 @@ fn viewers_that_the_server_drops_are_lost() {
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     let options = Options { viewers: 5, inspect: 0.5, duration: secs(20), stop, ..options(url) };
+    let (mut lost, mut back) = (0, 0);
     let report = play::run(&options, &mut |sample| {
-        if sample.viewers == 0 {
+        back += if lost > 0 { sample.joined } else { 0 };
+        lost += sample.lost;
+        if back >= 5 {
             told.store(true, Ordering::Relaxed);
         }
     });
     let viewers = report.expect("they had joined").viewers;
-    assert_eq!((viewers.joined, viewers.lost), (5, 5));
+    assert_eq!((viewers.joined, viewers.lost, viewers.refused), (5, 5, 0), "{viewers:?}");
+    assert_eq!((viewers.rejoined_after_loss, viewers.left_and_rejoined), (5, 0), "{viewers:?}");
     assert!(viewers.first_reasons[0].contains("hung up"), "{viewers:?}");
 }
 
 #[test]
 fn a_run_whose_viewers_are_all_gone_ends_with_the_reason() {
-    let server = Corecast::start("");
-    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
-    let upstream = SocketAddr::from(([127, 0, 0, 1], server.http));
     for procs in [1, 2] {
-        let url = format!("http://{}/live/x.flv", proxy(upstream, Fault::None, Some(secs(3))));
-        let options = Options { viewers: 5, procs, duration: secs(1000), ..options(url) };
+        let server = Corecast::start("");
+        let fleet = publish(server.rtmp("live/x"), 1, 400_000);
+        let url = server.http("live/x.flv");
+        let ends = thread::spawn(move || {
+            thread::sleep(secs(3));
+            drop((server, fleet));
+        });
+        let options = Options { viewers: 5, procs, duration: secs(9), ..options(url) };
         let error = play::run(&options, &mut |_| {}).expect_err("they are dropped").to_string();
-        for words in ["nobody watches any more: 5 had joined, 5 were lost", "hung up"] {
-            assert!(error.contains(words), "{error}");
-        }
+        ends.join().expect("it only sleeps");
+        let words = "nobody watches any more: 5 had joined, 5 were lost and 0 refused";
+        assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn a_viewer_that_is_refused_tries_again_until_the_stream_is_there() {
+    let server = Corecast::start("app_defaults.wait_for_publisher = '0s'");
+    let _fleet = publish(server.rtmp("live/x0"), 1, 400_000);
+    let url = server.rtmp("live/x1");
+    let later = thread::spawn(move || {
+        thread::sleep(secs(2));
+        publish(url, 1, 400_000)
+    });
+    let options = options(server.http("live/x{n}.flv"));
+    let viewers = run(&Options { streams: 2, duration: secs(8), ..options }).viewers;
+    assert_eq!((viewers.joined, viewers.refused, viewers.lost), (20, 10, 0), "{viewers:?}");
+    assert_eq!(viewers.rejoined_after_loss, 0, "they had not been in: {viewers:?}");
+    drop(later.join().expect("it is let in"));
 }
 
 #[test]

@@ -211,7 +211,8 @@ fn a_flood_beyond_the_descriptors_is_refused_in_words_and_costs_running_viewers_
         let viewers = &report.viewers;
         println!("  {:?}", viewers.first_reasons);
         // There is room for some, each time anew: those before have left.
-        assert_eq!(viewers.joined + viewers.refused, 2000, "{viewers:?}");
+        // Who was refused may find some by a further try.
+        assert!(viewers.joined + viewers.refused >= 2000, "{viewers:?}");
         assert!(viewers.joined > 300 && viewers.refused > 1000, "{viewers:?}");
         assert_eq!(viewers.lost, 0, "{viewers:?}");
         assert_eq!(faults(&report), [0; 4], "{:?}", report.inspected);

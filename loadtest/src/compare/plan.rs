@@ -221,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn the_file_in_the_help_can_be_read() {
+        let (_, file) = super::super::EXAMPLE.split_once("--help`):\n").expect("the example");
+        let lines = file.lines().take_while(|line| line.starts_with(' ')).map(str::trim);
+        let plan = Plan::parse(&lines.collect::<Vec<_>>().join("\n")).expect("it is right");
+        assert_eq!((plan.servers[0].name.as_str(), plan.servers[0].play.len()), ("one", 2));
+        let config = plan.servers[0].config.as_deref().unwrap_or_default();
+        assert_eq!(config.lines().count(), 2, "{config}");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_told() {
         let errors = [
             ("", "server"),

@@ -12,6 +12,8 @@ use rustix::event::{Timespec, epoll};
 
 use super::bucket::Bucket;
 use super::lateness::Lateness;
+use super::retry::{PAUSE_MAX, Retries};
+use super::round::Round;
 use super::seat::{Seat, State};
 use super::source::Sources;
 use super::{Count, News, Orders, Outcome, Plan, Second, plan, process_cpu};
@@ -45,8 +47,11 @@ pub(super) struct Crowd {
     knocked: usize,
     /// Those that have left and come back at once.
     returning: VecDeque<u32>,
+    /// Those whom the server did not want.
+    retries: Retries,
     /// Slow readers, until when they rest.
     resting: VecDeque<(Instant, Visit)>,
+    /// How many wait to be let in, without those of [`Self::retries`].
     talking: usize,
     watching: usize,
     count: Count,
@@ -59,6 +64,7 @@ pub(super) struct Crowd {
     /// Seconds that were told.
     told: u32,
     churn: Churn,
+    signs_of_life: Round,
     scratch: Vec<u8>,
     ready: Vec<epoll::Event>,
 }
@@ -105,6 +111,7 @@ impl Crowd {
             sources: Sources::new(part, viewers),
             seats: roles.into_iter().map(Seat::new).collect(),
             churn: Churn { since: start, due: 0.0, random: part as u64 + 1 },
+            signs_of_life: Round::new(plan.sign_of_life, start),
             plan,
             tell,
             orders,
@@ -113,6 +120,7 @@ impl Crowd {
             start,
             knocked: 0,
             returning: VecDeque::new(),
+            retries: Retries::default(),
             resting: VecDeque::new(),
             talking: 0,
             watching: 0,
@@ -175,7 +183,7 @@ impl Crowd {
         let rested = self.resting.front().map(|(until, _)| *until);
         let knock = (self.knocked < self.seats.len()).then(|| self.due(self.knocked));
         let knock = if self.returning.is_empty() { knock } else { Some(now) };
-        let next = [rested, knock].into_iter().flatten().min();
+        let next = [rested, knock, self.retries.next()].into_iter().flatten().min();
         next.map_or(Lateness::TICK, |next| next.saturating_duration_since(now)).min(Lateness::TICK)
     }
 
@@ -192,7 +200,10 @@ impl Crowd {
                     let due = self.due(self.knocked - 1).min(now);
                     self.knock(self.knocked as u32 - 1, due);
                 }
-                None => break,
+                None => match self.retries.pop(now) {
+                    Some(seat) => self.knock(seat, now),
+                    None => break,
+                },
             }
         }
     }
@@ -211,7 +222,7 @@ impl Crowd {
         let small = self.plan.small_buffer.filter(|_| seat.role.small_buffer);
         let buffer = small.map(|small| small.bytes).or(slow.map(|_| SLOW_BUFFER_BYTES));
         seat.bucket = slow.map(|slow| Box::new(Bucket::new(slow.bitrate, since.at)));
-        self.talking += 1;
+        self.talking += usize::from(!seat.tries_again);
         let socket = match self.sources.connect(target.address, buffer) {
             Ok(socket) => socket,
             Err(error) => return self.lose(number, &error),
@@ -238,12 +249,15 @@ impl Crowd {
         };
         self.count.bytes += look.bytes as u64;
         if let Some(server) = look.joined {
-            self.talking -= 1;
             self.watching += 1;
-            match std::mem::replace(&mut seat.has_been_in, true) {
-                true => self.count.rejoined += 1,
-                false => self.count.joined += 1,
+            self.talking -= usize::from(!seat.tries_again);
+            match (seat.has_been_in, seat.tries_again) {
+                (false, _) => self.count.joined += 1,
+                (true, false) => self.count.rejoined += 1,
+                (true, true) => self.count.rejoined_after_loss += 1,
             }
+            (seat.has_been_in, seat.tries_again) = (true, false);
+            seat.in_since_s = now.saturating_duration_since(self.start).as_secs() as u32;
             if self.server.is_none() {
                 self.server = server;
             }
@@ -267,19 +281,27 @@ impl Crowd {
         }
     }
 
-    /// A viewer is refused, or lost if it was in.
+    /// A viewer is refused, or lost if it was in. It will try again.
     fn lose(&mut self, number: u32, error: &io::Error) {
+        let now = Instant::now();
         let seat = &mut self.seats[number as usize];
         if seat.is_in() {
-            seat.leave(Instant::now(), &mut self.found[usize::from(seat.role.slow)]);
+            seat.leave(now, &mut self.found[usize::from(seat.role.slow)]);
             self.watching -= 1;
             self.count.lost += 1;
-        } else {
+            let age = now.saturating_duration_since(self.start);
+            if age >= Duration::from_secs(seat.in_since_s.into()) + PAUSE_MAX {
+                seat.pauses = 0;
+            }
+        } else if !seat.tries_again {
             self.talking -= 1;
             self.count.refused += 1;
         }
         seat.state = State::Out;
         seat.generation = seat.generation.wrapping_add(1);
+        self.retries.put(number, seat.pauses, now, self.churn.random());
+        seat.pauses = seat.pauses.saturating_add(1);
+        seat.tries_again = true;
         let reason = fds::explain(error);
         if self.reasons.len() < REASONS && !self.reasons.contains(&reason) {
             self.reasons.push(reason);
@@ -304,6 +326,7 @@ impl Crowd {
         if self.all_in {
             self.send_some_out(now);
         }
+        self.show_life(now);
         let second = now.saturating_duration_since(self.start).as_secs() as u32;
         if second > self.told {
             self.told = second;
@@ -345,6 +368,17 @@ impl Crowd {
                 let seconds = PATIENCE.as_secs();
                 let why = format!("the server did not answer within {seconds} s");
                 self.lose(number as u32, &io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+        }
+    }
+
+    /// A few say a word, so that no server takes them for dead.
+    fn show_life(&mut self, now: Instant) {
+        for number in self.signs_of_life.turns(now, self.seats.len()) {
+            let seat = &self.seats[number];
+            let target = &self.plan.targets[seat.role.stream as usize];
+            if let Err(error) = seat.show_life(&*target.stream) {
+                self.lose(number as u32, &error);
             }
         }
     }

@@ -12,7 +12,7 @@ use socket2::Socket;
 use super::bucket::Bucket;
 use super::plan::Role;
 use crate::inspect::{Findings, Inspector, Moment};
-use crate::viewer::{Event, Session};
+use crate::viewer::{Event, Session, Stream};
 
 /// A place in the crowd. Whoever has it may leave and come back; small, for there are many.
 pub(super) struct Seat {
@@ -20,10 +20,18 @@ pub(super) struct Seat {
     /// Tells the events of one connection from those of the one before.
     pub(super) generation: u32,
     pub(super) state: State,
+    /// Bytes of this connection, modulo 2^32.
+    received: u32,
     /// Slow readers have one.
     pub(super) bucket: Option<Box<Bucket>>,
     /// The server has let it in before.
     pub(super) has_been_in: bool,
+    /// Its last connection was refused or lost, and it tries again or waits for that.
+    pub(super) tries_again: bool,
+    /// How many pauses it has made before a try since it last stayed in.
+    pub(super) pauses: u8,
+    /// When it was last let in, in seconds from the start.
+    pub(super) in_since_s: u32,
     /// It was in when the measured time began, and has received nothing since.
     pub(super) starves: bool,
 }
@@ -82,8 +90,12 @@ impl Seat {
             role,
             generation: 0,
             state: State::Out,
+            received: 0,
             bucket: None,
             has_been_in: false,
+            tries_again: false,
+            pauses: 0,
+            in_since_s: 0,
             starves: false,
         }
     }
@@ -97,6 +109,7 @@ impl Seat {
         due: Instant,
     ) {
         self.generation = self.generation.wrapping_add(1);
+        self.received = 0;
         let talking = Talking { socket, session, since, due, connected: false };
         self.state = State::Talking(Box::new(talking));
     }
@@ -156,6 +169,7 @@ impl Seat {
                 self.talk(now, &mut scratch[..allowed], findings)?
             }
         };
+        self.received = self.received.wrapping_add(look.bytes as u32);
         // The server's yes feeds nobody.
         self.starves &= !was_in || look.bytes == 0;
         if let Some(bucket) = &mut self.bucket {
@@ -204,6 +218,20 @@ impl Seat {
         Ok(Look { bytes, joined: Some(server), ..Look::default() })
     }
 
+    /// Says a word if it only discards: those that look answer by their session. What does not fit
+    /// is not said, and who has gone will be found out by reading.
+    ///
+    /// # Errors
+    /// Half of it fitted, which the server cannot read.
+    pub(super) fn show_life(&self, stream: &dyn Stream) -> io::Result<()> {
+        let State::Discarding(socket) = &self.state else { return Ok(()) };
+        let Some(words) = stream.sign_of_life(self.received) else { return Ok(()) };
+        match rustix::net::send(socket, &words, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(count) if count < words.len() => Err(unread()),
+            _ => Ok(()),
+        }
+    }
+
     /// It goes, or the measurement ends.
     pub(super) fn leave(&self, now: Instant, findings: &mut Findings) {
         if let State::Inspecting(inspecting) = &self.state {
@@ -239,9 +267,13 @@ fn transmit(socket: &Socket, session: &mut dyn Session) -> io::Result<()> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         match rustix::net::send(socket, slice, flags)? == slice.len() {
             true => Ok(()),
-            false => Err(io::Error::other("the server does not read what the viewer says")),
+            false => Err(unread()),
         }
     })
+}
+
+fn unread() -> io::Error {
+    io::Error::other("the server does not read what the viewer says")
 }
 
 fn receive(socket: &Socket, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {

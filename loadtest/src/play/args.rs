@@ -21,7 +21,7 @@ pub struct Args {
     /// {n} becomes the number of the stream, from 0.
     #[arg(long)]
     pub url: String,
-    /// How many streams there are; the URL then has {n}.
+    /// How many streams there are; several need {n} in the URL.
     #[arg(long, default_value_t = 1, value_parser = positive)]
     pub streams: usize,
     /// How viewers are spread over the streams.
@@ -33,7 +33,7 @@ pub struct Args {
     /// How many of them join per second.
     #[arg(long, default_value = "500/s", value_parser = units::rate)]
     pub ramp: f64,
-    /// Wait after the last has joined, before the measurement.
+    /// Wait after the last has joined, before the measurement: newcomers get more at once.
     #[arg(long, default_value = "3s", value_parser = units::duration)]
     pub settle: Duration,
     /// How long to measure.
@@ -49,22 +49,24 @@ pub struct Args {
     /// (20%@16KiB).
     #[arg(long, value_name = "SHARE@SIZE")]
     pub small_buffer: Option<SmallBuffer>,
-    /// The share of the viewers that look at every byte (2%).
+    /// The share of the viewers that look at every byte (2%), and so can tell missing frames and
+    /// latency.
     #[arg(long, default_value = "0", value_parser = crowd::share_of)]
     pub inspect: f64,
-    /// Share the viewers among so many processes.
+    /// Share the viewers among so many processes, each with descriptors and a core of its own.
     #[arg(long, default_value_t = 1, value_parser = positive)]
     pub procs: usize,
-    /// The server's process on this host: tells CPU and memory of it and all it has started.
+    /// The server's process on this host: tells CPU and memory of it and all it has started
+    /// ($(pidof corecast), $(pgrep -o nginx)).
     #[arg(long)]
     pub pid: Option<u32>,
-    /// The Prometheus metrics of a server on another host: tell the same of its process.
+    /// The Prometheus metrics of a server on another host: tell the same, by process_* figures.
     #[arg(long, value_name = "http://HOST/PATH", conflicts_with = "pid")]
     pub metrics: Option<String>,
     /// Have a foreign program watch too, and compare what it reads with what our parser reads.
     #[arg(long, value_enum, value_name = "PROGRAM")]
     pub judge: Option<judge::Program>,
-    /// Publish the streams too, by RTMP; {n} as in --url.
+    /// Publish the streams too, by RTMP; {n} as in --url. Otherwise somebody else must.
     #[arg(long, value_name = "rtmp://HOST/APP/NAME")]
     pub publish: Option<String>,
     /// What to publish.
@@ -86,6 +88,9 @@ Examples:
     corecast-load play --publish rtmp://127.0.0.1/live/x{n} --bitrate 500k --streams 20 \\
       --url http://127.0.0.1:8080/live/x{n}.flv --spread zipf --churn 5%/s --slow 10%@200kbit \\
       --inspect 2%
+  A check that fails (exit status 2) if a frame is missing or a viewer is lost, with a page to keep:
+    corecast-load play --publish rtmp://127.0.0.1/live/x --url rtmp://127.0.0.1/live/x \\
+      --viewers 100 --inspect 10% --fail-if missing=0,lost=0,refused=0 --html run.html
   More than one process can hold (see `ulimit -Hn`), on a remote server:
     corecast-load play --url http://edge.example/live/x.flv --viewers 50000 --procs 3
 
@@ -93,9 +98,15 @@ Most viewers parse nothing: the kernel throws their bytes away, so that thousand
 beside the server. Those that --inspect names parse everything and tell join time, missing,
 repeated and damaged frames, stalls and latency; for all but stalls and gaps the stream must come
 from `corecast-load publish` or --publish, which mark each H.264 picture. Slow readers that inspect
-are reported apart. RTMP and WebSocket viewers that do not inspect say nothing once they are in:
-they acknowledge no bytes and answer no pings. A server that pings may drop them after its ping
-timeout, and they are then counted as lost (cure: a longer timeout there, or --inspect 100%).
+are reported apart. RTMP and WebSocket viewers that do not inspect do not hear a ping: instead each
+says every 50 s that it lives, by an Acknowledgement or a Pong. A server that waits less long than
+that for a word drops them, and they are counted as lost (cure: a longer timeout there, or
+--inspect 100%).
+
+A viewer that the server drops or does not let in tries again, as players do: after 1 s, then after
+twice as long each time, up to 30 s. It stays counted as lost or refused. A run ends with an error if
+nobody is let in at first, if nobody watches for a minute, or if nobody watches at its end.
+
 Ctrl-C ends the run early, with a report of what there was; again, at once.";
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -138,7 +149,7 @@ impl Args {
             metrics: self.metrics.clone(),
             judge: self.judge,
             publish,
-            stop: Arc::default(),
+            ..Options::default()
         })
     }
 }

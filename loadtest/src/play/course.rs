@@ -18,8 +18,11 @@ use crate::report::{Report, Sample, Viewers};
 
 /// Nothing for anybody in this time: the stream is dead.
 const SILENCE: Duration = Duration::from_secs(10);
-/// Nobody watches for this long, or is on the way back: the crowd is gone.
+/// A run at whose end nobody has watched for this long has no figures to tell.
 const DESERTED: Duration = Duration::from_secs(3);
+/// Nobody watches for this long, and all have paused as long as they ever do before a try: the server
+/// is gone, and the run ends.
+const HOPELESS: Duration = Duration::from_secs(60);
 /// A crowd tells something each second. One that does not for so long has hung.
 const HUNG: Duration = Duration::from_secs(60);
 /// A stop by hand is looked for as often.
@@ -41,7 +44,6 @@ pub(super) fn run(
         last_bytes: Instant::now(),
         longest_silence: Duration::ZERO,
         last_watched: Instant::now(),
-        is_deserted: false,
         samples: Vec::new(),
     };
     let (mut window, mut judge) = (None, None);
@@ -66,8 +68,6 @@ struct Course<'a> {
     last_bytes: Instant,
     longest_silence: Duration,
     last_watched: Instant,
-    /// Nobody watches any more.
-    is_deserted: bool,
     samples: Vec<Sample>,
 }
 
@@ -114,15 +114,14 @@ impl Course<'_> {
                 None if heard.elapsed() > HUNG => return Err(hung()),
                 None => {}
             }
-            if silence_ends && self.last_bytes.elapsed() > SILENCE {
+            let is_empty = self.last.watching + self.last.coming == 0;
+            if silence_ends && !is_empty && self.last_bytes.elapsed() > SILENCE {
                 return Err(silent(SILENCE));
             }
             if self.is_stopped() {
                 return Ok(false);
             }
-            if self.last_watched.elapsed() > DESERTED && self.last.watching + self.last.coming == 0
-            {
-                self.is_deserted = true;
+            if is_empty && self.last_watched.elapsed() > HOPELESS {
                 return Ok(false);
             }
         }
@@ -185,7 +184,7 @@ impl Course<'_> {
             latency_ms: second.latency_ms,
             // Counters begin anew with the measured time.
             missing: second.missing.checked_sub(last.missing).unwrap_or(second.missing),
-            joined: since(now.joined + now.rejoined, before.joined + before.rejoined),
+            joined: since(now.let_in(), before.let_in()),
             lost: since(now.lost + now.refused, before.lost + before.refused),
         };
         (self.on_sample)(&sample);
@@ -201,6 +200,7 @@ impl Course<'_> {
             Some((rss_bytes, pss_bytes, rss_bytes as f64 - server.first.rss_bytes as f64))
         });
         let stopped = self.options.stop.load(Ordering::Relaxed);
+        let is_deserted = self.last.watching == 0 && self.last_watched.elapsed() > DESERTED;
         let mut report = self.audience.stop()?;
         let viewers = &report.viewers;
         if viewers.joined == 0 && !stopped {
@@ -210,7 +210,7 @@ impl Course<'_> {
                 "expected {wanted} viewers to join, found none that did; the first reason: {why}"
             )));
         }
-        if self.is_deserted {
+        if is_deserted && !stopped {
             let why = viewers.first_reasons.first().map_or("all have left", String::as_str);
             let Viewers { joined, lost, refused, .. } = *viewers;
             return Err(io::Error::other(format!(

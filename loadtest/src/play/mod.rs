@@ -51,6 +51,9 @@ pub struct Options {
     pub small_buffer: Option<SmallBuffer>,
     /// The share of the viewers that look at every byte, slow ones included.
     pub inspect: f64,
+    /// How often each of the others says a word to the server, so that it is not taken for dead; not
+    /// zero. Its default suits servers that ask once a minute.
+    pub sign_of_life: Duration,
     /// Processes that share the viewers.
     pub procs: usize,
     /// The server's process, on this host.
@@ -82,6 +85,7 @@ impl Default for Options {
             slow: None,
             small_buffer: None,
             inspect: 0.0,
+            sign_of_life: crowd::SIGN_OF_LIFE,
             procs: 1,
             pid: None,
             metrics: None,
@@ -151,14 +155,26 @@ pub fn run(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<
 
 /// The viewers from number `first` on, as part `part` of a run: in this process.
 pub(crate) fn start(options: &Options, first: usize, part: usize) -> io::Result<Local> {
-    let Options { spread, viewers, ramp, churn, slow, small_buffer, inspect, .. } = *options;
+    let Options { spread, viewers, ramp, churn, slow, small_buffer, inspect, sign_of_life, .. } =
+        *options;
     if viewers == 0 || options.streams == 0 || ramp <= 0.0 {
         let why = "expected at least one viewer, one stream and a ramp above 0";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     let targets = Target::all(&options.url, options.streams)?;
-    let plan =
-        Plan { targets, spread, viewers, ramp, churn, slow, small_buffer, inspect, first, part };
+    let plan = Plan {
+        targets,
+        spread,
+        viewers,
+        ramp,
+        churn,
+        slow,
+        small_buffer,
+        inspect,
+        sign_of_life,
+        first,
+        part,
+    };
     Ok(Local { running: crowd::start(plan)?, viewers, inspect })
 }
 
@@ -230,6 +246,7 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
         refused: outcome.count.refused,
         lost: outcome.count.lost,
         left_and_rejoined: outcome.count.rejoined,
+        rejoined_after_loss: outcome.count.rejoined_after_loss,
         watching: outcome.watching,
         starved: outcome.starved,
         bytes: outcome.bytes,

@@ -188,7 +188,13 @@ fn tiles(report: &Report) -> Vec<Tile> {
             ..tile(
                 "viewers",
                 Ok(count(viewers.watching.round() as u64)),
-                format!("{} refused, {} lost", viewers.refused, viewers.lost),
+                match viewers.rejoined_after_loss {
+                    0 => format!("{} refused, {} lost", viewers.refused, viewers.lost),
+                    back => format!(
+                        "{} refused, {} lost, {back} came back",
+                        viewers.refused, viewers.lost
+                    ),
+                },
             )
         },
         tile("egress", Ok(mbit_s(viewers.egress_mbit_s)), {

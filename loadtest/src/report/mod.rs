@@ -95,12 +95,17 @@ pub struct Viewers {
     pub wanted: usize,
     /// Were let in.
     pub joined: usize,
-    /// Were not: no connection, an answer other than yes, or none in time.
+    /// Were not: no connection, an answer other than yes, or none in time. They try again, which is
+    /// not counted.
     pub refused: usize,
-    /// Were let in and then dropped by the server.
+    /// Were let in and then dropped by the server, each time.
     pub lost: usize,
     /// Times that a viewer left on purpose (`--churn`) and was let in again.
     pub left_and_rejoined: usize,
+    /// Times that one that had been in was lost, or refused on its return, tried again and was let
+    /// in.
+    #[serde(default)]
+    pub rejoined_after_loss: usize,
     /// How many were in at once, mean over the measured time.
     pub watching: f64,
     /// Were in at both ends of the measured time and received nothing in it. They are among those
@@ -275,6 +280,7 @@ impl Viewers {
         self.refused += other.refused;
         self.lost += other.lost;
         self.left_and_rejoined += other.left_and_rejoined;
+        self.rejoined_after_loss += other.rejoined_after_loss;
         self.watching += other.watching;
         self.starved += other.starved;
         self.bytes += other.bytes;

@@ -16,7 +16,7 @@ pub struct Outputs {
     /// Write the results to a file that `corecast-load report` and other programs read.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write a page with plots, whole in itself.
+    /// Write a page with plots: one file, which needs no other and no network.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Exit with status 2 if a figure is above what is given for it: cpu_per_1000=6,missing=0,
@@ -27,17 +27,24 @@ pub struct Outputs {
 
 /// Shows saved runs again.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Again {
     /// What `--json` wrote. Several are shown side by side, compared with the first.
     #[arg(required = true, value_name = "FILE.json")]
     pub files: Vec<PathBuf>,
-    /// Write a page with plots, whole in itself.
+    /// Write a page with plots: one file, which needs no other and no network.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// As for `play`, for each file.
+    /// Exit with status 2 if a figure of any file is above what is given for it: names as for `play`.
     #[arg(long, value_name = "NAME=MOST,...")]
     pub fail_if: Option<Thresholds>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  corecast-load report run.json
+  corecast-load report before.json after.json --html both.html
+  corecast-load report run.json --fail-if missing=0,lost=0";
 
 impl Outputs {
     /// Prints the table and writes the files. The status says whether a threshold was exceeded.

@@ -120,6 +120,10 @@ pub fn verdict(report: &Report) -> String {
         0 => "No viewer was refused or lost.".to_owned(),
         _ => format!("{} refused and {} lost.", many(refused, "viewer", "viewers"), count(lost)),
     });
+    if viewers.rejoined_after_loss > 0 {
+        let times = many(viewers.rejoined_after_loss as u64, "time", "times");
+        sentences.push(format!("A viewer that had been lost came back {times}."));
+    }
     for judged in &report.judged {
         sentences.push(match judged.agrees {
             true => format!("The judge ({}) agrees.", judged.kind),
@@ -208,6 +212,13 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
         rows.push(row(
             "left and came back",
             many(viewers.left_and_rejoined as u64, "time", "times"),
+            String::new(),
+        ));
+    }
+    if viewers.rejoined_after_loss > 0 {
+        rows.push(row(
+            "lost and came back",
+            many(viewers.rejoined_after_loss as u64, "time", "times"),
             String::new(),
         ));
     }
@@ -340,6 +351,7 @@ mod tests {
     fn no_line_is_longer_than_80_columns_and_the_cost_comes_first() {
         let mut report = plausible(1);
         report.viewers.left_and_rejoined = 3;
+        report.viewers.rejoined_after_loss = 3;
         report.viewers.starved = 2;
         report.warnings = vec!["word ".repeat(60)];
         report.judged = vec![Judged {
@@ -383,13 +395,14 @@ mod tests {
         if let Some(inspected) = &mut report.inspected {
             (inspected.missing, inspected.damaged) = (3, 1);
         }
-        report.viewers.lost = 2;
+        (report.viewers.lost, report.viewers.rejoined_after_loss) = (2, 1);
         report.judged = vec![Judged { kind: "ffmpeg rtmp".into(), ..Judged::default() }];
         report.cost.generator_was_the_limit = true;
         let verdict = verdict(&report);
         for part in [
             "3 missing, 1 damaged",
             "0 viewers refused and 2 lost",
+            "came back 1 time.",
             "rtmp) disagrees",
             "was the limit",
         ] {

@@ -3,7 +3,8 @@
 //! A protocol is a file here and a line in [`PROTOCOLS`]. It turns a URL into a [`Stream`], and
 //! that, for each viewer, into a [`Session`]: what to say, when the server has let the viewer in,
 //! and after that, for those who want to know, the frames. Who only discards lets go of the
-//! session once it is in, so nothing here is made for a byte that nobody looks at.
+//! session once it is in, so nothing here is made for a byte that nobody looks at; what it says now
+//! and then needs no session ([`Stream::sign_of_life`]).
 
 mod flv;
 mod http;
@@ -15,6 +16,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Instant;
 
+use arrayvec::ArrayVec;
 use corecast::bytes::Chain;
 use corecast::media::Frame;
 
@@ -25,7 +27,18 @@ pub(crate) trait Stream: Send + Sync {
 
     /// A viewer whose connection is made at `now`. `seed` differs from viewer to viewer.
     fn open(&self, seed: u64, now: Instant) -> Box<dyn Session>;
+
+    /// What a viewer without a session says now and then, unasked, so that the server knows that
+    /// somebody is there. `received` counts its bytes so far, and wraps. None where the protocol
+    /// has no such word.
+    fn sign_of_life(&self, received: u32) -> Option<SignOfLife> {
+        let _ = received;
+        None
+    }
 }
+
+/// The longest is RTMP's.
+pub(crate) type SignOfLife = ArrayVec<u8, 16>;
 
 /// One viewer's end of a connection: bytes in, bytes and events out.
 pub(crate) trait Session: Send {

@@ -1,5 +1,5 @@
-//! RTMP: the server's own client machine. Viewers that let go of it after Play.Start are silent:
-//! they acknowledge nothing, which servers that wait for that would notice.
+//! RTMP: the server's own client machine. Viewers that let go of it after Play.Start answer no ping,
+//! and acknowledge what they received by the clock, not by the server's window.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use corecast::media::TrackKind;
 use corecast::proto::rtmp::client::Event as Told;
 use corecast::proto::rtmp::{Client, ClientConfig, Goal, Url};
 
-use super::{Event, Session, Stream, words};
+use super::{Event, Session, SignOfLife, Stream, words};
 
 /// A URL of the scheme `rtmp`.
 pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
@@ -32,7 +32,18 @@ impl Stream for Play {
         let (config, url) = (Arc::clone(&self.config), Arc::clone(&self.url));
         Box::new(Viewer(Client::new(config, url, Goal::Play, seed, now)))
     }
+
+    /// An Acknowledgement, RTMP 5.4.3.
+    fn sign_of_life(&self, received: u32) -> Option<SignOfLife> {
+        let mut message = SignOfLife::from(ACKNOWLEDGEMENT);
+        message[12..].copy_from_slice(&received.to_be_bytes());
+        Some(message)
+    }
 }
+
+/// One whole chunk (RTMP 5.3.1) that depends on none before it: type 0 on chunk stream 2, time 0,
+/// 4 bytes of message type 3 on stream 0; then the sequence number.
+const ACKNOWLEDGEMENT: [u8; 16] = [2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0];
 
 struct Viewer(Client);
 
@@ -63,5 +74,18 @@ impl Session for Viewer {
 
     fn poll_transmit(&mut self, out: &mut Chain) -> bool {
         self.0.poll_transmit(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_of_life_is_an_acknowledgement_of_the_bytes_received() {
+        let stream = parse("rtmp://127.0.0.1/live/x").expect("a URL");
+        let said = stream.sign_of_life(0x0102_0304).expect("RTMP has one");
+        let header = [0x02, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0];
+        assert_eq!(said.as_slice(), [&header[..], &[1, 2, 3, 4]].concat());
     }
 }

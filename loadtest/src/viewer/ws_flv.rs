@@ -1,7 +1,7 @@
 //! WS-FLV: an FLV file in the binary messages of a WebSocket (RFC 6455), cut anywhere.
 //!
 //! A server's frames are not masked. Its pings are answered while the session lives; viewers that
-//! let go of it are silent, as players are that hang.
+//! let go of it say a Pong by the clock instead, asked or not.
 
 use std::io;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use corecast::proto::http::ws;
 
 use super::flv::Flv;
 use super::http::{Head, Url};
-use super::{Event, Session, Stream, words};
+use super::{Event, Session, SignOfLife, Stream, words};
 
 /// A URL of the scheme `ws`.
 pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
@@ -40,6 +40,11 @@ impl Stream for Resource {
         let mut out = Chain::default();
         out.push(request);
         Box::new(Viewer { out, stage: Stage::Head { head: Head::default(), key } })
+    }
+
+    /// An unsolicited Pong, which RFC 6455 5.5.3 has for this and nobody answers.
+    fn sign_of_life(&self, _received: u32) -> Option<SignOfLife> {
+        Some([FIN | PONG, MASKED, 0, 0, 0, 0].into_iter().collect())
     }
 }
 
@@ -259,6 +264,13 @@ mod tests {
             assert!(out.into_bytes().starts_with(&[0x8a, 0x82, 0, 0, 0, 0, b'h', 0]), "{size}");
         }
         assert!(counts[0] > 100 && counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn a_sign_of_life_is_a_masked_pong_without_payload() {
+        let stream = parse("ws://127.0.0.1/x.flv").expect("a URL");
+        let said = stream.sign_of_life(7).expect("WebSocket has one");
+        assert_eq!(said.as_slice(), [0x8a, 0x80, 0, 0, 0, 0]);
     }
 
     #[test]

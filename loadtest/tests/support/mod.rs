@@ -8,6 +8,8 @@
 pub(crate) mod child;
 #[path = "../../../tests/support/machine.rs"]
 pub(crate) mod machine;
+#[path = "../../../tests/support/nginx.rs"]
+pub(crate) mod nginx;
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
