@@ -94,7 +94,7 @@ fuzz:
 	done
 
 # Prints a section for bench/RESULTS.md. ARGS=--quick only tries whether it works; for the most
-# important figures in some minutes: make bench ONLY=http-flv,rtmp ARGS='--rounds 3 --seconds 8'.
+# important figures in some minutes: make bench ONLY=http-flv,rtmp ARGS='--rounds 3 --seconds 7'.
 BUILT = $${CARGO_TARGET_DIR:-target}
 bench:
 	@tests/install.sh bench
