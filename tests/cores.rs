@@ -268,6 +268,8 @@ fn start_with_a_stalled_core() -> HalfNode {
         mesh: Mesh::new(2, config.limits.mesh_queue),
         config: Arc::new(config),
         connections_max: 1000,
+        refusals_max: 0,
+        refusals: Default::default(),
         counters: Arc::default(),
         loads: [0, 0].map(AtomicU64::new).into(),
         ask: None,

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,10 @@ pub struct Node {
     pub config: Arc<Config>,
     /// Connections that may be open at once.
     pub connections_max: usize,
+    /// RTMP newcomers beyond those that are told why at once; beside them, not among them.
+    pub refusals_max: usize,
+    /// How many are.
+    pub refusals: AtomicUsize,
     /// The way between cores.
     pub mesh: Arc<Mesh<HandOver, Verdict>>,
     /// Counted by all.

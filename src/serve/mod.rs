@@ -17,6 +17,7 @@ pub mod page;
 mod reply;
 mod rtmp;
 mod session;
+mod turn_away;
 pub mod verdict;
 
 pub use addresses::Addresses;
