@@ -16,6 +16,7 @@ mod pace;
 pub mod page;
 mod reply;
 mod rtmp;
+mod scheduled;
 mod session;
 mod turn_away;
 pub mod verdict;
