@@ -262,12 +262,15 @@ fn start_with_a_stalled_core() -> HalfNode {
     log();
     let (rtmp, http) = (free_port(), free_port());
     let text = "app_defaults.merge_window = 0\napp_defaults.probe_timeout = '20ms'\n\
-                app_defaults.wait_for_publisher = '300ms'\nlimits.mesh_queue = 16";
+                app_defaults.wait_for_publisher = '300ms'\n\
+                app_defaults.publisher_grace = '100ms'\nlimits.mesh_queue = 16";
     let config = Config::load(text, "test", []).expect("valid");
     let core_node = Arc::new(CoreNode {
         mesh: Mesh::new(2, config.limits.mesh_queue),
         config: Arc::new(config),
         connections_max: 1000,
+        refusals_max: 0,
+        refusals: Default::default(),
         counters: Arc::default(),
         loads: [0, 0].map(AtomicU64::new).into(),
         ask: None,
@@ -464,6 +467,13 @@ fn newcomers_of_an_overloaded_core_are_sent_elsewhere_and_running_viewers_go_on(
         let mut web = Web::new(node.http);
         web.send(&format!("GET /{path}.flv HTTP/1.1\r\nHost: test\r\n\r\n"));
         web.head().0 == 200
+    });
+    // With its last stream a core forgets what there was, and says so, at once: to narrow step by
+    // step would take it a second each.
+    drop((publisher, viewer));
+    eventually("it is told", || {
+        let narrowed = log().lines(&["INFO", "merge windows narrowed", "step=0 "]);
+        narrowed.iter().any(|line| !line.contains("busy="))
     });
     node.stop();
 }

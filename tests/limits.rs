@@ -12,6 +12,7 @@ mod web;
 
 use std::future::Future;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
@@ -283,9 +284,12 @@ fn the_connection_above_the_limit_is_refused_and_the_others_go_on() {
         let answer = get(node.http, "/live/healthy-connections.flv");
         assert_eq!(answer.status, 503);
         assert!(answer.body.contains("limits.connections"), "{}", answer.body);
-        let mut refused = connect(node.rtmp);
-        assert_eq!(refused.read(&mut [0]).unwrap_or(0), 0, "closed without a word");
-        let peer = refused.local_addr().expect("connected");
+        let mut refused = Peer::play(node.rtmp, "live/healthy-connections");
+        let (code, reason) = refused.refusal();
+        assert_eq!(code, "NetConnection.Connect.Rejected");
+        assert!(reason.contains("at most 4 connections (limits.connections)"), "{reason}");
+        assert!(reason.contains("try another server"), "{reason}");
+        let peer = refused.address();
         log().wait_for(&["refused: expected at most 4 connections", &format!("peer={peer} ")]);
         healthy.go_on();
     }
@@ -296,6 +300,40 @@ fn the_connection_above_the_limit_is_refused_and_the_others_go_on() {
     let mut newcomer = Watcher::new(node.http, "live/healthy-connections.flv");
     healthy.go_on();
     newcomer.expect_frames(None, healthy.seen);
+}
+
+#[test]
+fn so_many_rtmp_clients_are_on_their_way_to_hear_a_refusal_and_the_rest_is_closed() {
+    let node =
+        Node::start("cores = 1\nlimits.connections = 4\nlimits.handshake_timeout = '30s'", None);
+    let mut healthy = Healthy::start(&node, "healthy-refusals");
+    let _fourth = Raw::ready(node.rtmp, "live");
+    // They never say what they want.
+    let mut silent: Vec<_> = (0..64).map(|_| connect(node.rtmp)).collect();
+    let closed = |socket: &mut TcpStream| matches!(socket.read(&mut [0]), Ok(0) | Err(_));
+    for _ in 0..10 {
+        assert!(closed(&mut connect(node.rtmp)), "without a word");
+        healthy.go_on();
+    }
+    for socket in &mut silent {
+        socket.set_nonblocking(true).expect("a socket");
+        let waits = socket.read(&mut [0]).expect_err("nothing was said");
+        assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock, "it may still be told");
+    }
+    // One says what is no RTMP, one says too much: their places are free.
+    silent[0].write_all(b"GET / HTTP/1.1\r\n\r\n").expect("the server reads");
+    let _ = silent[1].write_all(&[&[3; 1537][..], &[0; 64 << 10]].concat());
+    for socket in &mut silent[..2] {
+        eventually("it is closed", || match socket.read(&mut [0; 4096]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        });
+    }
+    let mut told = [0; 2].map(|_| Peer::play(node.rtmp, "live/x"));
+    for peer in &mut told {
+        assert!(peer.refusal().1.contains("limits.connections"), "it is told why");
+    }
+    healthy.go_on();
 }
 
 #[test]
@@ -311,6 +349,9 @@ fn an_address_may_have_so_many_connections() {
     let answer = third.answer();
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("limits.connections_per_address"), "{}", answer.body);
+    let mut third = Peer::on(connect_from([127, 2, 0, 1], node.rtmp), Goal::Play, "live/x");
+    let (_, reason) = third.refusal();
+    assert!(reason.contains("limits.connections_per_address"), "{reason}");
     let mut other = Watcher::on(connect_from([127, 2, 0, 2], node.http), path);
     let first = healthy.seen + 1;
     healthy.go_on();

@@ -74,7 +74,15 @@ fn under_strain_windows_widen_and_shrink_again_and_running_viewers_lose_nothing(
             }
             !log().lines(&["merge windows widened"]).is_empty()
         });
-        let line = until_some("the figures say so", || stats(|line| line.contains("window_ms=")));
+        // Viewers are visited then too, and take what there is. In the first such second it may have
+        // been before the windows widened.
+        let swept = |line: &String| {
+            let some = |name| field(line, name).parse::<f64>().expect("a number") > 0.0;
+            some("sweep_p99_ms") && some("egress_mbit_s")
+        };
+        let line = until_some("the figures say so", || {
+            log().lines(&["node stats", "window_ms="]).into_iter().skip(2).find(swept)
+        });
         assert_ne!(field(&line, "pressure_step"), "0", "{line}");
 
         airy.store(true, Ordering::Relaxed);

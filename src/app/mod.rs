@@ -8,7 +8,7 @@ mod demo;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -86,6 +86,8 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let node = Arc::new(Node {
         config: Arc::new(config.clone()),
         connections_max: host.connections,
+        refusals_max: host.refusals,
+        refusals: AtomicUsize::new(0),
         mesh,
         counters: Arc::new(NodeCounters::default()),
         loads: host.cores.iter().map(|_| AtomicU64::new(0)).collect(),

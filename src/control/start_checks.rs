@@ -25,6 +25,8 @@ pub struct Host {
     pub http: Vec<SocketAddr>,
     /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
     pub connections: usize,
+    /// RTMP newcomers beyond those that may be told why at once. They have descriptors of their own.
+    pub refusals: usize,
 }
 
 /// Why the program cannot start; all reasons.
@@ -131,15 +133,17 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     let rtmp = listen("rtmp.listen", config.rtmp.enabled, &config.rtmp.listen);
     let http = listen("http.listen", config.http.enabled, &config.http.listen);
     let own = own_fds(cores.len(), rtmp.len() + http.len()) + config.limits.reserved_fds as u64;
-    let connections = connections(raise(Resource::Nofile), own, config.limits.connections)
-        .unwrap_or_else(|failure| {
-            note(failure);
-            0
-        });
+    let (connections, refusals) =
+        connections(raise(Resource::Nofile), own, config.limits.connections).unwrap_or_else(
+            |failure| {
+                note(failure);
+                (0, 0)
+            },
+        );
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
-    let host = Host { cores, rtmp, http, connections };
+    let host = Host { cores, rtmp, http, connections, refusals };
     tell(config, &host);
     Ok(host)
 }
@@ -226,12 +230,21 @@ fn own_fds(cores: usize, addresses: usize) -> u64 {
 /// Three rings, their event fds, and what one core holds besides; generous.
 const FDS_PER_CORE: usize = 16;
 
-/// Connections that a limit of `fds` leaves, at most `asked` (0: any number).
-fn connections(fds: u64, own: u64, asked: usize) -> Result<usize, Failure> {
+/// At most so many RTMP newcomers are on their way to hear why they are refused. It takes some
+/// milliseconds, so thousands a second are told.
+const REFUSALS_MAX: usize = 64;
+/// At most this part of the descriptors goes to them.
+const REFUSALS_PART: usize = 16;
+
+/// Connections that a limit of `fds` leaves, at most `asked` (0: any number), and those beside them
+/// that are refused.
+fn connections(fds: u64, own: u64, asked: usize) -> Result<(usize, usize), Failure> {
     let free = fds.checked_sub(own).filter(|free| *free > 0);
     let free = free.ok_or(Failure::FileDescriptors { limit: fds, used: own })?;
     let free = usize::try_from(free).unwrap_or(usize::MAX);
-    Ok(if asked == 0 { free } else { free.min(asked) })
+    let refusals = REFUSALS_MAX.min(free / REFUSALS_PART);
+    let most = free - refusals;
+    Ok((if asked == 0 { most } else { most.min(asked) }, refusals))
 }
 
 fn allowed_cores() -> Vec<usize> {
@@ -384,9 +397,11 @@ mod tests {
 
     #[test]
     fn file_descriptors_bound_the_connections() {
-        assert_eq!(connections(1000, 100, 0).expect("enough"), 900);
-        assert_eq!(connections(1000, 100, 50).expect("enough"), 50);
-        assert_eq!(connections(1000, 100, 5000).expect("enough"), 900);
+        assert_eq!(connections(1000, 100, 0).expect("enough"), (844, 56));
+        assert_eq!(connections(1000, 100, 50).expect("enough"), (50, 56));
+        assert_eq!(connections(1000, 100, 5000).expect("enough"), (844, 56));
+        assert_eq!(connections(101, 100, 0).expect("enough"), (1, 0));
+        assert_eq!(connections(1 << 20, 1 << 10, 0).expect("enough"), (1_047_488, 64));
         assert!(matches!(connections(100, 100, 0), Err(Failure::FileDescriptors { .. })));
     }
 
@@ -421,6 +436,7 @@ mod tests {
             rtmp: vec![address.parse().expect("an address")],
             http: vec![],
             connections: 1,
+            refusals: 0,
         };
         let told = |text: &str, host: &Host| {
             open_to_publishers(&Config::load(text, "c.toml", []).expect("valid"), host)

@@ -15,9 +15,13 @@ use crate::shard::{CoreId, Tell};
 /// The node at one moment. The same names in every release; what is new is added.
 ///
 /// Counters are the sums of the cores', from their start; rates and quantiles are of the time
-/// since the earlier snapshot that [`measure`] was given.
+/// since the earlier snapshot that [`measure`] was given. A core that was silent then tells of the
+/// time since it last answered, and while it is silent its rates are taken to be what they were.
 #[derive(Debug, Clone, Serialize)]
 pub struct NodeSnapshot {
+    /// When its cores were asked.
+    #[serde(skip)]
+    pub at: std::time::Instant,
     /// Since its cores began.
     pub uptime_s: f64,
     /// CPU time of the whole process: its cores, the control thread, the log.
@@ -36,7 +40,8 @@ pub struct NodeSnapshot {
     /// Counters.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Rates of all cores together; their CPU is that of the whole process, as others measure it.
+    /// Rates of all cores together, each by its own clock; their CPU is that of the whole process, as
+    /// others measure it, and by the clock of who asks.
     pub rates: Rates,
     /// CPU time of its cores' threads, in per cent of all that they could have used.
     pub busy_percent: f64,
@@ -54,6 +59,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Asks every core of `node`. Rates are those since `earlier`, an older snapshot of this node, or
 /// since its start.
 pub async fn measure(node: &Node, earlier: Option<&NodeSnapshot>) -> NodeSnapshot {
+    let (at, cpu) = (std::time::Instant::now(), process_cpu());
     let ask = |core| {
         let (asker, answer) = oneshot::channel();
         // Err: its inbox is full. Its answer will not come, then.
@@ -66,22 +72,27 @@ pub async fn measure(node: &Node, earlier: Option<&NodeSnapshot>) -> NodeSnapsho
     let (mut snapshots, mut silent_cores) = (Vec::new(), 0);
     for (core, answer) in answers {
         let before = earlier.and_then(|earlier| earlier.cores.iter().find(|c| c.core == core));
-        let now = match timeout_at(until, answer).await {
-            Ok(Ok(now)) => Some(now),
+        match timeout_at(until, answer).await {
+            Ok(Ok(now)) => snapshots.push(now.since(before)),
             _ => {
                 silent_cores += 1;
-                before.cloned()
+                snapshots.extend(before.cloned());
             }
-        };
-        snapshots.extend(now.map(|now| now.since(before)));
+        }
     }
-    NodeSnapshot::new(node, earlier, snapshots, silent_cores)
+    NodeSnapshot::new(node, earlier, (at, cpu), snapshots, silent_cores)
+}
+
+fn process_cpu() -> Duration {
+    let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    cpu.try_into().expect("the time a process has run is not negative")
 }
 
 impl NodeSnapshot {
     fn new(
         node: &Node,
         earlier: Option<&Self>,
+        (at, cpu): (std::time::Instant, Duration),
         cores: Vec<CoreSnapshot>,
         silent_cores: usize,
     ) -> Self {
@@ -105,11 +116,12 @@ impl NodeSnapshot {
             }
         }
         let cores_percent = rates.cpu_percent;
-        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        let cpu: Duration = cpu.try_into().expect("the time a process has run is not negative");
         let cpu_s = cpu.as_secs_f64();
+        // Not a core's own span: one that was silent looks back further than the others.
+        rates.over_s = earlier.map_or(uptime_s, |earlier| (at - earlier.at).as_secs_f64());
         rates.set_cpu(cpu_s - earlier.map_or(0.0, |earlier| earlier.cpu_s));
         Self {
+            at,
             uptime_s,
             cpu_s,
             connections: node.counters.connections.load(Ordering::Relaxed),
@@ -175,6 +187,10 @@ fn tell(now: &NodeSnapshot, before: Option<&NodeSnapshot>) {
     }
     for core in now.cores.iter().filter(|core| !is_idle(&core.totals, &core.rates)) {
         let was = before.and_then(|before| before.cores.iter().find(|c| c.core == core.core));
+        if was.is_some_and(|was| was.uptime_s >= core.uptime_s) {
+            // It was silent: this line has been.
+            continue;
+        }
         let was = was.map_or_else(Totals::default, |was| was.totals);
         let line = Line {
             core: Some(core.core),
@@ -250,4 +266,78 @@ fn tenths(number: f64) -> f64 {
 
 fn hundredths(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::plane::{CoreTimes, Hub};
+    use crate::shard::Mesh;
+
+    /// A core at `second` of its life that has always had 100 viewers, each of them sent 1 Mbit/s.
+    fn core(core: u16, second: u32) -> CoreSnapshot {
+        let now = std::time::Instant::now();
+        let uptime = Duration::from_secs(second.into());
+        let times = CoreTimes { core, uptime, cpu: uptime / 10, waited: Duration::ZERO };
+        let mut snapshot = Hub::new(Arc::default(), now).snapshot(now, times);
+        snapshot.totals.viewer_us = u64::from(second) * 100 * 1_000_000;
+        snapshot.totals.egress_bytes = u64::from(second) * 100 * 125_000;
+        snapshot
+    }
+
+    /// Measures a node whose cores answer this, or nothing.
+    async fn measured(
+        node: &Node,
+        earlier: Option<&NodeSnapshot>,
+        answers: [Option<CoreSnapshot>; 2],
+    ) -> NodeSnapshot {
+        let cores = async {
+            for (id, answer) in (0..).zip(answers) {
+                let Tell::Measure(asker) = node.mesh.receive(CoreId(id)).await else {
+                    panic!("nothing else was asked");
+                };
+                // Dropped unanswered, it is as if the time were over.
+                if let Some(answer) = answer {
+                    asker.send(answer).expect("it waits");
+                }
+            }
+        };
+        tokio::join!(measure(node, earlier), cores).0
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_core_that_was_silent_does_not_make_the_rates_of_the_node_jump() {
+        let node = Node {
+            config: Arc::default(),
+            connections_max: 10,
+            refusals_max: 0,
+            refusals: Default::default(),
+            mesh: Mesh::new(2, 16),
+            counters: Arc::default(),
+            loads: [0, 0].map(AtomicU64::new).into(),
+            ask: None,
+            rtmp_port: 0,
+            addresses: Default::default(),
+            clients: AtomicU64::new(1),
+        };
+        let mut earlier = measured(&node, None, [Some(core(0, 100)), Some(core(1, 100))]).await;
+        assert_eq!(earlier.rates.over_s, 100.0);
+        for (silent, second) in [(false, 110), (true, 120), (true, 130), (false, 140), (false, 150)]
+        {
+            let answers = [Some(core(0, second)), (!silent).then(|| core(1, second))];
+            let now = measured(&node, Some(&earlier), answers).await;
+            assert_eq!((now.silent_cores, now.cores.len()), (usize::from(silent), 2));
+            assert_eq!(now.rates.viewers_mean, 200.0, "second {second}");
+            assert_eq!(now.rates.egress_bit_s, 200e6, "second {second}");
+            assert!((now.busy_percent - 10.0).abs() < 1e-6, "second {second}");
+            // The cores say that ten seconds and more have passed. By the clock it was less, and
+            // that goes with the CPU of the process that was spent in it.
+            let (over_s, cpu_s) = (now.rates.over_s, now.cpu_s - earlier.cpu_s);
+            assert_eq!(over_s, (now.at - earlier.at).as_secs_f64(), "second {second}");
+            assert!(over_s < 10.0 && now.rates.cpu_percent == cpu_s * 100.0 / over_s);
+            earlier = now;
+        }
+    }
 }

@@ -177,8 +177,12 @@ impl Hub {
         self.loop_lags.record(late);
         let before = self.pressure.snapshot();
         self.pressure.second(busy);
+        self.tell_of_pressure(before, Some(&format!("{:.0}%", busy * 100.0)));
+    }
+
+    /// What has become of pressure since `before`, if anything.
+    fn tell_of_pressure(&self, before: PressureSnapshot, busy: Option<&str>) {
         let after = self.pressure.snapshot();
-        let busy = format!("{:.0}%", busy * 100.0);
         let (step, of) = (after.step, after.widest_step);
         match step.cmp(&before.step) {
             Ordering::Greater => tracing::info!(busy, step, of, "merge windows widened"),
@@ -268,7 +272,8 @@ impl Hub {
             self.by_key.remove(&source.key);
             if self.sources.is_empty() {
                 // Nobody measures an idle core: what pressure there was must not outlast it.
-                self.pressure = Pressure::default();
+                let before = std::mem::take(&mut self.pressure).snapshot();
+                self.tell_of_pressure(before, None);
             }
             self.events.push_back(HubEvent::Emptied { key: source.key, epoch: source.epoch });
             if let Some((_, waker)) = self.sleeper.take() {

@@ -345,9 +345,8 @@ impl Rates {
         rates
     }
 
-    /// Adds what another core did in the same time. CPU per viewer is then to be set.
+    /// Adds what another core did. The time and CPU per viewer are then to be set.
     pub fn add(&mut self, other: &Self) {
-        self.over_s = self.over_s.max(other.over_s);
         self.cpu_percent += other.cpu_percent;
         self.viewers_mean += other.viewers_mean;
         self.ingest_bit_s += other.ingest_bit_s;

@@ -12,6 +12,7 @@ use super::conn::{About, Conn};
 use super::core::Core;
 use super::hand_over::{Driver, HandOver};
 use super::session::{Protocol, Session};
+use super::turn_away::TurnAway;
 use super::verdict::{ClientId, Protocol as Kind};
 use super::{http, rtmp};
 use crate::net::{AcceptError, Listener, TcpStream, rt};
@@ -73,8 +74,15 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
         if let Some(suppressed) = core.violations.borrow_mut().allow(opened) {
             tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
         }
-        if protocol == Kind::Http {
-            http::refuse_at_the_door(&socket, &reason);
+        match protocol {
+            Kind::Http => http::refuse_at_the_door(&socket, &reason),
+            Kind::Rtmp => {
+                let reason = format!("{reason}: try another server, or this one again later");
+                let seed = rtmp::seed(client, peer);
+                if let Some(it) = TurnAway::new(core, socket, seed, reason, opened) {
+                    drive(core, client, it.run());
+                }
+            }
         }
         return;
     }
@@ -120,7 +128,7 @@ fn drive(core: &Rc<Core>, client: ClientId, driver: impl Future<Output = ()> + '
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, AtomicUsize};
     use std::task::{Context, Waker};
 
     use super::*;
@@ -135,6 +143,8 @@ mod tests {
         let node = Arc::new(Node {
             config: Arc::new(Config::default()),
             connections_max: 10,
+            refusals_max: 1,
+            refusals: AtomicUsize::new(0),
             mesh: Mesh::new(1, 16),
             counters: Arc::default(),
             loads: [AtomicU64::new(0)].into(),

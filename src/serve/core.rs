@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use super::addresses::Addresses;
 use super::admit::Ticket;
 use super::hand_over::HandOver;
 use super::reply::Replies;
+use super::scheduled::Scheduler;
 use super::verdict::{Ask, ClientId, Verdict};
 use crate::config::{self, Config};
 use crate::media::StreamKey;
@@ -30,6 +31,10 @@ pub struct Node {
     pub config: Arc<Config>,
     /// Connections that may be open at once.
     pub connections_max: usize,
+    /// RTMP newcomers beyond those that are told why at once; beside them, not among them.
+    pub refusals_max: usize,
+    /// How many are.
+    pub refusals: AtomicUsize,
     /// The way between cores.
     pub mesh: Arc<Mesh<HandOver, Verdict>>,
     /// Counted by all.
@@ -57,6 +62,7 @@ pub struct Core {
     pub(crate) born: Instant,
     /// How many have begun to publish.
     pub(crate) published: Cell<u64>,
+    scheduler: Scheduler,
     pub(crate) node: Arc<Node>,
     pub(crate) hub: Rc<RefCell<Hub>>,
     pub(crate) post: Post<HandOver, Verdict>,
@@ -87,7 +93,7 @@ const CHATTER_PER_SECOND: u32 = 100;
 pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Core {
-    /// The context of core `id`.
+    /// The context of core `id`, which is the calling thread.
     pub fn new(id: CoreId, node: Arc<Node>) -> Rc<Self> {
         let config = &node.config;
         let limits = &config.limits;
@@ -96,6 +102,7 @@ impl Core {
             id,
             born: Instant::now(),
             published: Cell::new(0),
+            scheduler: Scheduler::of_this_thread(),
             hub: Rc::new(RefCell::new(Hub::new(Arc::clone(&node.counters), Instant::now()))),
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),
@@ -281,26 +288,23 @@ impl Core {
     /// Once a second, while anything moves: how busy the core is, and its load. An idle core must
     /// not tick.
     async fn count_seconds(&self) {
+        let mut before = self.look();
         loop {
-            let (wanted, bytes, start) = (wanted_time(), self.bytes_moved(), Instant::now());
-            rt::sleep(SECOND).await;
-            let passed = start.elapsed();
-            let late = passed.saturating_sub(SECOND);
-            let passed = passed.as_secs_f64();
-            let busy = wanted_time().saturating_sub(wanted).as_secs_f64() / passed;
-            let sources = {
-                let mut hub = self.hub.borrow_mut();
-                hub.second(busy, late);
-                hub.totals().sources
-            };
+            let due = before.at + SECOND;
+            rt::sleep_until(due).await;
+            let now = self.look();
+            let passed = now.at.saturating_duration_since(before.at).as_secs_f64();
+            let busy = now.wanted.saturating_sub(before.wanted).as_secs_f64() / passed;
+            self.hub.borrow_mut().second(busy, now.at.saturating_duration_since(due));
             #[allow(
                 clippy::cast_precision_loss,
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss
             )]
-            let rate = ((self.bytes_moved() - bytes) as f64 / passed) as u64;
-            let load = rate + sources * SOURCE_LOAD;
+            let rate = ((now.moved - before.moved) as f64 / passed) as u64;
+            let load = rate + now.sources * SOURCE_LOAD;
             self.node.loads[self.id.index()].store(load, Ordering::Relaxed);
+            before = now;
             if !self.hub.borrow().is_active() {
                 let mut first = true;
                 std::future::poll_fn(|cx| {
@@ -311,7 +315,18 @@ impl Core {
                     std::task::Poll::Ready(())
                 })
                 .await;
+                before = self.look();
             }
+        }
+    }
+
+    fn look(&self) -> Look {
+        let totals = self.hub.borrow().totals();
+        Look {
+            at: Instant::now(),
+            wanted: self.scheduler.look().wanted(),
+            moved: totals.ingest_bytes + totals.egress_bytes,
+            sources: totals.sources,
         }
     }
 
@@ -322,7 +337,7 @@ impl Core {
             core: self.id.0,
             uptime: self.born.elapsed(),
             cpu: cpu.try_into().expect("the time a thread has run is not negative"),
-            waited: scheduled().waited,
+            waited: self.scheduler.look().waited,
         };
         self.hub.borrow().snapshot(Instant::now(), times)
     }
@@ -334,33 +349,18 @@ impl Core {
         self.hub.borrow_mut().end_ingest_turn(|| start.elapsed());
         done
     }
-
-    fn bytes_moved(&self) -> u64 {
-        let totals = self.hub.borrow().totals();
-        totals.ingest_bytes + totals.egress_bytes
-    }
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How long this thread has run or has waited for its CPU: a core that others keep busy is as
-/// full as one that we do.
-fn wanted_time() -> Duration {
-    let Scheduled { ran, waited } = scheduled();
-    ran + waited
-}
-
-/// What the kernel's scheduler says of this thread. Zero where it does not tell.
-struct Scheduled {
-    ran: Duration,
-    waited: Duration,
-}
-
-fn scheduled() -> Scheduled {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let mut times = told.split_ascii_whitespace().map(|nanos| nanos.parse().unwrap_or(0));
-    let mut next = || Duration::from_nanos(times.next().unwrap_or(0));
-    Scheduled { ran: next(), waited: next() }
+/// What is seen of a core once a second.
+struct Look {
+    at: Instant,
+    /// How long its thread has run, or waited for its CPU.
+    wanted: Duration,
+    /// Bytes from publishers and to viewers.
+    moved: u64,
+    sources: u64,
 }
 
 fn settings(app: &config::App, limits: &config::Limits) -> Settings {

@@ -16,7 +16,9 @@ mod pace;
 pub mod page;
 mod reply;
 mod rtmp;
+mod scheduled;
 mod session;
+mod turn_away;
 pub mod verdict;
 
 pub use addresses::Addresses;

@@ -1,12 +1,13 @@
 //! RTMP connections.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::conn::Conn;
 use super::hand_over::Driver;
 use super::session::{Arrival, Doing, Protocol, Refused, Session, Stop};
-use super::verdict::{Action, Question};
+use super::verdict::{Action, ClientId, Question};
 use crate::container::flv::HevcForm;
 use crate::plane::{
     Format, Framing, PlayRefused, PlayRequest, PublisherEnd, PushError, Selection, SinkEnd, Viewer,
@@ -35,10 +36,14 @@ pub(super) const NOTHING_LEFT: &str =
 /// A new connection.
 pub(crate) fn session(conn: Conn) -> Box<Session<Rtmp>> {
     let config = Arc::clone(&conn.core.rtmp_config);
-    // Handshake bytes need to differ, not to be secret.
-    let seed = conn.about.client.0 ^ u64::from(conn.about.peer.port()) << 48;
+    let seed = seed(conn.about.client, conn.about.peer);
     let machine = Box::new(Server::new(config, seed, Instant::now()));
     Session::new(conn, Rtmp { machine, connect: None })
+}
+
+/// Handshake bytes need to differ, not to be secret.
+pub(super) fn seed(client: ClientId, peer: SocketAddr) -> u64 {
+    client.0 ^ u64::from(peer.port()) << 48
 }
 
 impl Protocol for Rtmp {
