@@ -15,12 +15,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corecast::config::Config;
 use corecast::control::stats::{self, NodeSnapshot};
 use corecast::media::StreamKey;
-use corecast::net::{self, Listener, rt};
+use corecast::net::{self, Alarm, Listener, rt};
 use corecast::plane::{PressureSnapshot, StreamState, Totals};
 use corecast::proto::rtmp::Goal;
 use corecast::serve::accept;
@@ -255,6 +255,8 @@ struct HalfNode {
     /// While true, core 0 takes itself to be busy all the time.
     busy: Arc<AtomicBool>,
     ends: mpsc::Receiver<CoreEnded>,
+    /// While it is there, somebody looks at the cores' alarms, as the control thread does.
+    _watch: mpsc::Sender<()>,
 }
 
 /// Core 0 serves; core 1 does not begin until it is let.
@@ -313,11 +315,20 @@ fn start_with_a_stalled_core() -> HalfNode {
         }
     };
     let ended = move |end| ended.send(end).expect("the test waits");
-    shard::launch(&[0, 1], &[(); 2].map(|()| Arc::default()), ended, main).expect("two cores");
+    let alarms = [(); 2].map(|()| Arc::<Alarm>::default());
+    shard::launch(&[0, 1], &alarms, ended, main).expect("two cores");
+    let (watch, over) = mpsc::channel();
+    thread::spawn(move || {
+        while over.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            for alarm in &alarms {
+                alarm.ring(Instant::now());
+            }
+        }
+    });
     eventually("it listens", || {
         [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
     });
-    HalfNode { core_node, rtmp, http, go, busy, ends }
+    HalfNode { core_node, rtmp, http, go, busy, ends, _watch: watch }
 }
 
 impl HalfNode {

@@ -31,6 +31,11 @@ const SLOW_BUFFER_BYTES: usize = 16 << 10;
 const KNOCKS: usize = 64;
 /// Sockets that are looked at in one turn.
 const READY_MAX: usize = 1024;
+/// So many of the patient are looked at before the others again: some 0.3 ms.
+const PATIENT_MAX: usize = 100;
+/// How long the patient are let wait: little enough for what the kernel holds for them to stay in
+/// the cache.
+const PATIENT_REST: Duration = Duration::from_millis(4);
 /// What the timer is called among the sockets.
 const TIMER: u64 = u64::MAX;
 
@@ -40,6 +45,11 @@ pub(super) struct Crowd {
     tell: Sender<News>,
     orders: Arc<Orders>,
     epoll: OwnedFd,
+    /// Of those that only discard and do not mind when: looked at every [`PATIENT_REST`]. A thread
+    /// that slept until one of them is ready would be woken by the server's next write to any of
+    /// them, and the server would pay for that, as it does not for viewers on other hosts.
+    patient: OwnedFd,
+    patient_due: Instant,
     lateness: Lateness,
     sources: Sources,
     seats: Vec<Seat>,
@@ -67,6 +77,7 @@ pub(super) struct Crowd {
     signs_of_life: Round,
     scratch: Vec<u8>,
     ready: Vec<epoll::Event>,
+    patient_events: Vec<epoll::Event>,
 }
 
 /// The measured time.
@@ -116,6 +127,8 @@ impl Crowd {
             tell,
             orders,
             epoll,
+            patient: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            patient_due: start,
             lateness,
             start,
             knocked: 0,
@@ -133,6 +146,7 @@ impl Crowd {
             told: 0,
             scratch: vec![0; READ_BYTES],
             ready: Vec::with_capacity(READY_MAX),
+            patient_events: Vec::with_capacity(PATIENT_MAX),
         })
     }
 
@@ -174,6 +188,31 @@ impl Crowd {
         if ticked {
             self.tick(now);
         }
+        if self.patient_due <= now {
+            self.look_at_the_patient()?;
+        }
+        Ok(())
+    }
+
+    /// At some of them: the others must not wait for all.
+    fn look_at_the_patient(&mut self) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.patient_events);
+        events.clear();
+        let ready = rustix::buffer::spare_capacity(&mut events);
+        match epoll::wait(&self.patient, ready, Some(&Timespec::default())) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let now = Instant::now();
+        for event in &events {
+            let (data, flags) = (event.data.u64(), event.flags);
+            let hung_up = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+            self.look(Visit::from_u64(data), now, hung_up);
+        }
+        if events.len() < events.capacity() {
+            self.patient_due = Instant::now() + PATIENT_REST;
+        }
+        self.patient_events = events;
         Ok(())
     }
 
@@ -183,7 +222,10 @@ impl Crowd {
         let rested = self.resting.front().map(|(until, _)| *until);
         let knock = (self.knocked < self.seats.len()).then(|| self.due(self.knocked));
         let knock = if self.returning.is_empty() { knock } else { Some(now) };
-        let next = [rested, knock, self.retries.next()].into_iter().flatten().min();
+        let next = [rested, knock, self.retries.next(), Some(self.patient_due)]
+            .into_iter()
+            .flatten()
+            .min();
         next.map_or(Lateness::TICK, |next| next.saturating_duration_since(now)).min(Lateness::TICK)
     }
 
@@ -261,6 +303,9 @@ impl Crowd {
             if self.server.is_none() {
                 self.server = server;
             }
+            if seat.is_patient() {
+                return self.let_wait(visit);
+            }
         }
         if look.rest {
             self.resting.push_back((now + Bucket::PAUSE, visit));
@@ -278,6 +323,18 @@ impl Crowd {
         {
             let data = epoll::EventData::new_u64(visit.to_u64());
             epoll::modify(&self.epoll, socket, data, flags).expect("it was added, and is open");
+        }
+    }
+
+    /// From now on a socket is looked at once per tick.
+    fn let_wait(&mut self, visit: Visit) {
+        let seat = &self.seats[visit.seat as usize];
+        let socket = seat.socket().expect("it has just been let in");
+        let data = epoll::EventData::new_u64(visit.to_u64());
+        let moved = epoll::delete(&self.epoll, socket)
+            .and_then(|()| epoll::add(&self.patient, socket, data, epoll::EventFlags::IN));
+        if let Err(error) = moved {
+            self.lose(visit.seat, &error.into());
         }
     }
 

@@ -119,6 +119,13 @@ impl Seat {
         matches!(self.state, State::Discarding(_) | State::Inspecting(_))
     }
 
+    /// Whether it does not matter when it reads, within reason: it only discards, at no pace of its
+    /// own and from a buffer that holds a while.
+    pub(super) fn is_patient(&self) -> bool {
+        let hurries = self.role.slow || self.role.small_buffer;
+        matches!(self.state, State::Discarding(_)) && !hurries
+    }
+
     /// Since when it waits to be let in.
     pub(super) fn talking_since(&self) -> Option<Instant> {
         match &self.state {
