@@ -48,7 +48,7 @@ clippy:
 unit:
 	$(TEST) --lib --bins --bench steps --test tidy --test config --test seeds
 	$(TEST) --test cli --test cores --test http --test limits --test pressure --test process \
-	    --test verdicts
+	    --test publishers --test verdicts
 
 # The plane's random lives, twenty million steps of them; for changes of the plane.
 lives:
@@ -65,7 +65,7 @@ end_to_end:
 load:
 	@tests/install.sh test
 	$(TEST) --test compare --test judge --test meter --test play --test publish --test report \
-	    --test soak -- --test-threads=$(THREADS)
+	    --test soak --test stay -- --test-threads=$(THREADS)
 
 # FILTER=name runs the judges whose names hold it.
 judges:

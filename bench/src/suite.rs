@@ -45,8 +45,8 @@ const FAILURES: usize = 1;
 
 impl Suite {
     /// Does `round`, which is told its number, until `rounds` of them are done, if there is time for
-    /// so many. One that fails is done anew, once. What is done counts, even if another has failed
-    /// or somebody wants to stop.
+    /// so many. The first that fails is done anew; at the next that fails the row ends. What is done
+    /// counts, even if another has failed or somebody wants to stop.
     ///
     /// # Errors
     /// That of the last round, if none could be done.
@@ -125,7 +125,19 @@ impl Suite {
         for attempt in 0..=repeats {
             let begin = Instant::now();
             let watch = Watch::start()?;
-            let value = measure()?;
+            let value = match measure() {
+                Ok(value) => value,
+                // A measurement that was only not quiet is better than none.
+                Err(error) if best.is_some() && !self.is_stopped() => {
+                    eprintln!("  {what}: {error}; the attempt before it counts");
+                    self.failed.borrow_mut().push([what.to_owned(), in_a_line(&error)]);
+                    break;
+                }
+                Err(error) => match best {
+                    Some(_) => break,
+                    None => return Err(error),
+                },
+            };
             let others = watch.others_percent()?;
             let took = begin.elapsed();
             if attempt > 0 {

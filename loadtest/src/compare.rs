@@ -217,9 +217,10 @@ impl Nominal {
         Some(report.viewers.egress_mbit_s / mbit_s).filter(|share| *share > 0.0)
     }
 
-    /// CPU for exactly the nominal bitrate.
+    /// CPU for the nominal bitrate: scaled up to it, and never down, as what is sent again to those
+    /// who come back is no merit.
     fn cpu_percent(self, report: &Report) -> Option<f64> {
-        Some(report.cost.cpu_percent? / self.share(report)?)
+        Some(report.cost.cpu_percent? / self.share(report)?.min(1.0))
     }
 }
 
@@ -271,7 +272,7 @@ impl Comparison {
             load: format!("{} viewers of {streams} of {mbit_s} Mbit/s", load.viewers),
             how: format!(
                 "Servers and floor on {}, publishers and viewers on {}; {} rounds of {} s in turn; \
-                 floor with {writes}. CPU is scaled to exactly the nominal bitrate.",
+                 floor with {writes}. CPU of whoever sends less than the nominal bitrate is scaled up to it.",
                 cores(&load.server_cores),
                 cores(&load.load_cores),
                 plan.rounds,

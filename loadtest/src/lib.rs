@@ -2,7 +2,7 @@
 //!
 //! Publishers ([`publish`]) send a clip or a [`stream`] made up, in real time, by RTMP, and
 //! [`mark`] each picture. Viewers ([`play`]) are as cheap as they can be, so that thousands fit
-//! beside the server under test: one thread, one epoll, and bytes that the kernel throws away; a
+//! beside the server under test: one thread, and bytes that the kernel throws away; a
 //! share of them looks at every byte. What the server spends is read from the kernel
 //! ([`meter`]), so any server will do. `bench/` uses the same viewers for its floor.
 

@@ -9,7 +9,7 @@ use atomic_waker::AtomicWaker;
 /// glommio 0.9 may sleep although tasks are ready: before it runs the first of them it looks
 /// whether the preempt timer has expired, and if so takes it that there was nothing to run. A
 /// thread that others keep off its CPU for that millisecond loses what has just woken it, timer or
-/// socket, until something else does. A core at work takes short naps instead (`timers.rs`); an
+/// socket, until something else does. A core at work sleeps half a second at most (`timers.rs`); an
 /// idle one is woken from outside once a second, which costs it next to nothing. The core says
 /// here until when it sleeps, so that a lost deadline is told of.
 #[derive(Debug)]

@@ -68,8 +68,8 @@ impl TcpStream {
         self.stream.as_raw_fd()
     }
 
-    /// Has the kernel call this readable from `bytes` on, or when the peer has closed. It has room
-    /// for at least so many from now on.
+    /// Has the kernel call this readable from `bytes` on, or when the peer has closed, or when no
+    /// more would find room. It makes room for so many, as far as tcp_rmem allows.
     ///
     /// # Errors
     /// The socket broke.

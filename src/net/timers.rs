@@ -94,8 +94,8 @@ impl Queue {
 const NAP: Duration = Duration::from_millis(100);
 /// Wherever anything is published or watched, something is due within this time.
 const AT_WORK: Duration = Duration::from_secs(1);
-/// Streams with a merge window keep a core from sleeping for longer, and naps beside them would cost
-/// more than their turns.
+/// So what is lost may cost half a second. A core with streams that are flushed once per window has
+/// something due so soon, and naps beside that would cost it more than its streams do.
 const SOON: Duration = Duration::from_millis(500);
 /// What ends a sleep may be lost in the same way; then the next of these ends it. Milliseconds.
 const AFTER_MS: [u64; 4] = [0, 5, 50, 500];

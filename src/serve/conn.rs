@@ -29,8 +29,9 @@ pub(crate) struct Conn {
     /// When a peer that takes nothing of `out` is given up; while one does not.
     gives_up: Option<Instant>,
     deadline: Deadline,
-    /// The kernel does not wake this connection at each byte.
-    input_waits: bool,
+    /// The kernel may not wake this connection at each byte. Of one that comes from another core
+    /// nobody knows: the kernel has its own memory of the socket.
+    pub(super) input_waits: bool,
 }
 
 /// What a connection is, wherever it lives, and its place among those of the node, which is given
@@ -88,8 +89,9 @@ pub(crate) enum End {
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long, and how much, is read after our last words, so that closing does not destroy them
 /// on their way (RFC 9112 9.6 says why).
-const LINGER: Duration = Duration::from_secs(1);
-/// Input that is let wait is read from so many bytes on: two reads, and less than a core's cache.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// Input that is let wait is read from so many bytes on: two reads, and less than a core's cache. The
+/// kernel tells earlier if the window that it offers is nearly closed, or its memory for TCP is scarce.
 const MUCH: usize = 2 * SCRATCH_BYTES;
 
 impl Io {

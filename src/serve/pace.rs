@@ -63,12 +63,18 @@ impl Pace {
         } else if all {
             self.rest(now);
         } else {
+            // What was read as it came has not waited, and what is there after two beats without an
+            // end has come since.
+            let endless = now.saturating_duration_since(self.empty) > self.beat * 2;
+            if self.rest_until.is_none() || endless {
+                self.empty = now;
+            }
             (self.more, self.rest_until) = (true, Some(now));
         }
     }
 
-    /// It was time to look at `now`, and nothing was there. After a whole rest there is silence, and
-    /// what ends it is read as it comes.
+    /// It was time to look at `now`, and nothing was there. After a rest there is silence, and what
+    /// ends it is read as it comes.
     pub(crate) fn nothing(&mut self, now: Instant) {
         match self.more {
             true => self.rest(now),
@@ -171,6 +177,20 @@ mod tests {
         assert_eq!((pace.rest_until(), pace.waited(origin + ms(333))), (None, Duration::ZERO));
         pace.read(true, WINDOW, origin + ms(333));
         assert_eq!(pace.rest_until(), Some(origin + 5 * WINDOW));
+    }
+
+    #[test]
+    fn what_fills_a_read_after_a_silence_or_without_an_end_has_not_waited_since_ever() {
+        let origin = Instant::now();
+        let mut pace = Pace::new(0, origin, origin);
+        pace.read(true, WINDOW, origin);
+        pace.nothing(origin + WINDOW);
+        let mut now = origin + ms(600_000);
+        for _ in 0..100 {
+            pace.read(false, WINDOW, now);
+            now += ms(3);
+            assert!(pace.waited(now) <= 2 * WINDOW + ms(3), "{:?}", pace.waited(now));
+        }
     }
 
     #[test]

@@ -468,7 +468,7 @@ impl<P: Protocol> Session<P> {
     pub(crate) fn unpack(core: &Rc<Core>, moved: HandOver) -> Option<(Box<Self>, Ticket, P::Wish)> {
         let ticket = Ticket::new(core, moved.key.clone(), moved.place);
         let mut conn = Conn::new(core, TcpStream::from_fd(moved.socket), moved.about);
-        (conn.unread, conn.out) = (moved.unread, moved.unsent);
+        (conn.unread, conn.out, conn.input_waits) = (moved.unread, moved.unsent, true);
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
         (this.received, this.stream) = (moved.received, Some(moved.key));

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::conn::LINGER;
 use super::core::{Core, Node, SCRATCH_BYTES};
 use crate::bytes::Chain;
 use crate::net::TcpStream;
@@ -67,6 +68,7 @@ impl TurnAway {
     /// Tells it, if it listens. However that ends, the log has a line about the refusal.
     pub(super) async fn run(mut self) {
         if self.answer_connect().await.is_some() && self.socket.shutdown_write().is_ok() {
+            self.until = self.until.min(Instant::now() + LINGER);
             while self.read().await.is_some() {
                 rt::yield_if_needed().await;
             }

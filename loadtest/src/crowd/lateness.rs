@@ -18,6 +18,7 @@ pub(super) struct Lateness {
     /// When it fires next, on the monotonic clock.
     due: Duration,
     late: Distribution,
+    patient_late: Distribution,
     cpu: Duration,
     since: Duration,
 }
@@ -29,6 +30,8 @@ pub(crate) struct Busy {
     pub(crate) share: f64,
     /// How late the timer was looked at.
     pub(crate) late: Distribution,
+    /// How late those were that have no need to be looked at at once.
+    pub(crate) patient_late: Distribution,
 }
 
 impl Lateness {
@@ -44,7 +47,14 @@ impl Lateness {
         let times = Itimerspec { it_interval: timespec(Self::TICK), it_value: timespec(due) };
         timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &times)?;
         let cpu = time(ClockId::ThreadCPUTime);
-        Ok(Self { timer, due, late: Distribution::default(), cpu, since: now })
+        Ok(Self {
+            timer,
+            due,
+            late: Distribution::default(),
+            patient_late: Distribution::default(),
+            cpu,
+            since: now,
+        })
     }
 
     /// The timer is ready. False if it is not.
@@ -63,9 +73,15 @@ impl Lateness {
         true
     }
 
+    /// Those that may wait are looked at so `late`.
+    pub(super) fn patient_looked_at(&mut self, late: Duration) {
+        self.patient_late.record(late);
+    }
+
     /// Forgets what was.
     pub(super) fn begin(&mut self) {
         self.late.clear();
+        self.patient_late.clear();
         self.cpu = time(ClockId::ThreadCPUTime);
         self.since = time(ClockId::Monotonic);
     }
@@ -75,7 +91,7 @@ impl Lateness {
         let passed = time(ClockId::Monotonic).saturating_sub(self.since);
         let cpu = time(ClockId::ThreadCPUTime).saturating_sub(self.cpu);
         let share = cpu.as_secs_f64() / passed.as_secs_f64().max(1e-3);
-        Busy { share, late: self.late.clone() }
+        Busy { share, late: self.late.clone(), patient_late: self.patient_late.clone() }
     }
 }
 

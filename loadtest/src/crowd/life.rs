@@ -196,6 +196,7 @@ impl Crowd {
 
     /// At some of them: the others must not wait for all.
     fn look_at_the_patient(&mut self) -> io::Result<()> {
+        self.lateness.patient_looked_at(Instant::now().saturating_duration_since(self.patient_due));
         let mut events = std::mem::take(&mut self.patient_events);
         events.clear();
         let ready = rustix::buffer::spare_capacity(&mut events);
@@ -216,17 +217,15 @@ impl Crowd {
         Ok(())
     }
 
-    /// Until something is due that no socket tells. The timer is, every tick.
+    /// Until something is due that no socket tells.
     fn wait(&self) -> Duration {
         let now = Instant::now();
         let rested = self.resting.front().map(|(until, _)| *until);
         let knock = (self.knocked < self.seats.len()).then(|| self.due(self.knocked));
         let knock = if self.returning.is_empty() { knock } else { Some(now) };
-        let next = [rested, knock, self.retries.next(), Some(self.patient_due)]
-            .into_iter()
-            .flatten()
-            .min();
-        next.map_or(Lateness::TICK, |next| next.saturating_duration_since(now)).min(Lateness::TICK)
+        let next = [rested, knock, self.retries.next()].into_iter().flatten().min();
+        let due = next.map_or(self.patient_due, |next| next.min(self.patient_due));
+        due.saturating_duration_since(now)
     }
 
     /// Begins the connections that are due, as many as one turn bears.
@@ -326,7 +325,7 @@ impl Crowd {
         }
     }
 
-    /// From now on a socket is looked at once per tick.
+    /// From now on a socket is looked at every [`PATIENT_REST`].
     fn let_wait(&mut self, visit: Visit) {
         let seat = &self.seats[visit.seat as usize];
         let socket = seat.socket().expect("it has just been let in");
@@ -457,6 +456,7 @@ impl Crowd {
             seat.leave(now, &mut self.found[usize::from(seat.role.slow)]);
             seat.state = State::Out;
             seat.generation = seat.generation.wrapping_add(1);
+            seat.pauses = 0;
             self.watching -= 1;
             self.returning.push_back(number as u32);
         }

@@ -1,8 +1,9 @@
-//! Many viewers on one epoll and one thread: they come at a pace, stay, and some of them go and
+//! Many viewers on one thread: they come at a pace, stay, and some of them go and
 //! come back. So do those that the server drops or does not let in, after a pause.
 //!
-//! Nobody waits for anybody: each turn looks once at every socket that is ready, makes a bounded
-//! number of new connections, and goes on. Slow readers are left alone by the kernel while they
+//! Nobody waits for anybody: each turn looks once at every socket that is ready and wants to be
+//! looked at at once, at a bounded number of the others, makes a bounded number of new connections,
+//! and goes on. Slow readers are left alone by the kernel while they
 //! rest.
 
 mod bucket;

@@ -53,7 +53,7 @@ pub struct Args {
     /// latency.
     #[arg(long, default_value = "0", value_parser = crowd::share_of)]
     pub inspect: f64,
-    /// Share the viewers among so many processes, each with descriptors and a core of its own.
+    /// Share the viewers among so many processes, each with descriptors of its own.
     #[arg(long, default_value_t = 1, value_parser = positive)]
     pub procs: usize,
     /// The server's process on this host: tells CPU and memory of it and all it has started

@@ -20,8 +20,8 @@ use crate::report::{Report, Sample, Viewers};
 const SILENCE: Duration = Duration::from_secs(10);
 /// A run at whose end nobody has watched for this long has no figures to tell.
 const DESERTED: Duration = Duration::from_secs(3);
-/// Nobody watches for this long, and all have paused as long as they ever do before a try: the server
-/// is gone, and the run ends.
+/// Nobody watches for this long, in which all have tried again a few times: the server is gone, and
+/// the run ends.
 const HOPELESS: Duration = Duration::from_secs(60);
 /// A crowd tells something each second. One that does not for so long has hung.
 const HUNG: Duration = Duration::from_secs(60);

@@ -229,7 +229,9 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
                 .to_owned(),
         );
     }
-    let late = outcome.busy.late.value_at(0.99).unwrap_or_default();
+    let late = [&outcome.busy.late, &outcome.busy.patient_late];
+    let late = late.map(|late| late.value_at(0.99).unwrap_or_default());
+    let late = late[0].max(late[1]);
     let share = outcome.busy.share;
     let limit = share > BUSY_MAX || late > LATE_MAX_MS;
     if limit {
@@ -281,7 +283,8 @@ mod tests {
             let mut late = Distribution::default();
             (0..100).for_each(|_| late.record(Duration::from_millis(late_ms)));
             let window = Duration::from_secs(10);
-            Outcome { busy: Busy { share, late }, window, ..Outcome::default() }
+            let patient_late = Distribution::default();
+            Outcome { busy: Busy { share, late, patient_late }, window, ..Outcome::default() }
         };
         for (share, late_ms, limit) in [(0.5, 2, false), (0.9, 2, true), (0.1, 40, true)] {
             let report = report_of(outcome(share, late_ms), 1, 0.0);

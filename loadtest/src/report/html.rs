@@ -191,7 +191,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
                 match viewers.rejoined_after_loss {
                     0 => format!("{} refused, {} lost", viewers.refused, viewers.lost),
                     back => format!(
-                        "{} refused, {} lost, {back} came back",
+                        "{} refused, {} lost, {back} back by a new try",
                         viewers.refused, viewers.lost
                     ),
                 },

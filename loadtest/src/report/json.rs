@@ -24,7 +24,7 @@
 //! | `viewers` | of the whole run |
 //! | `wanted`, `joined`, `refused`, `lost` | how many were asked for, let in, not let in, dropped |
 //! | `left_and_rejoined` | times that one left on purpose and came back |
-//! | `rejoined_after_loss` | times that one was dropped, tried again and came back |
+//! | `rejoined_after_loss` | times that one was dropped, or refused on its return, tried again and came back |
 //! | `watching` | how many at once, mean over the measured time |
 //! | `starved` | how many of these received nothing in it; cost is shared without them |
 //! | `bytes`, `egress_mbit_s` | received by all in the measured time |

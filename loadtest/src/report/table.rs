@@ -122,7 +122,7 @@ pub fn verdict(report: &Report) -> String {
     });
     if viewers.rejoined_after_loss > 0 {
         let times = many(viewers.rejoined_after_loss as u64, "time", "times");
-        sentences.push(format!("A viewer that had been lost came back {times}."));
+        sentences.push(format!("Who was lost, or refused on returning, came back {times}."));
     }
     for judged in &report.judged {
         sentences.push(match judged.agrees {
@@ -217,7 +217,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
     }
     if viewers.rejoined_after_loss > 0 {
         rows.push(row(
-            "lost and came back",
+            "back by a new try",
             many(viewers.rejoined_after_loss as u64, "time", "times"),
             String::new(),
         ));
