@@ -70,7 +70,12 @@ fn run(source: &Source, options: Options) -> ExitCode {
     };
     match app::run(&config, options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ (app::Error::Start(_) | app::Error::Launch(_) | app::Error::Bind { .. })) => {
+        Err(
+            error @ (app::Error::Start(_)
+            | app::Error::Launch(_)
+            | app::Error::Bind { .. }
+            | app::Error::TokenFile { .. }),
+        ) => {
             eprintln!("corecast: cannot start:\n{error}");
             NOT_STARTED.into()
         }

@@ -70,8 +70,10 @@ fn a_file_that_is_not_there_exits_2_with_its_name() {
 fn a_port_in_use_exits_2_and_names_the_key() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = taken.local_addr().expect("bound");
-    let file =
-        File::new("port_in_use", &format!("rtmp.listen = ['{address}']\nhttp.enabled = false\n"));
+    let file = File::new(
+        "port_in_use",
+        &format!("rtmp.listen = ['{address}']\nhttp.enabled = false\nadmin.enabled = false\n"),
+    );
     let output = corecast(&["run", "--config", file.path()], &[]);
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");

@@ -12,7 +12,7 @@ mod web;
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,10 +23,12 @@ use corecast::media::StreamKey;
 use corecast::net::{self, Alarm, Listener, rt};
 use corecast::plane::{PressureSnapshot, StreamState, Totals};
 use corecast::proto::rtmp::Goal;
+use corecast::serve::Mesh;
 use corecast::serve::accept;
 use corecast::serve::core::{Core, Node as CoreNode, SOURCE_LOAD};
+use corecast::serve::order::Order;
 use corecast::serve::verdict::Protocol;
-use corecast::shard::{self, CoreEnded, CoreId, Mesh, Tell};
+use corecast::shard::{self, CoreEnded, CoreId, Tell};
 use node::{Node, connect, eventually, field, free_port, log};
 use talk::{Peer, Raw};
 use web::{Answer, Watcher, Web, get};
@@ -267,27 +269,19 @@ fn start_with_a_stalled_core() -> HalfNode {
                 app_defaults.wait_for_publisher = '300ms'\n\
                 app_defaults.publisher_grace = '100ms'\nlimits.mesh_queue = 16";
     let config = Config::load(text, "test", []).expect("valid");
-    let core_node = Arc::new(CoreNode {
-        mesh: Mesh::new(2, config.limits.mesh_queue),
-        config: Arc::new(config),
-        connections_max: 1000,
-        refusals_max: 0,
-        refusals: Default::default(),
-        counters: Arc::default(),
-        loads: [0, 0].map(AtomicU64::new).into(),
-        ask: None,
-        rtmp_port: rtmp,
-        addresses: Default::default(),
-        clients: AtomicU64::new(1),
-    });
+    let mesh = Mesh::new(2, config.limits.mesh_queue);
+    let core_node =
+        Arc::new(CoreNode { connections_max: 1000, rtmp_port: rtmp, ..CoreNode::new(mesh) });
+    let config = Arc::new(config);
     let [go, busy] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     let (ended, ends) = mpsc::channel();
     let (node, let_go, let_be_busy) = (Arc::clone(&core_node), Arc::clone(&go), Arc::clone(&busy));
     let main = move |id: CoreId| {
-        let (node, go) = (Arc::clone(&node), Arc::clone(&let_go));
+        let (node, config) = (Arc::clone(&node), Arc::clone(&config));
+        let go = Arc::clone(&let_go);
         let busy = Arc::clone(&let_be_busy);
         async move {
-            let core = Core::new(id, node);
+            let core = Core::new(id, node, config);
             if id == CoreId(1) {
                 while !go.load(Ordering::Relaxed) {
                     rt::sleep(Duration::from_millis(5)).await;
@@ -341,7 +335,7 @@ impl HalfNode {
     fn stop(self) {
         self.go.store(true, Ordering::Relaxed);
         for core in 0..2 {
-            self.core_node.mesh.try_tell(CoreId(core), Tell::Stop).expect("room");
+            self.core_node.mesh.try_tell(CoreId(core), Tell::Order(Order::Stop)).expect("room");
         }
         for _ in 0..2 {
             let end = self.ends.recv_timeout(node::PATIENCE).expect("it stops");

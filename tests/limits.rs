@@ -424,7 +424,10 @@ fn a_burst_of_connections_waits_its_turn_and_a_running_stream_does_not() {
 struct Tokens;
 
 impl Answerer for Tokens {
-    fn answer(&self, question: Question) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
+    fn answer(
+        &self,
+        question: Arc<Question>,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
         let verdict = match question.query.contains("no-") {
             true => Verdict::Deny("that token is not valid".to_owned()),
             false => Verdict::Allow,

@@ -40,7 +40,7 @@ impl Binary {
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let (rtmp, http) = (free_port(), free_port());
         let config = format!(
-            "rtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\n\
+            "rtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\nadmin.enabled = false\n\
              app_defaults.merge_window = 0\napp_defaults.probe_timeout = '20ms'\n{lines}\n"
         );
         std::fs::write(dir.join("corecast.toml"), config).expect("room for it");
@@ -268,7 +268,7 @@ fn a_user_without_privileges_needs_no_more_locked_memory_than_usual() {
     std::fs::copy(env!("CARGO_BIN_EXE_corecast"), &binary).expect("room for it");
     let (rtmp, http) = (free_port(), free_port());
     let config = format!(
-        "cores = 2\nrtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\n"
+        "cores = 2\nrtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\nadmin.enabled = false\n"
     );
     std::fs::write(dir.join("corecast.toml"), config).expect("room for it");
     let user = (100_000 + std::process::id()).to_string();

@@ -56,9 +56,12 @@ impl Judge {
 }
 
 impl Answerer for Judge {
-    fn answer(&self, question: Question) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
-        let name = match question.action {
-            Action::Connect { app } => app,
+    fn answer(
+        &self,
+        question: Arc<Question>,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
+        let name = match &question.action {
+            Action::Connect { app } => app.clone(),
             Action::Publish(key) | Action::Play(key) => key.name().to_owned(),
         };
         Box::pin(async move {

@@ -5,28 +5,31 @@
 
 mod demo;
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Secret};
+use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer, Desk};
+use crate::control::events::Bulletin;
 use crate::control::log::{self, Log};
 use crate::control::start_checks::{self, Host, StartError};
 use crate::control::stats;
+use crate::control::view::View;
 use crate::net::{self, Alarm, Listener, rt};
-use crate::plane::NodeCounters;
-use crate::serve::Addresses;
-use crate::serve::accept;
 use crate::serve::core::{Core, Node};
+use crate::serve::event::Events;
+use crate::serve::order::Order;
 use crate::serve::verdict::{Ask, Protocol};
-use crate::shard::{self, CoreEnded, CoreId, Mesh, Tell};
+use crate::serve::{Mesh, accept};
+use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
 #[derive(Debug, Default)]
@@ -51,7 +54,17 @@ pub enum Error {
         /// Where.
         address: SocketAddr,
         /// Why.
-        error: std::io::Error,
+        error: io::Error,
+    },
+    /// The file with the token of the API cannot be used.
+    #[error(
+        "admin.token_file: {path}: {error}\n  cure: write one line of 16 characters or more into it"
+    )]
+    TokenFile {
+        /// Which.
+        path: String,
+        /// Why.
+        error: io::Error,
     },
     /// A core's thread could not be started.
     #[error(
@@ -64,7 +77,7 @@ pub enum Error {
     CoreDied(CoreId),
     /// The control thread could not be set up.
     #[error("control thread: {0}")]
-    Control(#[source] std::io::Error),
+    Control(#[source] io::Error),
 }
 
 /// Runs until SIGTERM, SIGINT or [`Options::stop`].
@@ -76,25 +89,23 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let mut log = log::start(&config.log);
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
+    let (events, heard) = Events::new(EVENT_QUEUE);
+    let token = token(&config.admin)?;
     let (ask, desk) = match options.answerer {
         None => (None, None),
         Some(answerer) => {
-            let (questions, desk) = ask::desk(&mesh, answerer);
+            let (questions, desk) = ask::desk(&mesh, Arc::clone(&events), answerer);
             (Some(Arc::new(questions) as Arc<dyn Ask>), Some(desk))
         }
     };
+    let config = Arc::new(config.clone());
     let node = Arc::new(Node {
-        config: Arc::new(config.clone()),
         connections_max: host.connections,
         refusals_max: host.refusals,
-        refusals: AtomicUsize::new(0),
-        mesh,
-        counters: Arc::new(NodeCounters::default()),
-        loads: host.cores.iter().map(|_| AtomicU64::new(0)).collect(),
         ask,
+        events,
         rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
-        addresses: Addresses::default(),
-        clients: AtomicU64::new(1),
+        ..Node::new(mesh)
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -113,13 +124,29 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on");
     }
-    launch(&node, &host, &alarms, options.demo, ended)?;
-    tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http,
+    launch(&node, &config, &host, &alarms, options.demo, ended)?;
+    tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http, admin = ?host.admin,
         connections = host.connections, "listening");
     if options.demo {
         print!("{}", demo::welcome(&host));
     }
     runtime.spawn(stats::log(Arc::clone(&node), config.log.stats_interval));
+    let (_configuration, in_force) = watch::channel(Arc::clone(&config));
+    let bulletin = Bulletin::new();
+    runtime.spawn(bulletin.clone().run(heard));
+    let admin = Admin {
+        bulletin,
+        view: View::new(Arc::clone(&node)),
+        node: Arc::clone(&node),
+        config: in_force,
+        host: host.clone(),
+        since: SystemTime::now(),
+    };
+    let sockets = listen(&host.admin, config.tcp.backlog)?;
+    {
+        let _inside = runtime.enter();
+        admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
+    }
     let reason =
         runtime.block_on(control(desk, (options.stop, signals), &mut ends, &mut log, &alarms));
     let reason = match reason {
@@ -133,11 +160,14 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     for core in 0..node.mesh.cores() {
         let core = CoreId(u16::try_from(core).expect("fewer than 2^16 cores"));
         // A core whose inbox stays full is stopped by the end of the process.
-        drop(node.mesh.try_tell(core, Tell::Stop));
+        drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
     }
     runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
     Ok(())
 }
+
+/// Events that may wait for the control thread.
+const EVENT_QUEUE: usize = 65_536;
 
 /// The signals that end the program.
 struct Signals {
@@ -147,7 +177,7 @@ struct Signals {
 
 impl Signals {
     /// Inside a runtime.
-    fn listen() -> std::io::Result<Self> {
+    fn listen() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -214,24 +244,26 @@ type Sockets = Vec<(OwnedFd, Protocol)>;
 
 fn launch(
     node: &Arc<Node>,
+    config: &Arc<Config>,
     host: &Host,
     alarms: &[Arc<Alarm>],
     demo: bool,
     ended: mpsc::UnboundedSender<CoreEnded>,
 ) -> Result<(), Error> {
-    let sockets = host.cores.iter().map(|_| bind(node, host).map(Some));
+    let sockets = host.cores.iter().map(|_| bind(config.tcp.backlog, host).map(Some));
     // Each core takes its own, once; the lock is never waited for.
     let sockets = Arc::new(Mutex::new(sockets.collect::<Result<Vec<_>, _>>()?));
-    let node = Arc::clone(node);
+    let (node, config) = (Arc::clone(node), Arc::clone(config));
     let ended = move |end| {
         // Nobody listens any more when the process is ending anyway.
         let _ = ended.send(end);
     };
     let main = move |id: CoreId| {
-        let (node, sockets) = (Arc::clone(&node), Arc::clone(&sockets));
+        let (node, config) = (Arc::clone(&node), Arc::clone(&config));
+        let sockets = Arc::clone(&sockets);
         async move {
             let own = sockets.lock().map(|mut all| all[id.index()].take()).ok().flatten();
-            core_main(Core::new(id, node), own.unwrap_or_default(), demo).await;
+            core_main(Core::new(id, node, config), own.unwrap_or_default(), demo).await;
         }
     };
     shard::launch(&host.cores, alarms, ended, main).map_err(Error::Launch)
@@ -239,7 +271,8 @@ fn launch(
 
 async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
     core.start();
-    let tcp = core.config().tcp.clone();
+    let config = core.config();
+    let tcp = &config.tcp;
     let mut listeners = Vec::new();
     for (socket, protocol) in sockets {
         let listener = Rc::new(Listener::new(socket, tcp.keepalive, tcp.user_timeout));
@@ -257,20 +290,33 @@ async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
     }
 }
 
-fn bind(node: &Node, host: &Host) -> Result<Sockets, Error> {
-    let backlog = node.config.tcp.backlog;
-    let of = |addresses: &[SocketAddr], protocol: Protocol| -> Result<Sockets, Error> {
-        let bind = |address: &SocketAddr| {
-            let v6_only = config::v6_only(*address, addresses);
-            let socket = net::bind(*address, v6_only, backlog);
-            let socket = socket.map_err(|error| Error::Bind { address: *address, error })?;
-            Ok((socket, protocol))
-        };
-        addresses.iter().map(bind).collect()
+fn bind(backlog: u32, host: &Host) -> Result<Sockets, Error> {
+    let rtmp = listen(&host.rtmp, backlog)?.into_iter().map(|socket| (socket, Protocol::Rtmp));
+    let http = listen(&host.http, backlog)?.into_iter().map(|socket| (socket, Protocol::Http));
+    Ok(rtmp.chain(http).collect())
+}
+
+fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error> {
+    let bind = |address: &SocketAddr| {
+        let v6_only = config::v6_only(*address, addresses);
+        let socket = net::bind(*address, v6_only, backlog);
+        socket.map_err(|error| Error::Bind { address: *address, error })
     };
-    let mut sockets = of(&host.rtmp, Protocol::Rtmp)?;
-    sockets.extend(of(&host.http, Protocol::Http)?);
-    Ok(sockets)
+    addresses.iter().map(bind).collect()
+}
+
+/// What clients of the API must know.
+fn token(admin: &config::Admin) -> Result<Option<Token>, Error> {
+    if admin.token_file.is_empty() {
+        return Ok((!admin.token.is_empty()).then(|| Token::new(&admin.token)));
+    }
+    let read = std::fs::read_to_string(&admin.token_file);
+    let told = |error| Error::TokenFile { path: admin.token_file.clone(), error };
+    let token = Secret::from(read.map_err(told)?.trim().to_owned());
+    match token.is_empty() {
+        true => Err(told(io::Error::other("it is empty"))),
+        false => Ok(Some(Token::new(&token))),
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::app::App;
 use super::load::KeyPath;
-use super::tree::{Config, Cores, Http, Limits, Log, Tcp};
+use super::tree::{Admin, Config, Cores, Http, Limits, Log, Tcp};
 use super::units::{duration, size};
 
 /// Tells `complain` what is wrong with values that are well formed each: ranges, and values that
@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
         format!("expected 128 to 16777215, found {}", config.rtmp.chunk_size)
     });
     http(&config.http, &mut at.section("http"));
+    admin(&config.admin, &mut at.section("admin"));
     log(&config.log, &mut at.section("log"));
     tcp(&config.tcp, &mut at.section("tcp"));
     limits(&config.limits, &mut at.section("limits"));
@@ -47,6 +48,7 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
     let sections = [
         ("rtmp", config.rtmp.enabled, &config.rtmp.listen),
         ("http", config.http.enabled, &config.http.listen),
+        ("admin", config.admin.enabled, &config.admin.listen),
     ];
     for (name, enabled, listen) in sections {
         if !enabled {
@@ -82,6 +84,28 @@ fn http(http: &Http, at: &mut Section<'_>) {
     at.time("head_timeout", http.head_timeout, MOMENT, DAY);
     at.time("keep_alive", http.keep_alive, MOMENT, DAY);
 }
+
+fn admin(admin: &Admin, at: &mut Section<'_>) {
+    let two = !admin.token.is_empty() && !admin.token_file.is_empty();
+    at.require(!two, "token_file", || "expected token or token_file, found both".to_owned());
+    let guarded = !admin.token.is_empty() || !admin.token_file.is_empty();
+    let open = admin.listen.iter().find(|address| !address.ip().is_loopback());
+    if let Some(address) = open.filter(|_| admin.enabled && !guarded) {
+        at.agree(false, &["listen", "token"], || {
+            format!(
+                "{address} can be reached from other hosts, and anyone there could end streams: set \
+                 admin.token (or admin.token_file), or listen on 127.0.0.1"
+            )
+        });
+    }
+    let short = !admin.token.is_empty() && admin.token.reveal().len() < TOKEN_BYTES;
+    at.require(!short, "token", || {
+        format!("expected at least {TOKEN_BYTES} characters; `openssl rand -hex 24` makes a token")
+    });
+}
+
+/// Shorter tokens can be guessed.
+const TOKEN_BYTES: usize = 16;
 
 /// A directive without `=` that is no level would be taken for the name of a module, and silence
 /// everything else.

@@ -10,9 +10,11 @@ mod env;
 mod error;
 mod load;
 mod schema;
+mod secret;
 mod tree;
 mod units;
 
 pub use app::{App, OnConflict};
 pub use error::{ConfigError, Origin, Problem};
-pub use tree::{Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};
+pub use secret::Secret;
+pub use tree::{Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};

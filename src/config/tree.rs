@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::app::App;
+use super::secret::Secret;
 use super::units::{addresses, duration, size};
 
 /// The whole configuration. The default is what runs without a file.
@@ -21,6 +22,8 @@ pub struct Config {
     pub rtmp: Rtmp,
     /// Media over HTTP and WebSocket.
     pub http: Http,
+    /// The API, the metrics and the console.
+    pub admin: Admin,
     /// The log.
     pub log: Log,
     /// Every TCP socket.
@@ -90,6 +93,23 @@ pub enum Body {
     Close,
     /// `Transfer-Encoding: chunked`.
     Chunked,
+}
+
+/// `[admin]`: what the control thread serves over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Whether it is served.
+    pub enabled: bool,
+    /// Where; addresses that other hosts reach need a token.
+    #[serde(with = "addresses")]
+    pub listen: Vec<SocketAddr>,
+    /// What a client must send as `Authorization: Bearer …`; empty for nothing.
+    pub token: Secret,
+    /// A file with the token, read at the start and at a reload; empty for none.
+    pub token_file: String,
+    /// Origins whose pages may use the API (CORS).
+    pub allow_origin: Vec<String>,
 }
 
 /// `[log]`
@@ -226,6 +246,18 @@ impl Default for Http {
             head_timeout: Duration::from_secs(10),
             head_bytes: 8 << 10,
             keep_alive: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))],
+            token: Secret::default(),
+            token_file: String::new(),
+            allow_origin: Vec::new(),
         }
     }
 }

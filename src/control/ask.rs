@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::serve::HandOver;
+use crate::serve::Mesh;
+use crate::serve::event::Events;
+use crate::serve::grant::Grant;
+use crate::serve::order::Order;
 use crate::serve::verdict::{Ask, Question, Verdict};
-use crate::shard::{CoreId, Mesh, Tell};
+use crate::shard::{CoreId, Tell};
 
 /// Decides who may connect, publish and play. It may take its time: the core that asks goes on
 /// meanwhile, and stops waiting after `limits.verdict_timeout`.
 pub trait Answerer: Send + Sync + fmt::Debug {
     /// The answer to `question`.
-    fn answer(&self, question: Question) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>>;
+    fn answer(&self, question: Arc<Question>)
+    -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>>;
 }
 
 /// The cores' end: puts questions into the control thread's queue.
@@ -24,21 +28,22 @@ pub(crate) struct Questions {
     queue: mpsc::UnboundedSender<Open>,
     /// One permit for each question that may be open; it bounds the queue as well.
     room: Arc<Semaphore>,
-    mesh: Arc<Mesh<HandOver, Verdict>>,
+    mesh: Arc<Mesh>,
 }
 
 /// The control thread's end.
 #[derive(Debug)]
 pub(crate) struct Desk {
     queue: mpsc::UnboundedReceiver<Open>,
-    mesh: Arc<Mesh<HandOver, Verdict>>,
+    mesh: Arc<Mesh>,
+    events: Arc<Events>,
     answerer: Arc<dyn Answerer>,
 }
 
 /// A question, who asks it, and its place among those that are open.
 #[derive(Debug)]
 struct Open {
-    question: Question,
+    question: Arc<Question>,
     core: CoreId,
     ask: u64,
     place: OwnedSemaphorePermit,
@@ -50,25 +55,26 @@ const OPEN_MAX: usize = 4096;
 
 /// A queue of questions to `answerer`.
 pub(crate) fn desk(
-    mesh: &Arc<Mesh<HandOver, Verdict>>,
+    mesh: &Arc<Mesh>,
+    events: Arc<Events>,
     answerer: Arc<dyn Answerer>,
 ) -> (Questions, Desk) {
     let (sender, queue) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(OPEN_MAX));
     let questions = Questions { queue: sender, room, mesh: Arc::clone(mesh) };
-    (questions, Desk { queue, mesh: Arc::clone(mesh), answerer })
+    (questions, Desk { queue, mesh: Arc::clone(mesh), events, answerer })
 }
 
 impl Ask for Questions {
-    fn ask(&self, question: Question, core: CoreId, ask: u64) {
+    fn ask(&self, question: Arc<Question>, core: CoreId, ask: u64) {
         if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
             // Err: the node is stopping, and nobody waits for an answer any more.
             let _ = self.queue.send(Open { question, core, ask, place });
             return;
         }
-        let verdict = Verdict::Deny("too many open questions".to_owned());
+        let answer = Err("too many open questions".to_owned());
         // If even the asker's inbox is full, its own timeout answers.
-        drop(self.mesh.try_tell(core, Tell::Verdict { ask, verdict }));
+        drop(self.mesh.try_tell(core, Tell::Order(Order::Answer { ask, answer })));
     }
 }
 
@@ -77,9 +83,14 @@ impl Desk {
     pub(crate) async fn run(mut self) {
         while let Some(Open { question, core, ask, place }) = self.queue.recv().await {
             let (mesh, answerer) = (Arc::clone(&self.mesh), Arc::clone(&self.answerer));
+            let events = Arc::clone(&self.events);
             tokio::spawn(async move {
-                let verdict = answerer.answer(question).await;
-                drop(mesh.try_tell(core, Tell::Verdict { ask, verdict }));
+                let answer = match answerer.answer(Arc::clone(&question)).await {
+                    Verdict::Allow => Ok(Grant::new(question, events)),
+                    Verdict::Deny(reason) => Err(reason),
+                };
+                // Err: the asker's inbox is full, so its own timeout answers, and a grant ends here.
+                drop(mesh.try_tell(core, Tell::Order(Order::Answer { ask, answer })));
                 drop(place);
             });
         }
@@ -95,28 +106,29 @@ mod tests {
     struct Silent;
 
     impl Answerer for Silent {
-        fn answer(&self, _: Question) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
+        fn answer(&self, _: Arc<Question>) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
             Box::pin(std::future::pending())
         }
     }
 
-    fn question() -> Question {
-        Question {
+    fn question() -> Arc<Question> {
+        Arc::new(Question {
             client: ClientId(1),
             peer: ([127, 0, 0, 1], 1).into(),
             protocol: Protocol::Rtmp,
             action: Action::Connect { app: "live".to_owned() },
-            query: String::new(),
+            query: "".into(),
             connect: None,
             referer: None,
             user_agent: None,
-        }
+        })
     }
 
     #[test]
     fn questions_that_are_never_answered_do_not_pile_up() {
         let mesh = Mesh::new(1, 16);
-        let (questions, desk) = desk(&mesh, Arc::new(Silent));
+        let (events, _heard) = Events::new(1);
+        let (questions, desk) = desk(&mesh, events, Arc::new(Silent));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.spawn(desk.run());
         let open = OPEN_MAX as u64;
@@ -126,7 +138,7 @@ mod tests {
             runtime.block_on(tokio::task::yield_now());
         }
         match runtime.block_on(mesh.receive(CoreId(0))) {
-            Tell::Verdict { ask, verdict: Verdict::Deny(_) } => assert_eq!(ask, open),
+            Tell::Order(Order::Answer { ask, answer: Err(_) }) => assert_eq!(ask, open),
             other => panic!("{other:?}"),
         }
     }

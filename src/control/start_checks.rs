@@ -23,6 +23,8 @@ pub struct Host {
     pub rtmp: Vec<SocketAddr>,
     /// Where HTTP listens, likewise.
     pub http: Vec<SocketAddr>,
+    /// Where the API listens, likewise.
+    pub admin: Vec<SocketAddr>,
     /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
     pub connections: usize,
     /// RTMP newcomers beyond those that may be told why at once. They have descriptors of their own.
@@ -132,6 +134,7 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     };
     let rtmp = listen("rtmp.listen", config.rtmp.enabled, &config.rtmp.listen);
     let http = listen("http.listen", config.http.enabled, &config.http.listen);
+    let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
     let own = own_fds(cores.len(), rtmp.len() + http.len()) + config.limits.reserved_fds as u64;
     let (connections, refusals) =
         connections(raise(Resource::Nofile), own, config.limits.connections).unwrap_or_else(
@@ -143,7 +146,7 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
-    let host = Host { cores, rtmp, http, connections, refusals };
+    let host = Host { cores, rtmp, http, admin, connections, refusals };
     tell(config, &host);
     Ok(host)
 }
@@ -435,6 +438,7 @@ mod tests {
             cores: vec![0],
             rtmp: vec![address.parse().expect("an address")],
             http: vec![],
+            admin: vec![],
             connections: 1,
             refusals: 0,
         };

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::plane::{CoreSnapshot, Quantiles, Rates, Timings, Totals};
 use crate::serve::core::Node;
+use crate::serve::order::Order;
 use crate::shard::{CoreId, Tell};
 
 /// The node at one moment. The same names in every release; what is new is added.
@@ -63,7 +64,7 @@ pub async fn measure(node: &Node, earlier: Option<&NodeSnapshot>) -> NodeSnapsho
     let ask = |core| {
         let (asker, answer) = oneshot::channel();
         // Err: its inbox is full. Its answer will not come, then.
-        drop(node.mesh.try_tell(CoreId(core), Tell::Measure(asker)));
+        drop(node.mesh.try_tell(CoreId(core), Tell::Order(Order::Measure(asker))));
         (core, answer)
     };
     let cores = u16::try_from(node.mesh.cores()).expect("fewer than 2^16 cores");
@@ -270,11 +271,9 @@ fn hundredths(number: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
-
     use super::*;
     use crate::plane::{CoreTimes, Hub};
-    use crate::shard::Mesh;
+    use crate::serve::Mesh;
 
     /// A core at `second` of its life that has always had 100 viewers, each of them sent 1 Mbit/s.
     fn core(core: u16, second: u32) -> CoreSnapshot {
@@ -295,7 +294,7 @@ mod tests {
     ) -> NodeSnapshot {
         let cores = async {
             for (id, answer) in (0..).zip(answers) {
-                let Tell::Measure(asker) = node.mesh.receive(CoreId(id)).await else {
+                let Tell::Order(Order::Measure(asker)) = node.mesh.receive(CoreId(id)).await else {
                     panic!("nothing else was asked");
                 };
                 // Dropped unanswered, it is as if the time were over.
@@ -309,19 +308,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_core_that_was_silent_does_not_make_the_rates_of_the_node_jump() {
-        let node = Node {
-            config: Arc::default(),
-            connections_max: 10,
-            refusals_max: 0,
-            refusals: Default::default(),
-            mesh: Mesh::new(2, 16),
-            counters: Arc::default(),
-            loads: [0, 0].map(AtomicU64::new).into(),
-            ask: None,
-            rtmp_port: 0,
-            addresses: Default::default(),
-            clients: AtomicU64::new(1),
-        };
+        let node = Node { connections_max: 10, ..Node::new(Mesh::new(2, 16)) };
         let mut earlier = measured(&node, None, [Some(core(0, 100)), Some(core(1, 100))]).await;
         assert_eq!(earlier.rates.over_s, 100.0);
         for (silent, second) in [(false, 110), (true, 120), (true, 130), (false, 140), (false, 150)]

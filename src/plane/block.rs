@@ -155,6 +155,11 @@ impl BlockLog {
         }
     }
 
+    /// Other bounds, from the next block on.
+    pub(crate) fn set_bounds(&mut self, max_lag: Duration, max_bytes: usize) {
+        (self.max_lag, self.max_bytes) = (max_lag, max_bytes);
+    }
+
     /// The number the next block will have: the head, one past the newest.
     pub fn head(&self) -> u64 {
         self.next

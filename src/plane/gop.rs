@@ -40,6 +40,11 @@ impl GopCache {
         Self { entries, bytes: 0, max, max_bytes, audio_start, state: State::AwaitingKey }
     }
 
+    /// Other bounds, for the frames to come.
+    pub(crate) fn set_bounds(&mut self, max: Duration, max_bytes: usize, audio_start: Duration) {
+        (self.max, self.max_bytes, self.audio_start) = (max, max_bytes, audio_start);
+    }
+
     /// Keeps `frame` if that is of use. Answers true if the GOP has just outgrown its bounds.
     pub(crate) fn push(
         &mut self,

@@ -152,6 +152,18 @@ impl Hub {
         self.by_key.get(key).is_some_and(|id| self.sources[*id].publisher.is_some())
     }
 
+    /// From now on the streams there are live by what `settings` says of their key; one of which it
+    /// says nothing goes on as before.
+    pub fn configure(&mut self, settings: impl Fn(&StreamKey) -> Option<Rc<Settings>>) {
+        for (_, source) in &mut self.sources {
+            let Some(settings) = settings(&source.key) else { continue };
+            for trans in &source.transes {
+                self.transes[*trans].configure(&settings);
+            }
+            source.configure(settings);
+        }
+    }
+
     /// What pressure does to this core.
     pub fn pressure(&self) -> PressureSnapshot {
         self.pressure.snapshot()

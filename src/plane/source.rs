@@ -224,6 +224,20 @@ impl Source {
         self.video_stalled = false;
     }
 
+    /// Other numbers hold from now on. What is kept for newcomers stays, unless nothing may be.
+    pub(crate) fn configure(&mut self, settings: Rc<Settings>) {
+        if !settings.gop_cache {
+            self.gop.clear();
+        }
+        self.gop.set_bounds(
+            settings.gop_cache_max,
+            settings.gop_cache_bytes,
+            settings.audio_start_back,
+        );
+        self.timeline.set_bounds(settings.jump_back, settings.jump_forward);
+        self.settings = settings;
+    }
+
     /// The publisher has left the slot.
     pub(crate) fn leave(&mut self, now: Instant) {
         self.publisher = None;

@@ -38,16 +38,23 @@ const LONGEST_INTERVAL: i64 = 1_000_000_000;
 
 impl Timeline {
     pub(crate) fn new(back: Duration, forward: Duration) -> Self {
-        let nanos = |limit: Duration| i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX);
-        Self {
-            back: nanos(back),
-            forward: nanos(forward),
+        let mut new = Self {
+            back: 0,
+            forward: 0,
             shift: 0,
             old_shift: None,
             clocks: [None; 3],
             resuming: false,
             jumps: 0,
-        }
+        };
+        new.set_bounds(back, forward);
+        new
+    }
+
+    /// How far a step may go without being a jump.
+    pub(crate) fn set_bounds(&mut self, back: Duration, forward: Duration) {
+        let nanos = |limit: Duration| i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX);
+        (self.back, self.forward) = (nanos(back), nanos(forward));
     }
 
     /// Another publisher goes on with this line: its first frame comes one interval after the

@@ -23,7 +23,6 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts on one listener for as long as the core runs.
 pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
-    let per_turn = core.node.config.tcp.accept_per_turn.max(1);
     let mut this_turn = 0;
     loop {
         match listener.accept().await {
@@ -39,7 +38,7 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
             }
         }
         this_turn += 1;
-        if this_turn >= per_turn {
+        if this_turn >= core.setup().config.tcp.accept_per_turn {
             this_turn = 0;
             rt::yield_now().await;
         }
@@ -52,11 +51,12 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
     let here = node.addresses.enter(peer.ip());
     let (client, node_of) = (core.next_client(), Arc::clone(node));
-    let about = About { client, peer, protocol, opened, node: node_of };
-    let most_here = node.config.limits.connections_per_address;
+    let about = About::new(client, peer, protocol, opened, node_of);
+    let setup = core.setup();
+    let most_here = setup.config.limits.connections_per_address;
     let refused = if before >= node.connections_max {
         let most = node.connections_max;
-        let by = match node.config.limits.connections {
+        let by = match setup.config.limits.connections {
             asked if asked == most => "limits.connections",
             _ => "as many as file descriptors allow, `ulimit -n`",
         };
@@ -128,33 +128,20 @@ fn drive(core: &Rc<Core>, client: ClientId, driver: impl Future<Output = ()> + '
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, AtomicUsize};
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::config::Config;
     use crate::media::StreamKey;
     use crate::plane::Publisher;
+    use crate::serve::Mesh;
     use crate::serve::core::Node;
-    use crate::shard::{CoreId, Mesh};
+    use crate::shard::CoreId;
 
     #[test]
     fn a_panic_in_a_driver_ends_its_source_and_nothing_else() {
-        let node = Arc::new(Node {
-            config: Arc::new(Config::default()),
-            connections_max: 10,
-            refusals_max: 1,
-            refusals: AtomicUsize::new(0),
-            mesh: Mesh::new(1, 16),
-            counters: Arc::default(),
-            loads: [AtomicU64::new(0)].into(),
-            ask: None,
-            rtmp_port: 0,
-            addresses: Default::default(),
-            clients: AtomicU64::new(1),
-        });
+        let node = Arc::new(Node { connections_max: 10, ..Node::new(Mesh::new(1, 16)) });
         let main = move || async move {
-            let core = Core::new(CoreId(0), node);
+            let core = Core::new(CoreId(0), node, Arc::default());
             core.start();
             let [bad, good] =
                 ["bad", "good"].map(|name| StreamKey::new("live", name).expect("valid"));

@@ -1,36 +1,48 @@
 //! The way from "somebody wants that stream" to "it is here, and allowed".
 
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::Tell;
 use super::core::Core;
+use super::grant::Grant;
+use super::order::Answer;
 use super::reply::Reply;
-use super::verdict::{Action, Question, Verdict};
+use super::verdict::{Action, Question};
 use crate::media::StreamKey;
 use crate::net::rt::Deadline;
-use crate::shard::{CoreId, Place, Tell};
+use crate::shard::{CoreId, Place};
 
 /// An open question of one connection: a verdict, then the owner of its stream.
 #[derive(Debug)]
 pub(crate) struct Admission {
     stage: Stage,
-    action: Action,
+    question: Arc<Question>,
 }
 
 #[derive(Debug)]
 enum Stage {
-    Verdict { reply: Reply<Verdict>, until: Instant, deadline: Deadline },
-    Place(Reply<Ticket>),
+    Verdict {
+        reply: Reply<Answer>,
+        until: Instant,
+        deadline: Deadline,
+    },
+    /// `None` only after it was ready.
+    Place {
+        reply: Reply<Ticket>,
+        grant: Option<Grant>,
+    },
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Admitted {
-    /// An RTMP client may connect.
-    Connect,
+    /// An RTMP client may connect. No grant if nobody was asked: then nobody cares for its end.
+    Connect(Option<Grant>),
     /// The stream's owner, and the way in.
-    Stream(Ticket),
+    Stream(Ticket, Grant),
     /// No, and what the client is told.
     Refused(String),
 }
@@ -48,50 +60,64 @@ impl Admission {
     /// it is settled at once.
     pub(crate) fn begin(
         core: &Rc<Core>,
-        question: Question,
+        question: Arc<Question>,
         now: Instant,
     ) -> Result<Self, Admitted> {
-        let action = question.action.clone();
-        if let Err(reason) = rules(core, &action) {
+        if let Err(reason) = rules(core, &question.action) {
             return Err(Admitted::Refused(reason));
         }
-        let Some(ask) = &core.node.ask else { return Self::locate(core, action) };
-        let reply = core.verdicts.expect();
-        ask.ask(question, core.id, reply.id());
-        let until = now + core.node.config.limits.verdict_timeout;
-        Ok(Self { stage: Stage::Verdict { reply, until, deadline: Deadline::default() }, action })
+        let Some(ask) = &core.node.ask else {
+            if question.stream().is_none() {
+                return Err(Admitted::Connect(None));
+            }
+            let grant = Grant::new(Arc::clone(&question), Arc::clone(&core.node.events));
+            return Self::locate(core, question, grant);
+        };
+        let reply = core.answers.expect();
+        ask.ask(Arc::clone(&question), core.id, reply.id());
+        let until = now + core.setup().config.limits.verdict_timeout;
+        let deadline = Deadline::default();
+        Ok(Self { stage: Stage::Verdict { reply, until, deadline }, question })
     }
 
-    fn locate(core: &Rc<Core>, action: Action) -> Result<Self, Admitted> {
-        let key = match &action {
-            Action::Connect { .. } => return Err(Admitted::Connect),
-            Action::Publish(key) | Action::Play(key) => key.clone(),
+    fn locate(core: &Rc<Core>, question: Arc<Question>, grant: Grant) -> Result<Self, Admitted> {
+        let Some(key) = question.stream().cloned() else {
+            return Err(Admitted::Connect(Some(grant)));
         };
         let home = core.post.mesh().home(&key);
         if home == core.id {
             let place = core.look_up(&key);
-            return Err(Admitted::Stream(Ticket::new(core, key, place)));
+            return Err(Admitted::Stream(Ticket::new(core, key, place), grant));
         }
         let reply = core.places.expect();
         core.tell(home, Tell::Lookup { key, from: core.id, ask: reply.id() });
-        Ok(Self { stage: Stage::Place(reply), action })
+        Ok(Self { stage: Stage::Place { reply, grant: Some(grant) }, question })
+    }
+
+    /// What was asked.
+    pub(crate) fn question(&self) -> &Arc<Question> {
+        &self.question
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, core: &Rc<Core>) -> Poll<Admitted> {
         loop {
             match &mut self.stage {
-                Stage::Place(reply) => return reply.poll(cx).map(Admitted::Stream),
+                Stage::Place { reply, grant } => {
+                    let ticket = ready!(reply.poll(cx));
+                    let grant = grant.take().expect("it is ready once");
+                    return Poll::Ready(Admitted::Stream(ticket, grant));
+                }
                 Stage::Verdict { reply, until, deadline } => match reply.poll(cx) {
-                    Poll::Ready(Verdict::Deny(reason)) => {
-                        return Poll::Ready(Admitted::Refused(reason));
+                    Poll::Ready(Err(reason)) => return Poll::Ready(Admitted::Refused(reason)),
+                    Poll::Ready(Ok(grant)) => {
+                        match Self::locate(core, Arc::clone(&self.question), grant) {
+                            Ok(next) => *self = next,
+                            Err(admitted) => return Poll::Ready(admitted),
+                        }
                     }
-                    Poll::Ready(Verdict::Allow) => match Self::locate(core, self.action.clone()) {
-                        Ok(next) => *self = next,
-                        Err(admitted) => return Poll::Ready(admitted),
-                    },
                     Poll::Pending => {
                         return deadline.poll(cx, Some(*until)).map(|()| {
-                            let limit = core.node.config.limits.verdict_timeout;
+                            let limit = core.setup().config.limits.verdict_timeout;
                             Admitted::Refused(format!(
                                 "expected a verdict within {limit:?} (limits.verdict_timeout), \
                                  found none"
@@ -110,7 +136,8 @@ fn rules(core: &Core, action: &Action) -> Result<(), String> {
         Action::Connect { app } => app.split('/').next().unwrap_or_default(),
         Action::Publish(key) | Action::Play(key) => key.app(),
     };
-    let Some((app, _)) = core.app(name) else {
+    let setup = core.setup();
+    let Some((app, _)) = setup.app(name) else {
         return Err(format!("expected a configured app (strict_apps), found {name:?}"));
     };
     match action {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 
 use super::core::{Core, Node, SCRATCH_BYTES};
+use super::grant::Grant;
 use super::verdict::{ClientId, Protocol};
 use crate::bytes::Chain;
 use crate::media::StreamKey;
@@ -43,6 +44,23 @@ pub(crate) struct About {
     pub(crate) protocol: Protocol,
     pub(crate) opened: Instant,
     pub(crate) node: Arc<Node>,
+    /// To connect, if somebody was asked.
+    pub(crate) connected: Option<Box<Grant>>,
+    /// To publish or play.
+    pub(crate) granted: Option<Grant>,
+}
+
+impl About {
+    /// A connection accepted at `opened` that counts in already.
+    pub(crate) fn new(
+        client: ClientId,
+        peer: SocketAddr,
+        protocol: Protocol,
+        opened: Instant,
+        node: Arc<Node>,
+    ) -> Self {
+        Self { client, peer, protocol, opened, node, connected: None, granted: None }
+    }
 }
 
 impl Drop for About {
@@ -189,7 +207,7 @@ impl Conn {
 
     /// How much may be read at once: the scratch buffer, or less while the machine holds back.
     pub(super) fn room(&self) -> usize {
-        let held = self.core.node.config.limits.held_input_bytes;
+        let held = self.core.setup().config.limits.held_input_bytes;
         match &self.unread {
             None => SCRATCH_BYTES,
             Some(unread) => held.saturating_sub(unread.len()).min(SCRATCH_BYTES),
@@ -238,7 +256,7 @@ impl Conn {
             return Poll::Ready(written.map(|()| Io::Written));
         }
         if self.out.len() < before || self.gives_up.is_none() {
-            let patience = self.core.node.config.limits.reply_timeout;
+            let patience = self.core.setup().config.limits.reply_timeout;
             self.gives_up = Some(Instant::now() + patience);
         }
         self.deadline.poll(cx, self.gives_up).map(|()| Err(io::ErrorKind::TimedOut.into()))

@@ -1,7 +1,6 @@
 //! What the drivers of one core share.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,25 +9,24 @@ use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::admit::Ticket;
-use super::hand_over::HandOver;
+use super::event::Events;
+use super::order::{Answer, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
-use super::verdict::{Ask, ClientId, Verdict};
-use crate::config::{self, Config};
+use super::setup::Setup;
+use super::verdict::{Ask, ClientId};
+use super::{Mesh, Post, Tell};
+use crate::config::Config;
 use crate::media::StreamKey;
 use crate::net::{flush, rt};
-use crate::plane::{
-    CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, OnConflict, PublishRequest, Settings,
-};
-use crate::proto::{http, rtmp};
-use crate::shard::{CoreId, Directory, Mesh, Place, Post, Tell};
+use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest};
+use crate::proto::rtmp;
+use crate::shard::{CoreId, Directory, Place};
 use crate::time::RateLimit;
 
 /// What all cores of the node have in common: what never changes, and counters.
 #[derive(Debug)]
 pub struct Node {
-    /// The configuration.
-    pub config: Arc<Config>,
     /// Connections that may be open at once.
     pub connections_max: usize,
     /// RTMP newcomers beyond those that are told why at once; beside them, not among them.
@@ -36,19 +34,41 @@ pub struct Node {
     /// How many are.
     pub refusals: AtomicUsize,
     /// The way between cores.
-    pub mesh: Arc<Mesh<HandOver, Verdict>>,
+    pub mesh: Arc<Mesh>,
     /// Counted by all.
     pub counters: Arc<NodeCounters>,
     /// Load of each core, in bytes per second moved, see [`SOURCE_LOAD`].
     pub loads: Box<[AtomicU64]>,
     /// Asked about each connect, publish and play; without one the rules alone decide.
     pub ask: Option<Arc<dyn Ask>>,
+    /// Told what happens.
+    pub events: Arc<Events>,
     /// Where RTMP can be reached, for the pages to say.
     pub rtmp_port: u16,
     /// Open connections by address.
     pub addresses: Addresses,
     /// The next connection's id.
     pub clients: AtomicU64,
+}
+
+impl Node {
+    /// A node of `mesh`'s cores on which nobody may connect yet.
+    pub fn new(mesh: Arc<Mesh>) -> Self {
+        Self {
+            connections_max: 0,
+            refusals_max: 0,
+            refusals: AtomicUsize::new(0),
+            counters: Arc::default(),
+            loads: (0..mesh.cores()).map(|_| AtomicU64::new(0)).collect(),
+            mesh,
+            ask: None,
+            // Nobody hears.
+            events: Events::new(1).0,
+            rtmp_port: 0,
+            addresses: Addresses::default(),
+            clients: AtomicU64::new(1),
+        }
+    }
 }
 
 /// What a source costs a core beside the bytes it moves, in bytes per second.
@@ -65,9 +85,9 @@ pub struct Core {
     scheduler: Scheduler,
     pub(crate) node: Arc<Node>,
     pub(crate) hub: Rc<RefCell<Hub>>,
-    pub(crate) post: Post<HandOver, Verdict>,
+    pub(crate) post: Post,
     pub(crate) directory: RefCell<Directory>,
-    pub(crate) verdicts: Rc<Replies<Verdict>>,
+    pub(crate) answers: Rc<Replies<Answer>>,
     pub(crate) places: Rc<Replies<Ticket>>,
     /// Everybody's read buffer: what is read into it is used up before anyone else runs.
     pub(crate) scratch: RefCell<Box<[u8]>>,
@@ -77,10 +97,7 @@ pub struct Core {
     pub(crate) chatter: RefCell<RateLimit>,
     /// What the latest RTMP client said of itself; the next one often says the same.
     latest_connect: RefCell<Arc<rtmp::Connect>>,
-    pub(crate) rtmp_config: Arc<rtmp::ServerConfig>,
-    pub(crate) http_config: Arc<http::Config>,
-    settings: HashMap<String, (Arc<config::App>, Rc<Settings>)>,
-    default_settings: Rc<Settings>,
+    setup: RefCell<Rc<Setup>>,
     idle: RefCell<Option<Waker>>,
     stop: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
@@ -94,10 +111,7 @@ pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Core {
     /// The context of core `id`, which is the calling thread.
-    pub fn new(id: CoreId, node: Arc<Node>) -> Rc<Self> {
-        let config = &node.config;
-        let limits = &config.limits;
-        let of = |app: &Arc<config::App>| (Arc::clone(app), Rc::new(settings(app, limits)));
+    pub fn new(id: CoreId, node: Arc<Node>, config: Arc<Config>) -> Rc<Self> {
         Rc::new(Self {
             id,
             born: Instant::now(),
@@ -106,16 +120,13 @@ impl Core {
             hub: Rc::new(RefCell::new(Hub::new(Arc::clone(&node.counters), Instant::now()))),
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),
-            verdicts: Rc::default(),
+            answers: Rc::default(),
             places: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
-            violations: RefCell::new(RateLimit::new(limits.log_violations_per_second)),
+            violations: RefCell::new(RateLimit::new(config.limits.log_violations_per_second)),
             chatter: RefCell::new(RateLimit::new(CHATTER_PER_SECOND)),
             latest_connect: RefCell::default(),
-            rtmp_config: Arc::new(rtmp_config(config)),
-            http_config: Arc::new(http_config(config)),
-            settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),
-            default_settings: of(&config.app_defaults).1,
+            setup: RefCell::new(Rc::new(Setup::new(config))),
             idle: RefCell::default(),
             stop: RefCell::default(),
             stopped: Cell::new(false),
@@ -123,17 +134,24 @@ impl Core {
         })
     }
 
-    /// What holds for an app. `None` if there is no such app.
-    pub(crate) fn app(&self, name: &str) -> Option<(&config::App, &Rc<Settings>)> {
-        match self.settings.get(name) {
-            Some((app, settings)) => Some((app, settings)),
-            None => self.node.config.app(name).map(|app| (&**app, &self.default_settings)),
-        }
+    /// The configuration in force, and what follows from it.
+    pub(crate) fn setup(&self) -> Rc<Setup> {
+        Rc::clone(&self.setup.borrow())
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.node.config
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.setup.borrow().config)
+    }
+
+    /// From now on `config` holds: for newcomers, and for the streams there are.
+    fn configure(&self, config: Arc<Config>) {
+        let setup = Rc::new(Setup::new(config));
+        let limit = setup.config.limits.log_violations_per_second;
+        self.violations.replace(RateLimit::new(limit));
+        let settings = |key: &StreamKey| Some(Rc::clone(setup.app(key.app())?.1));
+        self.hub.borrow_mut().configure(settings);
+        self.setup.replace(setup);
     }
 
     /// The streams.
@@ -147,7 +165,8 @@ impl Core {
             return None;
         }
         let ticket = Ticket::new(self, key.clone(), self.look_up(key));
-        let (_, settings) = self.app(key.app()).filter(|_| ticket.owner() == self.id)?;
+        let setup = self.setup();
+        let (_, settings) = setup.app(key.app()).filter(|_| ticket.owner() == self.id)?;
         let settings = Rc::clone(settings);
         let request = PublishRequest { key: key.clone(), settings, epoch: ticket.epoch() };
         // As if somebody had arrived: the entry stays until the hub says that the key is empty.
@@ -197,7 +216,7 @@ impl Core {
     }
 
     /// Tells another core, or this one.
-    pub(crate) fn tell(self: &Rc<Self>, to: CoreId, message: Tell<HandOver, Verdict>) {
+    pub(crate) fn tell(self: &Rc<Self>, to: CoreId, message: Tell) {
         if to == self.id {
             return self.handle(message);
         }
@@ -228,7 +247,7 @@ impl Core {
         }
     }
 
-    fn handle(self: &Rc<Self>, message: Tell<HandOver, Verdict>) {
+    fn handle(self: &Rc<Self>, message: Tell) {
         match message {
             Tell::Lookup { key, from, ask } => {
                 let place = self.look_up(&key);
@@ -248,13 +267,22 @@ impl Core {
             }
             Tell::Emptied { key, epoch } => self.directory.borrow_mut().emptied(&key, epoch),
             Tell::HandOver(connection) => super::accept::take_over(self, *connection),
-            // A late answer is ignored by its id.
-            Tell::Verdict { ask, verdict } => drop(self.verdicts.answer(ask, verdict)),
-            Tell::Measure(asker) => {
-                // Err: it has stopped waiting.
+            Tell::Order(order) => self.obey(order),
+        }
+    }
+
+    /// What is answered to somebody who has stopped waiting is dropped.
+    fn obey(&self, order: Order) {
+        match order {
+            Order::Answer { ask, answer } => drop(self.answers.answer(ask, answer)),
+            Order::Measure(asker) => {
                 let _ = asker.send(self.snapshot());
             }
-            Tell::Stop => {
+            Order::Configure(config, asker) => {
+                self.configure(config);
+                let _ = asker.send(());
+            }
+            Order::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {
                     waker.wake();
@@ -361,61 +389,4 @@ struct Look {
     /// Bytes from publishers and to viewers.
     moved: u64,
     sources: u64,
-}
-
-fn settings(app: &config::App, limits: &config::Limits) -> Settings {
-    Settings {
-        merge_window: app.merge_window,
-        merge_window_max: app.merge_window_max,
-        on_conflict: match app.on_conflict {
-            config::OnConflict::Refuse => OnConflict::Refuse,
-            config::OnConflict::TakeOver => OnConflict::TakeOver,
-        },
-        gop_cache: app.gop_cache,
-        gop_cache_max: app.gop_cache_max,
-        gop_cache_bytes: app.gop_cache_bytes,
-        key_wait: app.key_wait,
-        max_lag: app.max_lag,
-        log_max_bytes: app.log_max_bytes,
-        block_bytes: app.block_bytes,
-        pinned_max_bytes: app.pinned_max_bytes,
-        stall_timeout: app.stall_timeout,
-        wait_for_publisher: app.wait_for_publisher,
-        publisher_grace: app.publisher_grace,
-        probe_timeout: app.probe_timeout,
-        audio_start_back: app.audio_start_back,
-        video_stall: app.video_stall,
-        newcomer_seal: app.newcomer_seal,
-        jump_back: app.jump_back,
-        jump_forward: app.jump_forward,
-        publisher_bitrate_max: app.publisher_bitrate_max,
-        waiting_sinks_per_key: limits.waiting_sinks_per_key,
-        waiting_sinks: limits.waiting_sinks,
-    }
-}
-
-fn rtmp_config(config: &Config) -> rtmp::ServerConfig {
-    let limits = &config.limits;
-    let chunk_size_bytes = config.rtmp.chunk_size;
-    let mut server = rtmp::ServerConfig { chunk_size_bytes, ..rtmp::ServerConfig::default() };
-    server.limits.message_bytes = limits.message_bytes;
-    server.limits.reassembly_bytes = limits.reassembly_bytes;
-    server.limits.reassembly_before_publish_bytes = limits.reassembly_bytes_before_publish;
-    server.limits.csids = limits.chunk_streams;
-    server.limits.amf.depth = limits.amf_depth;
-    server.limits.amf.values = limits.amf_values;
-    server.limits.handshake = limits.handshake_timeout;
-    server.limits.request = limits.request_timeout;
-    server.limits.first_frame = limits.first_frame_timeout;
-    server.limits.silence = limits.publisher_silence;
-    server
-}
-
-fn http_config(config: &Config) -> http::Config {
-    http::Config {
-        head_bytes: config.http.head_bytes,
-        head_timeout: config.http.head_timeout,
-        idle_timeout: config.http.keep_alive,
-        ..http::Config::default()
-    }
 }

@@ -6,13 +6,13 @@ use std::time::Instant;
 use super::conn::Conn;
 use super::hand_over::Driver;
 use super::page;
-use super::session::{Arrival, Protocol, Refused, Session, Stop};
+use super::session::{Arrival, NOT_FOUND, Protocol, Refused, Session, Stop};
 use super::verdict::{Action, Question};
 use crate::config::Body;
 use crate::container::flv::HevcForm;
 use crate::media::StreamKey;
 use crate::net::TcpStream;
-use crate::plane::{Format, Framing, PlayRequest, PublisherEnd, Selection, SinkEnd};
+use crate::plane::{Format, Framing, PlayRequest, PublisherEnd, Selection, SinkEnd, SinkStats};
 use crate::proto::http::{self, AskId, End, Event, Query, Request, Response, Server};
 
 /// The machine, and the stream it is about to send or sends.
@@ -35,7 +35,7 @@ const FLV: &str = "video/x-flv";
 
 /// A new connection.
 pub(crate) fn session(conn: Conn) -> Box<Session<Http>> {
-    let machine = Server::new(Arc::clone(&conn.core.http_config), Instant::now());
+    let machine = Server::new(Arc::clone(&conn.core.setup().http), Instant::now());
     Session::new(conn, Http { machine, playing: None })
 }
 
@@ -67,7 +67,7 @@ impl Protocol for Http {
             None => return Ok(false),
             Some(Event::Request(request)) => session.route(request, now)?,
             Some(Event::Closed { code }) => {
-                session.stop_playing();
+                session.stop_playing("the viewer left");
                 let code = code.map_or("none".to_owned(), |code| code.to_string());
                 session.log(&format!("the viewer left (WebSocket close code {code})"));
             }
@@ -78,7 +78,7 @@ impl Protocol for Http {
     fn connected(&mut self, _: Wish, _: Instant) {}
 
     fn arrive(session: &mut Session<Self>, at: Arrival, wish: Wish) {
-        let body = match session.conn.core.node.config.http.body {
+        let body = match session.conn.core.setup().config.http.body {
             Body::Close => http::Framing::Close,
             Body::Chunked => http::Framing::Chunked,
         };
@@ -89,8 +89,9 @@ impl Protocol for Http {
                 session.conn.out.push(greeting.bytes);
                 session.protocol.machine.accept_stream(wish.ask, http::Framing::Close);
             } else {
-                session.protocol.answer(wish.ask, 404, "nobody publishes this stream", now);
+                session.protocol.answer(wish.ask, 404, NOT_FOUND, now);
             }
+            session.end_grant("a HEAD was answered", SinkStats::default());
             return;
         }
         let framing = greeting.framing.unwrap_or(http::Framing::Close);
@@ -217,10 +218,10 @@ impl Session<Http> {
             peer: about.peer,
             protocol: about.protocol,
             action: Action::Play(key),
-            query: request.query,
+            query: request.query.into(),
             connect: None,
-            referer: request.referer.or(request.origin),
-            user_agent: request.user_agent,
+            referer: request.referer.or(request.origin).map(Into::into),
+            user_agent: request.user_agent.map(Into::into),
         };
         self.ask(question, wish, now)
     }

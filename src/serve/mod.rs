@@ -10,16 +10,25 @@ mod addresses;
 pub mod admit;
 mod conn;
 pub mod core;
+pub mod event;
+pub mod grant;
 mod hand_over;
 mod http;
+pub mod order;
 mod pace;
 pub mod page;
 mod reply;
 mod rtmp;
 mod scheduled;
 mod session;
+mod setup;
 mod turn_away;
 pub mod verdict;
 
 pub use addresses::Addresses;
 pub use hand_over::HandOver;
+
+/// The way between the cores of a node.
+pub type Mesh = crate::shard::Mesh<HandOver, order::Order>;
+type Post = crate::shard::Post<HandOver, order::Order>;
+type Tell = crate::shard::Tell<HandOver, order::Order>;

@@ -35,7 +35,7 @@ pub(super) const NOTHING_LEFT: &str =
 
 /// A new connection.
 pub(crate) fn session(conn: Conn) -> Box<Session<Rtmp>> {
-    let config = Arc::clone(&conn.core.rtmp_config);
+    let config = Arc::clone(&conn.core.setup().rtmp);
     let seed = seed(conn.about.client, conn.about.peer);
     let machine = Box::new(Server::new(config, seed, Instant::now()));
     Session::new(conn, Rtmp { machine, connect: None })
@@ -79,9 +79,9 @@ impl Protocol for Rtmp {
             }
             Event::PublishEnded { reason } => {
                 session.log_sparingly(&format!("unpublish: {reason}"));
-                session.leave();
+                session.leave(reason);
             }
-            Event::PlayEnded => session.stop_playing(),
+            Event::PlayEnded => session.stop_playing("the player stopped"),
             event => match &session.doing {
                 Doing::Publishing(it) => match event {
                     Event::Frame(frame) => match it.publisher.push(frame, now) {
@@ -125,7 +125,7 @@ impl Protocol for Rtmp {
                 published
             }
             Wish::Play { ask, selection, from_cache, hevc } => {
-                let chunk_size = session.conn.core.rtmp_config.chunk_size_bytes;
+                let chunk_size = session.protocol.machine.chunk_size_bytes();
                 let request = PlayRequest {
                     key: at.key,
                     settings: at.settings,
@@ -201,7 +201,7 @@ impl Session<Rtmp> {
             peer: about.peer,
             protocol: about.protocol,
             action,
-            query,
+            query: query.into(),
             connect: self.protocol.connect.clone(),
             referer: None,
             user_agent: None,

@@ -2,16 +2,18 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use super::admit::{Admission, Admitted, Ticket};
-use super::conn::{Conn, End, Io, Totals};
+use super::conn::{About, Conn, End, Io, Totals};
 use super::core::Core;
+use super::event::Event;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
-use super::verdict::{Action, Question};
+use super::verdict::Question;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
 use crate::plane::{
@@ -168,12 +170,14 @@ impl<P: Protocol> Session<P> {
             // What it did not take would stay with the kernel for minutes.
             self.conn.socket.reset_on_close();
         }
-        self.leave();
-        let totals = Totals {
-            offset: self.protocol.machine().offset(),
-            received: self.received,
-            sent: self.sent.as_deref().copied().unwrap_or_default(),
-        };
+        let reason = end.to_string();
+        self.leave(&reason);
+        let sent = self.sent.as_deref().copied().unwrap_or_default();
+        if let Some(grant) = self.conn.about.connected.take() {
+            grant.end(&reason, self.received, sent);
+        }
+        let (offset, received) = (self.protocol.machine().offset(), self.received);
+        let totals = Totals { offset, received, sent };
         self.conn.log_end(&end, self.stream.as_ref(), &totals);
         if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
             while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
@@ -245,11 +249,12 @@ impl<P: Protocol> Session<P> {
             Wake::Admitted(admitted) => {
                 let doing = std::mem::replace(&mut self.doing, Doing::Nothing);
                 if let Doing::Asking(asking) = doing {
-                    self.admitted(admitted, asking.1, now)?;
+                    let (admission, wish) = *asking;
+                    self.admitted(admitted, admission.question(), wish, now)?;
                 }
             }
             Wake::Publisher(end) => {
-                self.leave();
+                self.leave(&end.to_string());
                 self.protocol.publisher_ended(&end);
                 self.ended_for(&end);
             }
@@ -260,14 +265,15 @@ impl<P: Protocol> Session<P> {
                     self.conn.socket.bound_unsent(viewer.unsent_max())?;
                 }
                 self.protocol.started();
+                self.has_started();
                 self.log("play");
             }
             Wake::Viewer(SinkEvent::NotFound) => {
-                self.stop_playing();
-                self.protocol.not_found("nobody publishes this stream", now);
+                self.stop_playing(NOT_FOUND);
+                self.protocol.not_found(NOT_FOUND, now);
             }
             Wake::Viewer(SinkEvent::Ended(end)) => {
-                self.stop_playing();
+                self.stop_playing(&end.to_string());
                 if end.breaks_off() {
                     return Err(End::BrokenOff(end).into());
                 }
@@ -313,32 +319,48 @@ impl<P: Protocol> Session<P> {
         wish: P::Wish,
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
-        if let Action::Publish(key) | Action::Play(key) = &question.action {
+        if let Some(key) = question.stream() {
             self.stream = Some(key.clone());
         }
         self.why = None;
-        match Admission::begin(&self.conn.core, question, now) {
+        self.end_grant("its client asked for something else", SinkStats::default());
+        let question = Arc::new(question);
+        match Admission::begin(&self.conn.core, Arc::clone(&question), now) {
             Ok(admission) => {
                 self.doing = Doing::Asking(Box::new((admission, wish)));
                 Ok(())
             }
-            Err(admitted) => self.admitted(admitted, wish, now),
+            Err(admitted) => self.admitted(admitted, &question, wish, now),
         }
     }
 
     fn admitted(
         &mut self,
         admitted: Admitted,
+        question: &Arc<Question>,
         wish: P::Wish,
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
         match admitted {
-            Admitted::Connect => self.protocol.connected(wish, now),
-            Admitted::Refused(reason) => self.refuse(&wish, &Refused::Denied(reason), now),
-            Admitted::Stream(ticket) if ticket.owner() == self.conn.core.id => {
+            Admitted::Connect(grant) => {
+                self.conn.about.connected = grant.map(|mut grant| {
+                    grant.start();
+                    Box::new(grant)
+                });
+                self.protocol.connected(wish, now);
+            }
+            Admitted::Refused(reason) => {
+                let (question, told) = (Arc::clone(question), reason.clone());
+                self.conn.about.node.events.tell(Event::Refused { question, reason: told });
+                self.refuse(&wish, &Refused::Denied(reason), now);
+            }
+            Admitted::Stream(ticket, grant) => {
+                self.conn.about.granted = Some(grant);
+                if ticket.owner() != self.conn.core.id {
+                    return Err(Stop::Move(ticket, wish));
+                }
                 self.arrive(ticket, wish, now);
             }
-            Admitted::Stream(ticket) => return Err(Stop::Move(ticket, wish)),
         }
         Ok(())
     }
@@ -351,7 +373,7 @@ impl<P: Protocol> Session<P> {
         core.hub.borrow_mut().set_now(now);
         // What was said before must not wait with the greeting for the first block.
         while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
-        match core.app(key.app()) {
+        match core.setup().app(key.app()) {
             Some((_, settings)) => {
                 let settings = Rc::clone(settings);
                 P::arrive(self, Arrival { key, settings, epoch, now }, wish);
@@ -371,14 +393,20 @@ impl<P: Protocol> Session<P> {
         let core = &self.conn.core;
         let pace = Pace::new(core.published.replace(core.published.get() + 1), *now, core.born);
         self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
+        self.has_started();
         self.log("publish");
         Ok(())
     }
 
     /// Takes a viewer's place.
     pub(crate) fn play(&mut self, request: PlayRequest, now: Instant) -> Result<(), Refused> {
+        let key = request.key.clone();
         let viewer = Viewer::join(&self.conn.core.hub, request, now)?;
         self.doing = Doing::Playing(viewer);
+        let About { granted, node, .. } = &self.conn.about;
+        if let Some(grant) = granted.as_ref().filter(|_| !self.is_published(&key)) {
+            node.events.tell(Event::NotFound(Arc::clone(grant.question())));
+        }
         Ok(())
     }
 
@@ -387,8 +415,32 @@ impl<P: Protocol> Session<P> {
         if self.conn.core.violations.borrow_mut().allow(now).is_some() {
             self.log_sparingly(&format!("refused: {why}"));
         }
-        self.why = Some(why.to_string().into());
+        let reason = why.to_string();
+        if let Some(grant) = &self.conn.about.granted {
+            let (question, reason) = (Arc::clone(grant.question()), reason.clone());
+            self.conn.about.node.events.tell(Event::Refused { question, reason });
+        }
+        self.end_grant(&reason, SinkStats::default());
+        self.why = Some(reason.into());
         self.protocol.refuse(wish, why, now);
+    }
+
+    fn is_published(&self, key: &StreamKey) -> bool {
+        self.conn.core.hub.borrow().is_published(key)
+    }
+
+    /// What was granted has begun.
+    fn has_started(&mut self) {
+        if let Some(grant) = &mut self.conn.about.granted {
+            grant.start();
+        }
+    }
+
+    /// What was granted is over.
+    pub(crate) fn end_grant(&mut self, why: &str, sent: SinkStats) {
+        if let Some(grant) = self.conn.about.granted.take() {
+            grant.end(why, self.received, sent);
+        }
     }
 
     fn ended_for(&mut self, why: &impl std::fmt::Display) {
@@ -398,21 +450,24 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Gives up a viewer's place; what the flush has begun to say is for the driver to finish.
-    pub(crate) fn stop_playing(&mut self) {
+    pub(crate) fn stop_playing(&mut self, why: &str) {
         if let Doing::Playing(viewer) = &self.doing {
             for slice in viewer.take_rest().drain() {
                 self.conn.out.push(slice);
             }
         }
-        self.leave();
+        self.leave(why);
     }
 
     /// Leaves the slot or the place, if it has one.
-    pub(crate) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self, why: &str) {
+        let mut sent = SinkStats::default();
         if let Doing::Playing(viewer) = &self.doing {
-            **self.sent.get_or_insert_default() += viewer.stats();
+            sent = viewer.stats();
+            **self.sent.get_or_insert_default() += sent;
         }
         self.doing = Doing::Nothing;
+        self.end_grant(why, sent);
     }
 
     /// A line that a client can cause as often as it likes.
@@ -475,6 +530,9 @@ impl<P: Protocol> Session<P> {
         Some((this, ticket, wish))
     }
 }
+
+/// What a viewer is told whose wait was in vain.
+pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
 
 fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
     Stop::End(End::Violation(error.to_string()))

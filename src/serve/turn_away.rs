@@ -52,13 +52,14 @@ impl TurnAway {
         now: Instant,
     ) -> Option<Self> {
         let place = Place::take(&core.node)?;
+        let setup = core.setup();
         Some(Self {
             core: Rc::clone(core),
             socket,
-            machine: Box::new(Server::new(Arc::clone(&core.rtmp_config), seed, now)),
+            machine: Box::new(Server::new(Arc::clone(&setup.rtmp), seed, now)),
             out: Chain::default(),
             reason,
-            until: now + core.node.config.limits.handshake_timeout,
+            until: now + setup.config.limits.handshake_timeout,
             deadline: Deadline::default(),
             room: INPUT_MAX,
             _place: place,

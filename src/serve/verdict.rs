@@ -20,13 +20,13 @@ pub struct Question {
     /// What it wants.
     pub action: Action,
     /// Query parameters, raw, without `?`. They may hold secrets.
-    pub query: String,
+    pub query: Box<str>,
     /// What an RTMP client said of itself.
     pub connect: Option<Arc<Connect>>,
     /// The page or address an HTTP client named: Referer, else Origin.
-    pub referer: Option<String>,
+    pub referer: Option<Box<str>>,
     /// User-Agent of an HTTP client.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Box<str>>,
 }
 
 /// What is asked for.
@@ -46,6 +46,16 @@ pub enum Action {
 /// Names a connection for as long as the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientId(pub u64);
+
+impl Question {
+    /// The stream that it is about.
+    pub fn stream(&self) -> Option<&StreamKey> {
+        match &self.action {
+            Action::Connect { .. } => None,
+            Action::Publish(key) | Action::Play(key) => Some(key),
+        }
+    }
+}
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,5 +93,5 @@ pub enum Verdict {
 /// Takes questions from any core and answers each once, whenever it can. It must not block.
 pub trait Ask: Send + Sync + fmt::Debug {
     /// `ask` and `core` say where the answer goes.
-    fn ask(&self, question: Question, core: CoreId, ask: u64);
+    fn ask(&self, question: Arc<Question>, core: CoreId, ask: u64);
 }

@@ -6,18 +6,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use atomic_waker::AtomicWaker;
-use crossbeam::queue::ArrayQueue;
-use tokio::sync::oneshot;
-
 use super::{CoreId, Place};
 use crate::media::StreamKey;
 use crate::net::rt;
-use crate::plane::CoreSnapshot;
+use atomic_waker::AtomicWaker;
+use crossbeam::queue::ArrayQueue;
 
-/// What crosses cores. `C` is a connection on its way to another core, `V` a verdict.
+/// What crosses cores. `C` is a connection on its way to another core, `O` an order of the control
+/// thread.
 #[derive(Debug)]
-pub enum Tell<C, V> {
+pub enum Tell<C, O> {
     /// To a key's home: who owns it? The answer goes to `from`.
     Lookup {
         /// The key.
@@ -61,24 +59,14 @@ pub enum Tell<C, V> {
     },
     /// A connection for the owner of its key.
     HandOver(Box<C>),
-    /// From the control thread: the answer to a question.
-    Verdict {
-        /// The asker's number.
-        ask: u64,
-        /// The answer.
-        verdict: V,
-    },
-    /// From the control thread: how is it going? The answer goes straight to whoever asked;
-    /// neither side waits, and a core that nobody asks does nothing for it.
-    Measure(oneshot::Sender<CoreSnapshot>),
-    /// From the control thread: end.
-    Stop,
+    /// From the control thread, which neither waits for the core nor makes it wait.
+    Order(O),
 }
 
 /// The inboxes of all cores.
 #[derive(Debug)]
-pub struct Mesh<C, V> {
-    inboxes: Box<[Inbox<C, V>]>,
+pub struct Mesh<C, O> {
+    inboxes: Box<[Inbox<C, O>]>,
     hasher: std::hash::RandomState,
     /// Of each inbox, how much may be connections: what carries tickets must never lack room.
     hand_overs: usize,
@@ -86,12 +74,12 @@ pub struct Mesh<C, V> {
 
 /// What waits for one core. Any thread may put in; only the core takes out.
 #[derive(Debug)]
-pub struct Inbox<C, V> {
-    queue: ArrayQueue<Tell<C, V>>,
+pub struct Inbox<C, O> {
+    queue: ArrayQueue<Tell<C, O>>,
     waker: AtomicWaker,
 }
 
-impl<C, V> Mesh<C, V> {
+impl<C, O> Mesh<C, O> {
     /// Inboxes for `cores` cores of `capacity` messages each; connections may take half of it.
     pub fn new(cores: usize, capacity: usize) -> Arc<Self> {
         let capacity = capacity.max(16);
@@ -112,7 +100,7 @@ impl<C, V> Mesh<C, V> {
     }
 
     /// Puts `message` into the inbox of `to`, or gives it back if that is full.
-    pub fn try_tell(&self, to: CoreId, message: Tell<C, V>) -> Result<(), Tell<C, V>> {
+    pub fn try_tell(&self, to: CoreId, message: Tell<C, O>) -> Result<(), Tell<C, O>> {
         let inbox = &self.inboxes[to.index()];
         inbox.queue.push(message)?;
         inbox.waker.wake();
@@ -121,7 +109,7 @@ impl<C, V> Mesh<C, V> {
 
     /// The next message for `core`, in the order each sender put its own in. Only that core may
     /// ask.
-    pub async fn receive(&self, core: CoreId) -> Tell<C, V> {
+    pub async fn receive(&self, core: CoreId) -> Tell<C, O> {
         let inbox = &self.inboxes[core.index()];
         poll_fn(|cx| {
             if let Some(message) = inbox.queue.pop() {
@@ -137,10 +125,10 @@ impl<C, V> Mesh<C, V> {
 
 /// One core's way to the others. What must not be lost waits here while an inbox is full.
 #[derive(Debug)]
-pub struct Post<C, V> {
-    mesh: Arc<Mesh<C, V>>,
+pub struct Post<C, O> {
+    mesh: Arc<Mesh<C, O>>,
     /// Per core. Its length is bounded by the connections of this core: each has one question.
-    waiting: RefCell<Vec<VecDeque<Tell<C, V>>>>,
+    waiting: RefCell<Vec<VecDeque<Tell<C, O>>>>,
     /// Somebody delivers what waits.
     retrying: Cell<bool>,
 }
@@ -148,20 +136,20 @@ pub struct Post<C, V> {
 /// How often a full inbox is tried again.
 const RETRY: Duration = Duration::from_millis(1);
 
-impl<C, V> Post<C, V> {
+impl<C, O> Post<C, O> {
     /// A core's own.
-    pub fn new(mesh: Arc<Mesh<C, V>>) -> Self {
+    pub fn new(mesh: Arc<Mesh<C, O>>) -> Self {
         let waiting = (0..mesh.cores()).map(|_| VecDeque::new()).collect();
         Self { mesh, waiting: RefCell::new(waiting), retrying: Cell::new(false) }
     }
 
     /// The inboxes.
-    pub fn mesh(&self) -> &Arc<Mesh<C, V>> {
+    pub fn mesh(&self) -> &Arc<Mesh<C, O>> {
         &self.mesh
     }
 
     /// Tells `to`, now or as soon as there is room; in order.
-    pub fn tell(&self, to: CoreId, message: Tell<C, V>) {
+    pub fn tell(&self, to: CoreId, message: Tell<C, O>) {
         let waiting = &mut self.waiting.borrow_mut()[to.index()];
         if !waiting.is_empty() {
             waiting.push_back(message);

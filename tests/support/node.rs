@@ -24,6 +24,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Node {
     pub(crate) rtmp: u16,
     pub(crate) http: u16,
+    pub(crate) admin: u16,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), app::Error>>>,
 }
@@ -33,16 +34,16 @@ impl Node {
     /// listeners, flushes at once, and a probe that does not wait for pictures.
     pub(crate) fn start(lines: &str, answerer: Option<Arc<dyn Answerer>>) -> Self {
         log();
-        let (rtmp, http) = (free_port(), free_port());
+        let [rtmp, http, admin] = [(); 3].map(|()| free_port());
         let text = format!(
-            "rtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\n\
+            "rtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\nadmin.listen = ['127.0.0.1:{admin}']\n\
              app_defaults.merge_window = 0\napp_defaults.probe_timeout = '20ms'\n{lines}\n"
         );
         let config = Config::load(&text, "test", []).unwrap_or_else(|error| panic!("{error}"));
         let (stop, stopped) = oneshot::channel();
         let options = Options { answerer, stop: Some(stopped), ..Options::default() };
         let thread = thread::spawn(move || app::run(&config, options));
-        let node = Self { rtmp, http, stop: Some(stop), thread: Some(thread) };
+        let node = Self { rtmp, http, admin, stop: Some(stop), thread: Some(thread) };
         eventually("the server listens", || {
             assert!(!node.thread.as_ref().is_some_and(JoinHandle::is_finished), "it did not start");
             [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())

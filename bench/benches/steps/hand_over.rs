@@ -44,8 +44,8 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The mesh between the two: a connection is its socket, an order is a number of rounds.
-type Between = Mesh<OwnedFd, u64>;
+/// The mesh between the two: a connection is its socket, an order is a number of rounds, or the end.
+type Between = Mesh<OwnedFd, Option<u64>>;
 
 struct Cores {
     mesh: Arc<Between>,
@@ -78,12 +78,12 @@ impl Cores {
 
     /// How long `rounds` hand-overs take, one after the other. Half of them go the other way.
     fn bounce(&self, rounds: u64) -> Duration {
-        self.tell(FIRST, || Tell::Verdict { ask: 0, verdict: rounds.div_ceil(2) });
+        self.tell(FIRST, || Tell::Order(Some(rounds.div_ceil(2))));
         let took = self.listen(&self.took);
         took.mul_f64(rounds as f64 / (rounds.div_ceil(2) * 2) as f64)
     }
 
-    fn tell(&self, to: CoreId, message: impl Fn() -> Tell<OwnedFd, u64>) {
+    fn tell(&self, to: CoreId, message: impl Fn() -> Tell<OwnedFd, Option<u64>>) {
         while self.mesh.try_tell(to, message()).is_err() {
             std::thread::sleep(TURN);
         }
@@ -107,7 +107,7 @@ impl Cores {
 impl Drop for Cores {
     fn drop(&mut self) {
         for core in [FIRST, SECOND] {
-            self.tell(core, || Tell::Stop);
+            self.tell(core, || Tell::Order(None));
         }
         for _ in [FIRST, SECOND] {
             self.listen(&self.ended);
@@ -125,7 +125,7 @@ async fn first(mesh: Arc<Between>, took: Sender<Duration>) {
     let mut socket = OwnedFd::from(near);
     loop {
         let rounds = match mesh.receive(FIRST).await {
-            Tell::Verdict { verdict, .. } => verdict,
+            Tell::Order(Some(rounds)) => rounds,
             _ => return,
         };
         let start = Instant::now();

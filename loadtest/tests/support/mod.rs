@@ -62,7 +62,7 @@ impl Corecast {
     fn by(command: &mut Command, rtmp: u16, http: u16, lines: &str) -> Self {
         let dir = RunDir::new("corecast");
         let config = format!(
-            "cores = 1\nrtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\n{lines}\n"
+            "cores = 1\nrtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\nadmin.enabled = false\n{lines}\n"
         );
         let path = dir.file("corecast.toml");
         std::fs::write(&path, config).expect("the run directory is ours");

@@ -3,6 +3,7 @@
 //! Streams are written as words: `K40` a key frame at 40 ms, `v` another picture, `a` sound, `d`
 //! script data, `V1` and `A1` configurations, `meta`, `flv5` a file header with its flags.
 
+mod configure;
 mod flush;
 mod publishers;
 mod slow;

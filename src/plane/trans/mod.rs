@@ -148,6 +148,12 @@ impl Trans {
         }
     }
 
+    /// Other bounds, from the next block on.
+    pub(crate) fn configure(&mut self, settings: &Settings) {
+        self.log.set_bounds(settings.max_lag, settings.log_max_bytes);
+        self.block_bytes = settings.block_bytes;
+    }
+
     /// Muxes `frame`. `starts`: a decoder of video can start here. `has_video`: the source's
     /// video is alive. Answers true if a block was sealed on the way.
     pub(crate) fn push(

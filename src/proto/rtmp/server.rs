@@ -243,6 +243,11 @@ impl Server {
         Self { state: State::Handshake(Box::new(handshake::Server::new(seed))), core }
     }
 
+    /// Bytes per chunk that its client was told to expect.
+    pub fn chunk_size_bytes(&self) -> u32 {
+        self.core.config.chunk_size_bytes
+    }
+
     /// Takes bytes from the peer and says how many: all of them, unless a question is open. The
     /// caller keeps the rest and offers it again after the answer. After an error the connection
     /// is closed.

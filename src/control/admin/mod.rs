@@ -1,0 +1,122 @@
+//! What operators see and do, over HTTP: the API now, and what is built on it.
+//!
+//! All of it lives on the control thread and asks the cores by message. A client that is slow,
+//! silent or rude costs one of [`CONNECTIONS_MAX`] places and nothing else.
+
+mod auth;
+mod info;
+mod problem;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::routing::get;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+pub(crate) use self::auth::Token;
+use self::problem::Problem;
+use super::events::Bulletin;
+use super::start_checks::Host;
+use super::view::View;
+use crate::config::Config;
+use crate::serve::core::Node;
+
+/// What the API knows.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    /// The node, to ask its cores.
+    pub(crate) node: Arc<Node>,
+    /// Its figures.
+    pub(crate) view: View,
+    /// The configuration in force.
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    /// What happens on it.
+    pub(crate) bulletin: Bulletin,
+    /// What it runs on.
+    pub(crate) host: Host,
+    /// When the process began.
+    pub(crate) since: SystemTime,
+}
+
+/// Connections to the API at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 256;
+/// The longest a request's head may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// After the host ran out of descriptors, nothing is accepted for this long.
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// Serves on `sockets`, which listen already, for as long as the runtime runs. Without a token
+/// nobody is asked for one.
+///
+/// # Errors
+/// A socket is none that can be waited on.
+pub(crate) fn serve(
+    sockets: Vec<OwnedFd>,
+    admin: Arc<Admin>,
+    token: Option<Token>,
+) -> io::Result<()> {
+    let router = router(admin, token);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    for socket in sockets {
+        let listener = std::net::TcpListener::from(socket);
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        tokio::spawn(accept(listener, router.clone(), Arc::clone(&places)));
+    }
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    answer(socket, router).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "admin: not accepted");
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+async fn answer(socket: TcpStream, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(socket), service);
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "admin: a connection broke");
+    }
+}
+
+fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
+    let api = Router::new()
+        .route("/info", get(info::info))
+        .route("/cores", get(info::cores))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn_with_state(token.map(Arc::new), auth::check))
+        .with_state(admin);
+    Router::new().nest("/api/v1", api).fallback(no_such_path)
+}
+
+async fn no_such_path() -> Problem {
+    Problem::not_found("there is nothing at this path; /api/v1/openapi.json lists what there is")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(405, "method not allowed", "this path knows other methods")
+}

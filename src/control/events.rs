@@ -1,0 +1,35 @@
+//! Hears what happens on the cores and hands it on to whoever listens.
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc};
+
+use crate::serve::event::Event;
+
+/// Where events can be listened to. Who is slower than [`BACKLOG`] events misses some, and is told
+/// how many.
+#[derive(Debug, Clone)]
+pub(crate) struct Bulletin(broadcast::Sender<Arc<Event>>);
+
+/// Events kept for listeners that are slow.
+const BACKLOG: usize = 4096;
+
+impl Bulletin {
+    /// One that nobody listens to yet.
+    pub(crate) fn new() -> Self {
+        Self(broadcast::channel(BACKLOG).0)
+    }
+
+    /// All events from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.0.subscribe()
+    }
+
+    /// Hands on what is heard, for as long as there are cores.
+    pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>) {
+        while let Some(event) = heard.recv().await {
+            // Err: nobody listens.
+            let _ = self.0.send(Arc::new(event));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What happens on the cores, told to the control thread, which tells hook servers and whoever
+//! listens at the API. A core tells and goes on: what finds no room is counted as lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::verdict::Question;
+use crate::media::StreamKey;
+use crate::plane::SinkStats;
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A publisher has the slot of its stream, or a viewer is being sent its first block.
+    Started(Arc<Question>),
+    /// What was granted is over, whether it had started or not. There is one of these for each
+    /// grant, however it ended.
+    Ended {
+        /// What was granted.
+        question: Arc<Question>,
+        /// How it went.
+        end: GrantEnd,
+    },
+    /// Somebody was refused.
+    Refused {
+        /// What was asked for.
+        question: Arc<Question>,
+        /// What the client was told.
+        reason: String,
+    },
+    /// A viewer asks for a stream that nobody publishes, and waits.
+    NotFound(Arc<Question>),
+    /// A viewer was moved forward because it lagged.
+    Skipped {
+        /// What it plays.
+        question: Arc<Question>,
+        /// Stream time left out, in milliseconds.
+        ms: u64,
+        /// Bytes left out.
+        bytes: u64,
+    },
+    /// Somebody publishes this, and nobody has watched it for `idle_timeout`.
+    Idle(StreamKey),
+}
+
+/// How a grant ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantEnd {
+    /// It came to what was granted: a slot, a first block, an answer to `connect`.
+    pub started: bool,
+    /// Since it was granted.
+    pub lasted: Duration,
+    /// Bytes its connection had received by then.
+    pub received: u64,
+    /// What it was sent.
+    pub sent: SinkStats,
+    /// Why it ended.
+    pub reason: Box<str>,
+}
+
+/// The cores' end of the way to the control thread.
+#[derive(Debug)]
+pub struct Events {
+    queue: mpsc::Sender<Event>,
+    lost: AtomicU64,
+}
+
+impl Events {
+    /// A queue for `depth` events, and where they are heard.
+    pub fn new(depth: usize) -> (Arc<Self>, mpsc::Receiver<Event>) {
+        let (queue, heard) = mpsc::channel(depth);
+        (Arc::new(Self { queue, lost: AtomicU64::new(0) }), heard)
+    }
+
+    /// Tells of `event`, without waiting.
+    pub fn tell(&self, event: Event) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(event) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many found no room, since the start.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}

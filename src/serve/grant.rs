@@ -1,0 +1,92 @@
+//! What a client was allowed to do, from the yes to its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::event::{Event, Events, GrantEnd};
+use super::verdict::Question;
+use crate::plane::SinkStats;
+
+/// A question that was answered by yes. Wherever it goes, on its way back to the core, with a
+/// connection from core to core, into a refusal after all, its end is told exactly once: by
+/// [`Self::end`], or by being dropped.
+#[derive(Debug)]
+pub struct Grant {
+    question: Arc<Question>,
+    events: Arc<Events>,
+    since: Instant,
+    started: bool,
+    ended: bool,
+}
+
+impl Grant {
+    /// Yes to `question`.
+    pub fn new(question: Arc<Question>, events: Arc<Events>) -> Self {
+        Self { question, events, since: Instant::now(), started: false, ended: false }
+    }
+
+    /// What was granted.
+    pub fn question(&self) -> &Arc<Question> {
+        &self.question
+    }
+
+    /// It has come to what was granted.
+    pub(crate) fn start(&mut self) {
+        self.started = true;
+        self.events.tell(Event::Started(Arc::clone(&self.question)));
+    }
+
+    /// It is over. `received` and `sent` are what its client moved.
+    pub(crate) fn end(mut self, reason: &str, received: u64, sent: SinkStats) {
+        self.tell_end(reason, received, sent);
+    }
+
+    fn tell_end(&mut self, reason: &str, received: u64, sent: SinkStats) {
+        self.ended = true;
+        let (started, lasted) = (self.started, self.since.elapsed());
+        let end = GrantEnd { started, lasted, received, sent, reason: reason.into() };
+        self.events.tell(Event::Ended { question: Arc::clone(&self.question), end });
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.tell_end("the connection was gone", 0, SinkStats::default());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::verdict::{Action, ClientId, Protocol};
+
+    #[test]
+    fn a_grant_has_one_end_whether_it_is_told_or_dropped() {
+        let (events, mut heard) = Events::new(8);
+        let question = Arc::new(Question {
+            client: ClientId(1),
+            peer: ([127, 0, 0, 1], 1).into(),
+            protocol: Protocol::Rtmp,
+            action: Action::Connect { app: "live".to_owned() },
+            query: "".into(),
+            connect: None,
+            referer: None,
+            user_agent: None,
+        });
+        let grant = || Grant::new(Arc::clone(&question), Arc::clone(&events));
+        grant().end("finished", 5, SinkStats::default());
+        let mut started = grant();
+        started.start();
+        drop(started);
+        let mut ends = Vec::new();
+        while let Ok(event) = heard.try_recv() {
+            if let Event::Ended { end, .. } = event {
+                ends.push((end.started, end.received, end.reason.to_string()));
+            }
+        }
+        let gone = "the connection was gone".to_owned();
+        assert_eq!(ends, [(false, 5, "finished".to_owned()), (true, 0, gone)]);
+    }
+}

@@ -1,0 +1,95 @@
+//! What one core knows of the configuration: a snapshot of its own, replaced whole by a reload.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::{self, Config};
+use crate::plane::{OnConflict, Settings};
+use crate::proto::{http, rtmp};
+
+/// The configuration, and what follows from it for the machines and the plane.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) config: Arc<Config>,
+    pub(crate) rtmp: Arc<rtmp::ServerConfig>,
+    pub(crate) http: Arc<http::Config>,
+    settings: HashMap<String, Rc<Settings>>,
+    default_settings: Rc<Settings>,
+}
+
+impl Setup {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        let of = |app: &config::App| Rc::new(settings(app, &config.limits));
+        Self {
+            rtmp: Arc::new(rtmp_config(&config)),
+            http: Arc::new(http_config(&config)),
+            settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),
+            default_settings: of(&config.app_defaults),
+            config,
+        }
+    }
+
+    /// What holds for an app. `None` if there is no such app.
+    pub(crate) fn app(&self, name: &str) -> Option<(&config::App, &Rc<Settings>)> {
+        let app = self.config.app(name)?;
+        Some((app, self.settings.get(name).unwrap_or(&self.default_settings)))
+    }
+}
+
+fn settings(app: &config::App, limits: &config::Limits) -> Settings {
+    Settings {
+        merge_window: app.merge_window,
+        merge_window_max: app.merge_window_max,
+        on_conflict: match app.on_conflict {
+            config::OnConflict::Refuse => OnConflict::Refuse,
+            config::OnConflict::TakeOver => OnConflict::TakeOver,
+        },
+        gop_cache: app.gop_cache,
+        gop_cache_max: app.gop_cache_max,
+        gop_cache_bytes: app.gop_cache_bytes,
+        key_wait: app.key_wait,
+        max_lag: app.max_lag,
+        log_max_bytes: app.log_max_bytes,
+        block_bytes: app.block_bytes,
+        pinned_max_bytes: app.pinned_max_bytes,
+        stall_timeout: app.stall_timeout,
+        wait_for_publisher: app.wait_for_publisher,
+        publisher_grace: app.publisher_grace,
+        probe_timeout: app.probe_timeout,
+        audio_start_back: app.audio_start_back,
+        video_stall: app.video_stall,
+        newcomer_seal: app.newcomer_seal,
+        jump_back: app.jump_back,
+        jump_forward: app.jump_forward,
+        publisher_bitrate_max: app.publisher_bitrate_max,
+        waiting_sinks_per_key: limits.waiting_sinks_per_key,
+        waiting_sinks: limits.waiting_sinks,
+    }
+}
+
+fn rtmp_config(config: &Config) -> rtmp::ServerConfig {
+    let limits = &config.limits;
+    let chunk_size_bytes = config.rtmp.chunk_size;
+    let mut server = rtmp::ServerConfig { chunk_size_bytes, ..rtmp::ServerConfig::default() };
+    server.limits.message_bytes = limits.message_bytes;
+    server.limits.reassembly_bytes = limits.reassembly_bytes;
+    server.limits.reassembly_before_publish_bytes = limits.reassembly_bytes_before_publish;
+    server.limits.csids = limits.chunk_streams;
+    server.limits.amf.depth = limits.amf_depth;
+    server.limits.amf.values = limits.amf_values;
+    server.limits.handshake = limits.handshake_timeout;
+    server.limits.request = limits.request_timeout;
+    server.limits.first_frame = limits.first_frame_timeout;
+    server.limits.silence = limits.publisher_silence;
+    server
+}
+
+fn http_config(config: &Config) -> http::Config {
+    http::Config {
+        head_bytes: config.http.head_bytes,
+        head_timeout: config.http.head_timeout,
+        idle_timeout: config.http.keep_alive,
+        ..http::Config::default()
+    }
+}
