@@ -2,19 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
-
-use rustix::event::{Timespec, epoll};
 
 use super::bucket::Bucket;
 use super::lateness::Lateness;
 use super::retry::{PAUSE_MAX, Retries};
 use super::round::Round;
 use super::seat::{Seat, State};
+use super::sockets::{EventFlags, Ready, Sockets};
 use super::source::Sources;
 use super::{Count, News, Orders, Outcome, Plan, Second, plan, process_cpu};
 use crate::fds;
@@ -44,11 +42,12 @@ pub(super) struct Crowd {
     plan: Plan,
     tell: Sender<News>,
     orders: Arc<Orders>,
-    epoll: OwnedFd,
+    /// Of those that are to be looked at at once, and the timer.
+    sockets: Sockets,
     /// Of those that only discard and do not mind when: looked at every [`PATIENT_REST`]. A thread
     /// that slept until one of them is ready would be woken by the server's next write to any of
     /// them, and the server would pay for that, as it does not for viewers on other hosts.
-    patient: OwnedFd,
+    patient: Sockets,
     patient_due: Instant,
     lateness: Lateness,
     sources: Sources,
@@ -76,8 +75,6 @@ pub(super) struct Crowd {
     churn: Churn,
     signs_of_life: Round,
     scratch: Vec<u8>,
-    ready: Vec<epoll::Event>,
-    patient_events: Vec<epoll::Event>,
 }
 
 /// The measured time.
@@ -114,9 +111,9 @@ impl Crowd {
             small_buffer: plan.small_buffer.map_or(0.0, |small| small.share),
         };
         let roles = plan::roles(first, viewers, plan.targets.len(), spread, shares);
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let sockets = Sockets::new(READY_MAX)?;
         let lateness = Lateness::start()?;
-        epoll::add(&epoll, &lateness, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
+        sockets.add(&lateness, TIMER, EventFlags::IN)?;
         let start = Instant::now();
         Ok(Self {
             sources: Sources::new(part, viewers),
@@ -126,8 +123,8 @@ impl Crowd {
             plan,
             tell,
             orders,
-            epoll,
-            patient: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            sockets,
+            patient: Sockets::new(PATIENT_MAX)?,
             patient_due: start,
             lateness,
             start,
@@ -145,8 +142,6 @@ impl Crowd {
             window: None,
             told: 0,
             scratch: vec![0; READ_BYTES],
-            ready: Vec::with_capacity(READY_MAX),
-            patient_events: Vec::with_capacity(PATIENT_MAX),
         })
     }
 
@@ -159,29 +154,12 @@ impl Crowd {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let wait = Timespec::try_from(self.wait()).map_err(io::Error::other)?;
-        self.ready.clear();
-        let ready = rustix::buffer::spare_capacity(&mut self.ready);
-        match epoll::wait(&self.epoll, ready, Some(&wait)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let now = Instant::now();
-        let mut ticked = false;
-        for at in 0..self.ready.len() {
-            let (data, flags) = (self.ready[at].data.u64(), self.ready[at].flags);
-            if data == TIMER {
-                ticked = self.lateness.fired();
-            } else {
-                let hung_up = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-                self.look(Visit::from_u64(data), now, hung_up);
-            }
-        }
+        let (now, ticked) = self.look_at_ready(|crowd| &mut crowd.sockets, self.wait())?;
         while let Some((until, visit)) = self.resting.front().copied()
             && until <= now
         {
             self.resting.pop_front();
-            self.watch(visit, epoll::EventFlags::IN);
+            self.watch(visit, EventFlags::IN);
             self.look(visit, now, false);
         }
         self.admit(now);
@@ -197,24 +175,30 @@ impl Crowd {
     /// At some of them: the others must not wait for all.
     fn look_at_the_patient(&mut self) -> io::Result<()> {
         self.lateness.patient_looked_at(Instant::now().saturating_duration_since(self.patient_due));
-        let mut events = std::mem::take(&mut self.patient_events);
-        events.clear();
-        let ready = rustix::buffer::spare_capacity(&mut events);
-        match epoll::wait(&self.patient, ready, Some(&Timespec::default())) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let now = Instant::now();
-        for event in &events {
-            let (data, flags) = (event.data.u64(), event.flags);
-            let hung_up = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-            self.look(Visit::from_u64(data), now, hung_up);
-        }
-        if events.len() < events.capacity() {
+        self.look_at_ready(|crowd| &mut crowd.patient, Duration::ZERO)?;
+        if !self.patient.may_be_more() {
             self.patient_due = Instant::now() + PATIENT_REST;
         }
-        self.patient_events = events;
         Ok(())
+    }
+
+    /// Looks at those of `sockets` that are ready within `at_most`. When they were, and whether the
+    /// timer, if it is one of them, has fired.
+    fn look_at_ready(
+        &mut self,
+        sockets: fn(&mut Self) -> &mut Sockets,
+        at_most: Duration,
+    ) -> io::Result<(Instant, bool)> {
+        let count = sockets(self).wait(at_most)?;
+        let now = Instant::now();
+        let mut ticked = false;
+        for at in 0..count {
+            match sockets(self).ready(at) {
+                Ready { number: TIMER, .. } => ticked = self.lateness.fired(),
+                Ready { number, hung_up } => self.look(Visit::from_u64(number), now, hung_up),
+            }
+        }
+        Ok((now, ticked))
     }
 
     /// Until something is due that no socket tells.
@@ -270,10 +254,10 @@ impl Crowd {
         };
         let random = self.churn.random();
         seat.sit(socket, target.stream.open(random, since.at), since, due);
-        let data = epoll::EventData::new_u64(Visit::of(number, seat).to_u64());
+        let visit = Visit::of(number, seat).to_u64();
         let socket = seat.socket().expect("it has just sat down");
-        if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::OUT) {
-            self.lose(number, &error.into());
+        if let Err(error) = self.sockets.add(socket, visit, EventFlags::OUT) {
+            self.lose(number, &error);
         }
     }
 
@@ -308,20 +292,20 @@ impl Crowd {
         }
         if look.rest {
             self.resting.push_back((now + Bucket::PAUSE, visit));
-            self.watch(visit, epoll::EventFlags::empty());
+            self.watch(visit, EventFlags::empty());
         } else if look.asked {
-            self.watch(visit, epoll::EventFlags::IN);
+            self.watch(visit, EventFlags::IN);
         }
     }
 
     /// From now on the kernel tells `flags` of a socket.
-    fn watch(&mut self, visit: Visit, flags: epoll::EventFlags) {
+    fn watch(&mut self, visit: Visit, flags: EventFlags) {
         let seat = &self.seats[visit.seat as usize];
         if seat.generation == visit.generation
             && let Some(socket) = seat.socket()
         {
-            let data = epoll::EventData::new_u64(visit.to_u64());
-            epoll::modify(&self.epoll, socket, data, flags).expect("it was added, and is open");
+            let modified = self.sockets.modify(socket, visit.to_u64(), flags);
+            modified.expect("it was added, and is open");
         }
     }
 
@@ -329,11 +313,12 @@ impl Crowd {
     fn let_wait(&mut self, visit: Visit) {
         let seat = &self.seats[visit.seat as usize];
         let socket = seat.socket().expect("it has just been let in");
-        let data = epoll::EventData::new_u64(visit.to_u64());
-        let moved = epoll::delete(&self.epoll, socket)
-            .and_then(|()| epoll::add(&self.patient, socket, data, epoll::EventFlags::IN));
+        let moved = self
+            .sockets
+            .remove(socket)
+            .and_then(|()| self.patient.add(socket, visit.to_u64(), EventFlags::IN));
         if let Err(error) = moved {
-            self.lose(visit.seat, &error.into());
+            self.lose(visit.seat, &error);
         }
     }
 

@@ -13,6 +13,7 @@ mod plan;
 mod retry;
 mod round;
 mod seat;
+mod sockets;
 mod source;
 
 use std::io;
