@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::bucket::Bucket;
 use super::lateness::Lateness;
+use super::patient::Patient;
 use super::retry::{PAUSE_MAX, Retries};
 use super::round::Round;
 use super::seat::{Seat, State};
@@ -29,11 +30,6 @@ const SLOW_BUFFER_BYTES: usize = 16 << 10;
 const KNOCKS: usize = 64;
 /// Sockets that are looked at in one turn.
 const READY_MAX: usize = 1024;
-/// So many of the patient are looked at before the others again: some 0.3 ms.
-const PATIENT_MAX: usize = 100;
-/// How long the patient are let wait: little enough for what the kernel holds for them to stay in
-/// the cache.
-const PATIENT_REST: Duration = Duration::from_millis(4);
 /// What the timer is called among the sockets.
 const TIMER: u64 = u64::MAX;
 
@@ -44,11 +40,7 @@ pub(super) struct Crowd {
     orders: Arc<Orders>,
     /// Of those that are to be looked at at once, and the timer.
     sockets: Sockets,
-    /// Of those that only discard and do not mind when: looked at every [`PATIENT_REST`]. A thread
-    /// that slept until one of them is ready would be woken by the server's next write to any of
-    /// them, and the server would pay for that, as it does not for viewers on other hosts.
-    patient: Sockets,
-    patient_due: Instant,
+    patient: Patient,
     lateness: Lateness,
     sources: Sources,
     seats: Vec<Seat>,
@@ -124,8 +116,7 @@ impl Crowd {
             tell,
             orders,
             sockets,
-            patient: Sockets::new(PATIENT_MAX)?,
-            patient_due: start,
+            patient: Patient::new(start)?,
             lateness,
             start,
             knocked: 0,
@@ -166,19 +157,19 @@ impl Crowd {
         if ticked {
             self.tick(now);
         }
-        if self.patient_due <= now {
-            self.look_at_the_patient()?;
+        if let Some(due) = self.patient.due()
+            && due <= now
+        {
+            self.look_at_the_patient(due)?;
         }
         Ok(())
     }
 
-    /// At some of them: the others must not wait for all.
-    fn look_at_the_patient(&mut self) -> io::Result<()> {
-        self.lateness.patient_looked_at(Instant::now().saturating_duration_since(self.patient_due));
-        self.look_at_ready(|crowd| &mut crowd.patient, Duration::ZERO)?;
-        if !self.patient.may_be_more() {
-            self.patient_due = Instant::now() + PATIENT_REST;
-        }
+    /// At some of them, as was to be at `due`: the others must not wait for all.
+    fn look_at_the_patient(&mut self, due: Instant) -> io::Result<()> {
+        self.lateness.patient_looked_at(Instant::now().saturating_duration_since(due));
+        self.look_at_ready(|crowd| &mut crowd.patient.sockets, Duration::ZERO)?;
+        self.patient.looked_at();
         Ok(())
     }
 
@@ -201,15 +192,15 @@ impl Crowd {
         Ok((now, ticked))
     }
 
-    /// Until something is due that no socket tells.
+    /// Until something is due that no socket tells; the timer is one that does.
     fn wait(&self) -> Duration {
         let now = Instant::now();
         let rested = self.resting.front().map(|(until, _)| *until);
         let knock = (self.knocked < self.seats.len()).then(|| self.due(self.knocked));
         let knock = if self.returning.is_empty() { knock } else { Some(now) };
-        let next = [rested, knock, self.retries.next()].into_iter().flatten().min();
-        let due = next.map_or(self.patient_due, |next| next.min(self.patient_due));
-        due.saturating_duration_since(now)
+        let due = [rested, knock, self.retries.next(), self.patient.due()];
+        let next = due.into_iter().flatten().min();
+        next.map_or(Lateness::TICK, |next| next.saturating_duration_since(now))
     }
 
     /// Begins the connections that are due, as many as one turn bears.
@@ -287,7 +278,7 @@ impl Crowd {
                 self.server = server;
             }
             if seat.is_patient() {
-                return self.let_wait(visit);
+                return self.let_wait(visit, now);
             }
         }
         if look.rest {
@@ -309,14 +300,15 @@ impl Crowd {
         }
     }
 
-    /// From now on a socket is looked at every [`PATIENT_REST`].
-    fn let_wait(&mut self, visit: Visit) {
+    /// From now on a socket is one of the patient's.
+    fn let_wait(&mut self, visit: Visit, now: Instant) {
+        self.patient.come(now);
         let seat = &self.seats[visit.seat as usize];
         let socket = seat.socket().expect("it has just been let in");
         let moved = self
             .sockets
             .remove(socket)
-            .and_then(|()| self.patient.add(socket, visit.to_u64(), EventFlags::IN));
+            .and_then(|()| self.patient.sockets.add(socket, visit.to_u64(), EventFlags::IN));
         if let Err(error) = moved {
             self.lose(visit.seat, &error);
         }
@@ -327,8 +319,6 @@ impl Crowd {
         let now = Instant::now();
         let seat = &mut self.seats[number as usize];
         if seat.is_in() {
-            seat.leave(now, &mut self.found[usize::from(seat.role.slow)]);
-            self.watching -= 1;
             self.count.lost += 1;
             let age = now.saturating_duration_since(self.start);
             if age >= Duration::from_secs(seat.in_since_s.into()) + PAUSE_MAX {
@@ -338,8 +328,8 @@ impl Crowd {
             self.talking -= 1;
             self.count.refused += 1;
         }
-        seat.state = State::Out;
-        seat.generation = seat.generation.wrapping_add(1);
+        self.free(number, now);
+        let seat = &mut self.seats[number as usize];
         self.retries.put(number, seat.pauses, now, self.churn.random());
         seat.pauses = seat.pauses.saturating_add(1);
         seat.tries_again = true;
@@ -347,6 +337,20 @@ impl Crowd {
         if self.reasons.len() < REASONS && !self.reasons.contains(&reason) {
             self.reasons.push(reason);
         }
+    }
+
+    /// Whoever is in that seat goes.
+    fn free(&mut self, number: u32, now: Instant) {
+        let seat = &mut self.seats[number as usize];
+        if seat.is_in() {
+            seat.leave(now, &mut self.found[usize::from(seat.role.slow)]);
+            self.watching -= 1;
+        }
+        if seat.is_patient() {
+            self.patient.go();
+        }
+        seat.state = State::Out;
+        seat.generation = seat.generation.wrapping_add(1);
     }
 
     /// What is looked after a few times a second.
@@ -437,12 +441,8 @@ impl Crowd {
             let seats = self.seats.len();
             let mut order = (0..seats).map(|step| (drawn % seats + step) % seats);
             let Some(number) = order.find(|number| self.seats[*number].is_in()) else { return };
-            let seat = &mut self.seats[number];
-            seat.leave(now, &mut self.found[usize::from(seat.role.slow)]);
-            seat.state = State::Out;
-            seat.generation = seat.generation.wrapping_add(1);
-            seat.pauses = 0;
-            self.watching -= 1;
+            self.free(number as u32, now);
+            self.seats[number].pauses = 0;
             self.returning.push_back(number as u32);
         }
     }

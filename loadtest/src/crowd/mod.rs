@@ -9,6 +9,7 @@
 mod bucket;
 mod lateness;
 mod life;
+mod patient;
 mod plan;
 mod retry;
 mod round;
