@@ -369,7 +369,7 @@ impl<P: Protocol> Session<P> {
             PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let core = &self.conn.core;
-        let pace = Pace::new(core.published.replace(core.published.get() + 1), *now, core.born);
+        let pace = Pace::new(core.published.replace(core.published.get() + 1), core.born);
         self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
         self.log("publish");
         Ok(())
