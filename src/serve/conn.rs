@@ -55,8 +55,8 @@ impl Drop for About {
 /// What the socket or the clock said.
 #[derive(Debug)]
 pub(crate) enum Io {
-    /// So many bytes lie in the core's scratch buffer.
-    Input(usize),
+    /// So many bytes lie in the core's scratch buffer: `all` that had come, or a part.
+    Input { read: usize, all: bool },
     /// The peer has closed.
     Closed,
     /// What was to be written is.
@@ -95,10 +95,12 @@ pub(super) const LINGER: Duration = Duration::from_secs(1);
 const MUCH: usize = 2 * SCRATCH_BYTES;
 
 impl Io {
-    fn of_read(read: usize) -> Self {
+    /// Of `read` bytes where there was room for `most`, which is more than none.
+    fn of_read(read: usize, most: usize) -> Self {
         match read {
             0 => Self::Closed,
-            read => Self::Input(read),
+            // The kernel fills the room if it can (recv(2)).
+            read => Self::Input { read, all: read < most },
         }
     }
 }
@@ -136,7 +138,7 @@ impl Conn {
         }
         self.let_input_wait(false)?;
         let mut scratch = self.core.scratch.borrow_mut();
-        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(Io::of_read)
+        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(|read| Io::of_read(read, most))
     }
 
     /// Waits until `rest` or `until`, or until much has come or the peer has closed, and takes what
@@ -165,7 +167,7 @@ impl Conn {
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(Some(read.map(Io::of_read))),
+                read => return Poll::Ready(Some(read.map(|read| Io::of_read(read, most)))),
             }
         }
         match over {
@@ -188,7 +190,7 @@ impl Conn {
     }
 
     /// How much may be read at once: the scratch buffer, or less while the machine holds back.
-    pub(super) fn room(&self) -> usize {
+    fn room(&self) -> usize {
         let held = self.core.node.config.limits.held_input_bytes;
         match &self.unread {
             None => SCRATCH_BYTES,
@@ -261,7 +263,8 @@ impl Conn {
         let until = Instant::now() + LINGER;
         self.unread = None;
         // Nothing is left in `out`, so this only reads.
-        while let Ok(Io::Input(_)) = std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
+        while let Ok(Io::Input { .. }) =
+            std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
         {
             rt::yield_if_needed().await;
         }

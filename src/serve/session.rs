@@ -231,11 +231,11 @@ impl<P: Protocol> Session<P> {
                 Io::Deadline => {
                     self.protocol.machine().handle_timeout(now).map_err(violation)?;
                 }
-                Io::Input(read) => {
+                Io::Input { read, all } => {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
                         let window = it.publisher.set_waited(it.pace.waited(now));
-                        it.pace.read(read < self.conn.room(), window, now);
+                        it.pace.read(all, window, now);
                     }
                     let machine = self.protocol.machine();
                     let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
