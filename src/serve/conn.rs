@@ -29,9 +29,19 @@ pub(crate) struct Conn {
     /// When a peer that takes nothing of `out` is given up; while one does not.
     gives_up: Option<Instant>,
     deadline: Deadline,
-    /// The kernel may not wake this connection at each byte. Of one that comes from another core
-    /// nobody knows: the kernel has its own memory of the socket.
-    pub(super) input_waits: bool,
+    pub(super) input_waits: InputWaits,
+}
+
+/// Whether input waits in the socket, and the kernel wakes nobody, until there is [`MUCH`]. The
+/// kernel has its own memory of that, which goes wherever the socket goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum InputWaits {
+    /// It never did.
+    NotYet,
+    /// It did, and room was made for it.
+    NotNow,
+    /// It does.
+    Now,
 }
 
 /// What a connection is, wherever it lives, and its place among those of the node, which is given
@@ -115,7 +125,7 @@ impl Conn {
             out: Chain::default(),
             gives_up: None,
             deadline: Deadline::default(),
-            input_waits: false,
+            input_waits: InputWaits::NotYet,
         }
     }
 
@@ -178,14 +188,20 @@ impl Conn {
 
     /// Has the kernel wake nobody before [`MUCH`] has come, or else at each byte.
     fn let_input_wait(&mut self, wait: bool) -> io::Result<()> {
-        if wait != self.input_waits {
-            if wait {
-                // Makes room for it, and for what comes until it is read.
+        match (self.input_waits, wait) {
+            (InputWaits::NotYet, true) => {
+                // Makes room for it, and for what comes until it is read. What the kernel has made
+                // it keeps.
                 self.socket.readable_from(2 * MUCH)?;
+                self.socket.readable_from(MUCH)?;
             }
-            self.socket.readable_from(if wait { MUCH } else { 1 })?;
-            self.input_waits = wait;
+            (InputWaits::NotNow, true) => self.socket.readable_from(MUCH)?,
+            (InputWaits::Now, false) => self.socket.readable_from(1)?,
+            (InputWaits::Now, true) | (InputWaits::NotYet | InputWaits::NotNow, false) => {
+                return Ok(());
+            }
         }
+        self.input_waits = if wait { InputWaits::Now } else { InputWaits::NotNow };
         Ok(())
     }
 
