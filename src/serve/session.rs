@@ -231,11 +231,11 @@ impl<P: Protocol> Session<P> {
                 Io::Deadline => {
                     self.protocol.machine().handle_timeout(now).map_err(violation)?;
                 }
-                Io::Input(read) => {
+                Io::Input { read, all } => {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
                         let window = it.publisher.set_waited(it.pace.waited(now));
-                        it.pace.read(read < self.conn.room(), window, now);
+                        it.pace.read(all, window, now);
                     }
                     let machine = self.protocol.machine();
                     let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
@@ -369,7 +369,7 @@ impl<P: Protocol> Session<P> {
             PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let core = &self.conn.core;
-        let pace = Pace::new(core.published.replace(core.published.get() + 1), *now, core.born);
+        let pace = Pace::new(core.published.replace(core.published.get() + 1), core.born);
         self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
         self.log("publish");
         Ok(())
@@ -444,12 +444,13 @@ impl<P: Protocol> Session<P> {
             }
         };
         let Self { conn, mut protocol, received, .. } = *self;
-        let Conn { socket: here, about, unread, out: mut unsent, .. } = conn;
+        let Conn { socket: here, about, unread, out: mut unsent, input_waits, .. } = conn;
         drop(here);
         while protocol.machine().poll_transmit(&mut unsent) {}
         let (key, place) = ticket.into_parts();
         let driver = protocol.pack(wish);
-        let moved = HandOver { socket, about, unread, unsent, received, key, place, driver };
+        let moved =
+            HandOver { socket, about, unread, unsent, input_waits, received, key, place, driver };
         match core.post.hand_over(owner, Box::new(moved)) {
             Ok(()) => Ok(()),
             Err(moved) => match Self::unpack(&core, *moved) {
@@ -468,7 +469,8 @@ impl<P: Protocol> Session<P> {
     pub(crate) fn unpack(core: &Rc<Core>, moved: HandOver) -> Option<(Box<Self>, Ticket, P::Wish)> {
         let ticket = Ticket::new(core, moved.key.clone(), moved.place);
         let mut conn = Conn::new(core, TcpStream::from_fd(moved.socket), moved.about);
-        (conn.unread, conn.out, conn.input_waits) = (moved.unread, moved.unsent, true);
+        (conn.unread, conn.out) = (moved.unread, moved.unsent);
+        conn.input_waits = moved.input_waits;
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
         (this.received, this.stream) = (moved.received, Some(moved.key));
