@@ -49,6 +49,11 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     let node = &core.node;
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
+    let accepted = match protocol {
+        Kind::Rtmp => &node.counters.accepted_rtmp,
+        Kind::Http => &node.counters.accepted_http,
+    };
+    accepted.fetch_add(1, Ordering::Relaxed);
     let here = node.addresses.enter(peer.ip());
     let (client, node_of) = (core.next_client(), Arc::clone(node));
     let about = About::new(client, peer, protocol, opened, node_of);
@@ -72,7 +77,7 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     if let Some(reason) = refused {
         node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
         if let Some(suppressed) = core.violations.borrow_mut().allow(opened) {
-            tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
+            tracing::warn!(%client, %peer, %protocol, suppressed, "refused: {reason}");
         }
         match protocol {
             Kind::Http => http::refuse_at_the_door(&socket, &reason),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::conn::Conn;
+use super::end_line::{PageRequest, RequestLine};
 use super::hand_over::Driver;
 use super::page;
 use super::session::{Arrival, NOT_FOUND, Protocol, Refused, Session, Stop};
@@ -19,6 +20,10 @@ use crate::proto::http::{self, AskId, End, Event, Query, Request, Response, Serv
 pub(crate) struct Http {
     machine: Server,
     playing: Option<(AskId, http::Framing)>,
+    /// The last request, if it was for no stream.
+    page: Option<Box<PageRequest>>,
+    /// What the last request was answered.
+    status: Option<u16>,
 }
 
 /// A request for a stream.
@@ -36,7 +41,7 @@ const FLV: &str = "video/x-flv";
 /// A new connection.
 pub(crate) fn session(conn: Conn) -> Box<Session<Http>> {
     let machine = Server::new(Arc::clone(&conn.core.setup().http), Instant::now());
-    Session::new(conn, Http { machine, playing: None })
+    Session::new(conn, Http { machine, playing: None, page: None, status: None })
 }
 
 /// Tells a peer that there is no room, before it has a driver or a place.
@@ -88,6 +93,7 @@ impl Protocol for Http {
             if session.conn.core.hub.borrow().is_published(&at.key) {
                 session.conn.out.push(greeting.bytes);
                 session.protocol.machine.accept_stream(wish.ask, http::Framing::Close);
+                session.protocol.status = Some(200);
             } else {
                 session.protocol.answer(wish.ask, 404, NOT_FOUND, now);
             }
@@ -127,6 +133,7 @@ impl Protocol for Http {
 
     fn started(&mut self) {
         if let Some((ask, framing)) = self.playing {
+            self.status = Some(if framing == http::Framing::WebSocket { 101 } else { 200 });
             self.machine.accept_stream(ask, framing);
         }
     }
@@ -143,6 +150,10 @@ impl Protocol for Http {
     }
 
     fn publisher_ended(&mut self, _: &PublisherEnd) {}
+
+    fn last_request(&self) -> Option<RequestLine<'_>> {
+        Some(RequestLine { page: self.page.as_deref(), status: self.status })
+    }
 
     fn pack(self, wish: Wish) -> Driver {
         Driver::Http(Box::new((self, wish)))
@@ -162,15 +173,24 @@ impl Http {
             403 => "forbidden",
             404 => "not found",
             409 => "in use",
-            _ => return self.machine.respond(now, ask, &no_room(detail)),
+            _ => return self.respond(ask, &no_room(detail), now),
         };
-        self.machine.respond(now, ask, &Response::json_error(status, error, detail));
+        self.respond(ask, &Response::json_error(status, error, detail), now);
+    }
+
+    fn respond(&mut self, ask: AskId, response: &Response, now: Instant) {
+        self.status = Some(response.status);
+        self.machine.respond(now, ask, response);
     }
 }
 
 impl Session<Http> {
     fn route(&mut self, request: Request, now: Instant) -> Result<(), Stop<Wish>> {
         let (ask, path) = (request.ask, request.path.as_str());
+        let method = if request.method == http::Method::Head { "HEAD" } else { "GET" };
+        let (target, agent) = ((path, request.query.as_str()), request.user_agent.as_deref());
+        self.protocol.page = Some(Box::new(PageRequest::new(method, target, agent)));
+        self.protocol.status = None;
         let port = self.conn.core.node.rtmp_port;
         let response = if let Some(path) = path.strip_suffix(".flv") {
             match StreamKey::parse(path) {
@@ -187,7 +207,7 @@ impl Session<Http> {
             let detail = "expected /APP/NAME.flv, or /APP/NAME for a page";
             Response::json_error(404, "not found", detail)
         };
-        self.protocol.machine.respond(now, ask, &response);
+        self.protocol.respond(ask, &response, now);
         Ok(())
     }
 
@@ -201,7 +221,7 @@ impl Session<Http> {
         let flag = |name| query.flag(name).unwrap_or(true);
         if !flag("audio") && !flag("video") {
             let response = Response::json_error(400, "bad request", super::rtmp::NOTHING_LEFT);
-            self.protocol.machine.respond(now, request.ask, &response);
+            self.protocol.respond(request.ask, &response, now);
             return Ok(());
         }
         let legacy = query.get("hevc").is_some_and(|form| form == "legacy");
@@ -226,6 +246,8 @@ impl Session<Http> {
             connect: None,
             http: Some(self.conn.core.same_http(said)),
         };
+        // The question says it all.
+        self.protocol.page = None;
         self.ask(question, wish, now)
     }
 }
