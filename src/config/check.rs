@@ -44,28 +44,33 @@ fn cores(cores: &Cores, at: &mut Section<'_>) {
 }
 
 fn listeners(config: &Config, at: &mut Section<'_>) {
-    let mut seen: Vec<(SocketAddr, &str)> = Vec::new();
-    let sections = [
-        ("rtmp", config.rtmp.enabled, &config.rtmp.listen),
-        ("http", config.http.enabled, &config.http.listen),
-        ("admin", config.admin.enabled, &config.admin.listen),
+    let mut seen: Vec<(SocketAddr, (&str, &str))> = Vec::new();
+    let admin = &config.admin;
+    let lists = [
+        (("rtmp", "listen"), config.rtmp.enabled, &config.rtmp.listen),
+        (("http", "listen"), config.http.enabled, &config.http.listen),
+        (("admin", "listen"), admin.enabled, &admin.listen),
+        (("admin", "metrics_listen"), !admin.metrics_listen.is_empty(), &admin.metrics_listen),
     ];
-    for (name, enabled, listen) in sections {
+    for (name, enabled, listen) in lists {
         if !enabled {
             continue;
         }
-        let mut at = at.section(name);
-        at.require(!listen.is_empty(), "listen", || {
-            format!("expected at least one address; to switch it off, set {name}.enabled = false")
+        let (section, key) = name;
+        let mut at = at.section(section);
+        at.require(!listen.is_empty(), key, || {
+            format!(
+                "expected at least one address; to switch it off, set {section}.enabled = false"
+            )
         });
         for address in listen {
-            let clash = seen.iter().find(|(other, section)| match *section == name {
+            let clash = seen.iter().find(|(other, theirs)| match *theirs == name {
                 true => address == other && address.port() != 0,
                 false => overlap(*address, *other),
             });
-            if let Some((other, section)) = clash {
-                at.require(false, "listen", || {
-                    format!("{address} meets {other} of {section}.listen; choose another port")
+            if let Some((other, (section, theirs))) = clash {
+                at.require(false, key, || {
+                    format!("{address} meets {other} of {section}.{theirs}; choose another port")
                 });
             }
             seen.push((*address, name));
@@ -102,6 +107,7 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
     at.require(!short, "token", || {
         format!("expected at least {TOKEN_BYTES} characters; `openssl rand -hex 24` makes a token")
     });
+    at.count("metrics_streams_max", admin.metrics_streams_max, 0, 1 << 20);
 }
 
 /// Shorter tokens can be guessed.
@@ -117,25 +123,30 @@ fn stray_directive(level: &str) -> Option<&str> {
     words.find(|word| !word.contains(['=', '[']) && !is_level(word) && !ours(word))
 }
 
+/// Whether `level` can be a `log.level`.
+///
+/// # Errors
+/// What was expected.
+pub fn check_log_level(level: &str) -> Result<(), String> {
+    let expected = "expected a level (error, warn, info, debug, trace, off) or directives such as \
+                    \"info,corecast::proto=trace\", found";
+    if let Some(word) = stray_directive(level) {
+        return Err(format!("{expected} {word:?}"));
+    }
+    match EnvFilter::builder().parse(level) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{expected} {level:?}: {error}")),
+    }
+}
+
 fn log(log: &Log, at: &mut Section<'_>) {
-    if let Some(word) = stray_directive(&log.level) {
-        at.require(false, "level", || {
-            format!(
-                "expected a level (error, warn, info, debug, trace, off) or directives such as \
-                 \"info,corecast::proto=trace\", found {word:?}"
-            )
-        });
-        return;
+    if let Err(expected) = check_log_level(&log.level) {
+        at.require(false, "level", || expected);
     }
-    if let Err(error) = EnvFilter::builder().parse(&log.level) {
-        at.require(false, "level", || {
-            format!(
-                "expected a level (error, warn, info, debug, trace) or directives such as \
-                 \"info,corecast::proto=trace\", found {:?}: {error}",
-                log.level
-            )
-        });
+    if log.rotate_bytes > 0 {
+        at.bytes("rotate_bytes", log.rotate_bytes, 64 << 10, 1 << 40);
     }
+    at.count("keep", log.keep, 0, 1000);
     at.count("queue_lines", log.queue_lines, 1, 1 << 24);
     if !log.stats_interval.is_zero() {
         at.time("stats_interval", log.stats_interval, SECOND, DAY);

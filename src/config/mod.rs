@@ -15,6 +15,9 @@ mod tree;
 mod units;
 
 pub use app::{App, OnConflict};
+pub use check::check_log_level;
 pub use error::{ConfigError, Origin, Problem};
 pub use secret::Secret;
-pub use tree::{Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};
+pub use tree::{
+    Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rotate, Rtmp, Tcp, v6_only,
+};

@@ -5,6 +5,7 @@ pub mod ask;
 pub(crate) mod events;
 /// The log: a bounded queue, a writer thread, and a count of dropped lines.
 pub mod log;
+pub(crate) mod metrics;
 pub mod start_checks;
 pub mod stats;
 pub(crate) mod view;

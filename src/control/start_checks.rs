@@ -25,6 +25,8 @@ pub struct Host {
     pub http: Vec<SocketAddr>,
     /// Where the API listens, likewise.
     pub admin: Vec<SocketAddr>,
+    /// Where the metrics listen beside, likewise.
+    pub metrics: Vec<SocketAddr>,
     /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
     pub connections: usize,
     /// RTMP newcomers beyond those that may be told why at once. They have descriptors of their own.
@@ -135,6 +137,7 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     let rtmp = listen("rtmp.listen", config.rtmp.enabled, &config.rtmp.listen);
     let http = listen("http.listen", config.http.enabled, &config.http.listen);
     let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
+    let metrics = listen("admin.metrics_listen", true, &config.admin.metrics_listen);
     let own = own_fds(cores.len(), rtmp.len() + http.len()) + config.limits.reserved_fds as u64;
     let (connections, refusals) =
         connections(raise(Resource::Nofile), own, config.limits.connections).unwrap_or_else(
@@ -146,7 +149,7 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
-    let host = Host { cores, rtmp, http, admin, connections, refusals };
+    let host = Host { cores, rtmp, http, admin, metrics, connections, refusals };
     tell(config, &host);
     Ok(host)
 }
@@ -439,6 +442,7 @@ mod tests {
             rtmp: vec![address.parse().expect("an address")],
             http: vec![],
             admin: vec![],
+            metrics: vec![],
             connections: 1,
             refusals: 0,
         };
