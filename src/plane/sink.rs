@@ -76,7 +76,7 @@ pub struct SinkStats {
     /// Bytes they left out, without framing.
     pub skipped_bytes: u64,
     /// Stream time that it is behind what is to be sent, in milliseconds; at its end if it has ended.
-    pub lag_ms: u64,
+    pub lag_ms: u32,
     /// The same in bytes, without framing.
     pub lag_bytes: u64,
 }

@@ -156,6 +156,7 @@ impl Hub {
             return SinkStats { lag_ms: 0, lag_bytes: 0, ..sink.stats };
         };
         let lag_ms = end.since(since).max(0).unsigned_abs() / 1_000_000;
+        let lag_ms = u32::try_from(lag_ms).unwrap_or(u32::MAX);
         let sent = held.map_or(0, |(_, sent)| *sent as u64);
         let behind = log.bytes_before(log.head()).saturating_sub(sink.log_bytes);
         SinkStats { lag_ms, lag_bytes: behind.saturating_sub(sent), ..sink.stats }
