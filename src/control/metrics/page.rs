@@ -50,7 +50,7 @@ impl Page<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (&'s Labels, V)>,
     ) -> fmt::Result {
-        self.family(name, help, MetricType::Counter, samples, |mut metric, value| {
+        self.family(name, help, MetricType::Counter, samples, |metric, value| {
             metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
         })
     }
@@ -62,7 +62,7 @@ impl Page<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (&'s Labels, V)>,
     ) -> fmt::Result {
-        self.family(name, help, MetricType::Gauge, samples, |mut metric, value| {
+        self.family(name, help, MetricType::Gauge, samples, |metric, value| {
             metric.encode_gauge(&value)
         })
     }
@@ -74,7 +74,7 @@ impl Page<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (&'s Labels, &'s Timings)>,
     ) -> fmt::Result {
-        self.family(name, help, MetricType::Histogram, samples, |mut metric, timings| {
+        self.family(name, help, MetricType::Histogram, samples, |metric, timings| {
             let (counts, beyond) = timings.counts(BOUNDS);
             let count = counts.iter().sum::<u64>() + beyond;
             let bounds = BOUNDS.iter().map(Duration::as_secs_f64).zip(counts);
@@ -90,7 +90,7 @@ impl Page<'_> {
         help: &str,
         kind: MetricType,
         samples: impl IntoIterator<Item = (&'s Labels, V)>,
-        write: impl Fn(MetricEncoder<'_>, V) -> fmt::Result,
+        write: impl Fn(&mut MetricEncoder<'_>, V) -> fmt::Result,
     ) -> fmt::Result {
         let (name, unit) = match name.rsplit_once('_') {
             Some((name, "seconds")) => (name, Some(Unit::Seconds)),
@@ -99,7 +99,10 @@ impl Page<'_> {
         };
         let mut metric = self.0.encode_descriptor(name, help, unit.as_ref(), kind)?;
         for (labels, value) in samples {
-            write(metric.encode_family(&labels)?, value)?;
+            match labels.is_empty() {
+                true => write(&mut metric, value)?,
+                false => write(&mut metric.encode_family(&labels)?, value)?,
+            }
         }
         Ok(())
     }
