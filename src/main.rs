@@ -75,7 +75,8 @@ fn run(source: &Source, options: Options) -> ExitCode {
             | app::Error::Launch(_)
             | app::Error::Bind { .. }
             | app::Error::LogFile { .. }
-            | app::Error::TokenFile { .. }),
+            | app::Error::TokenFile { .. }
+            | app::Error::Tls(_)),
         ) => {
             eprintln!("corecast: cannot start:\n{error}");
             NOT_STARTED.into()

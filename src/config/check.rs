@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
     });
     http(&config.http, &mut at.section("http"));
     admin(&config.admin, &mut at.section("admin"));
+    at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
     log(&config.log, &mut at.section("log"));
     tcp(&config.tcp, &mut at.section("tcp"));
     limits(&config.limits, &mut at.section("limits"));
@@ -45,35 +46,49 @@ fn cores(cores: &Cores, at: &mut Section<'_>) {
 
 fn listeners(config: &Config, at: &mut Section<'_>) {
     let mut seen: Vec<(SocketAddr, (&str, &str))> = Vec::new();
-    let admin = &config.admin;
-    let lists = [
-        (("rtmp", "listen"), config.rtmp.enabled, &config.rtmp.listen),
-        (("http", "listen"), config.http.enabled, &config.http.listen),
-        (("admin", "listen"), admin.enabled, &admin.listen),
-        (("admin", "metrics_listen"), !admin.metrics_listen.is_empty(), &admin.metrics_listen),
+    let sections = [
+        ("rtmp", "listen", config.rtmp.enabled, &config.rtmp.listen),
+        ("rtmp", "tls_listen", config.rtmp.enabled, &config.rtmp.tls_listen),
+        ("http", "listen", config.http.enabled, &config.http.listen),
+        ("http", "tls_listen", config.http.enabled, &config.http.tls_listen),
+        ("admin", "listen", config.admin.enabled, &config.admin.listen),
+        // None, by default, and served without the others too.
+        ("admin", "metrics_listen", true, &config.admin.metrics_listen),
     ];
-    for (name, enabled, listen) in lists {
+    for (name, key, enabled, listen) in sections {
         if !enabled {
             continue;
         }
-        let (section, key) = name;
-        let mut at = at.section(section);
-        at.require(!listen.is_empty(), key, || {
-            format!(
-                "expected at least one address; to switch it off, set {section}.enabled = false"
-            )
-        });
+        let mut at = at.section(name);
+        let given = |list: &[SocketAddr]| !list.is_empty();
+        match key {
+            "listen" => {
+                let elsewhere = name != "admin"
+                    && sections.iter().any(|(section, _, _, list)| *section == name && given(list));
+                at.require(elsewhere || given(listen), key, || {
+                    format!(
+                        "expected at least one address; to switch it off, set {name}.enabled = false"
+                    )
+                });
+            }
+            "tls_listen" => {
+                at.agree(!given(listen) || !config.tls.certificates.is_empty(), &[key], || {
+                    "expected a certificate in tls.certificates, found none".to_owned()
+                });
+            }
+            _ => {}
+        }
         for address in listen {
-            let clash = seen.iter().find(|(other, theirs)| match *theirs == name {
+            let clash = seen.iter().find(|(other, section)| match *section == (name, key) {
                 true => address == other && address.port() != 0,
                 false => overlap(*address, *other),
             });
-            if let Some((other, (section, theirs))) = clash {
+            if let Some((other, (section, other_key))) = clash {
                 at.require(false, key, || {
-                    format!("{address} meets {other} of {section}.{theirs}; choose another port")
+                    format!("{address} meets {other} of {section}.{other_key}; choose another port")
                 });
             }
-            seen.push((*address, name));
+            seen.push((*address, (name, key)));
         }
     }
 }

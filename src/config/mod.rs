@@ -19,5 +19,6 @@ pub use check::check_log_level;
 pub use error::{ConfigError, Origin, Problem};
 pub use secret::Secret;
 pub use tree::{
-    Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rotate, Rtmp, Tcp, v6_only,
+    Admin, Body, Certificate, Config, Cores, Http, Limits, Log, LogFormat, Rotate, Rtmp, Tcp, Tls,
+    TlsVersion, v6_only,
 };

@@ -8,4 +8,5 @@ pub mod log;
 pub(crate) mod metrics;
 pub mod start_checks;
 pub mod stats;
+pub mod tls;
 pub(crate) mod view;
