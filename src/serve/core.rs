@@ -20,7 +20,9 @@ use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, TlsConfigs, flush, rt};
-use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest};
+use crate::plane::{
+    CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest, SinkStats,
+};
 use crate::proto::rtmp;
 use crate::shard::{CoreId, Directory, Place};
 use crate::time::RateLimit;
@@ -292,7 +294,11 @@ impl Core {
     /// What is answered to somebody who has stopped waiting is dropped.
     fn obey(&self, order: Order) {
         match order {
-            Order::Answer { ask, answer } => drop(self.answers.answer(ask, answer)),
+            Order::Answer { ask, answer } => {
+                if let Err(Ok(grant)) = self.answers.answer(ask, answer) {
+                    grant.end("its client had stopped waiting", 0, SinkStats::default());
+                }
+            }
             Order::Measure(asker) => {
                 let _ = asker.send(self.snapshot());
             }
