@@ -120,6 +120,7 @@ mod tests {
             query: "".into(),
             connect: None,
             referer: None,
+            bearer: None,
             user_agent: None,
         })
     }

@@ -3,9 +3,10 @@
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::Tell;
+use super::access::Full;
 use super::core::Core;
 use super::grant::Grant;
 use super::order::Answer;
@@ -45,6 +46,8 @@ pub(crate) enum Admitted {
     Stream(Ticket, Grant),
     /// No, and what the client is told.
     Refused(String),
+    /// Yes, but there is no place.
+    NoRoom(Grant, Full),
 }
 
 /// The right to arrive at the owner of a stream once. Dropping it gives it back to the home core.
@@ -63,7 +66,7 @@ impl Admission {
         question: Arc<Question>,
         now: Instant,
     ) -> Result<Self, Admitted> {
-        if let Err(reason) = rules(core, &question.action) {
+        if let Err(reason) = rules(core, &question) {
             return Err(Admitted::Refused(reason));
         }
         let Some(ask) = &core.node.ask else {
@@ -80,10 +83,21 @@ impl Admission {
         Ok(Self { stage: Stage::Verdict { reply, until, deadline }, question })
     }
 
-    fn locate(core: &Rc<Core>, question: Arc<Question>, grant: Grant) -> Result<Self, Admitted> {
+    fn locate(
+        core: &Rc<Core>,
+        question: Arc<Question>,
+        mut grant: Grant,
+    ) -> Result<Self, Admitted> {
         let Some(key) = question.stream().cloned() else {
             return Err(Admitted::Connect(Some(grant)));
         };
+        let setup = core.setup();
+        // An app that is no more refuses it later.
+        if let Some((app, _)) = setup.app(key.app())
+            && let Err(full) = grant.count(&core.node.census, &setup.config.limits, app)
+        {
+            return Err(Admitted::NoRoom(grant, full));
+        }
         let home = core.post.mesh().home(&key);
         if home == core.id {
             let place = core.look_up(&key);
@@ -131,8 +145,8 @@ impl Admission {
 }
 
 /// What the configuration alone says.
-fn rules(core: &Core, action: &Action) -> Result<(), String> {
-    let name = match action {
+fn rules(core: &Core, question: &Question) -> Result<(), String> {
+    let name = match &question.action {
         Action::Connect { app } => app.split('/').next().unwrap_or_default(),
         Action::Publish(key) | Action::Play(key) => key.app(),
     };
@@ -140,10 +154,13 @@ fn rules(core: &Core, action: &Action) -> Result<(), String> {
     let Some((app, _)) = setup.app(name) else {
         return Err(format!("expected a configured app (strict_apps), found {name:?}"));
     };
-    match action {
+    match &question.action {
         Action::Publish(_) if !app.publish => Err(format!("publishing to {name} is not allowed")),
         Action::Play(_) if !app.play => Err(format!("playing from {name} is not allowed")),
-        _ => Ok(()),
+        _ => {
+            let access = setup.access(name);
+            access.check(question, SystemTime::now()).map_err(|denied| denied.to_string())
+        }
     }
 }
 

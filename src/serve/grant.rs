@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::access::{Census, Counted, Full};
 use super::event::{Event, Events, GrantEnd};
 use super::verdict::Question;
+use crate::config::{App, Limits};
 use crate::plane::SinkStats;
 
 /// A question that was answered by yes. Wherever it goes, on its way back to the core, with a
@@ -17,12 +19,32 @@ pub struct Grant {
     since: Instant,
     started: bool,
     ended: bool,
+    /// Among those who publish or watch, until the end.
+    counted: Option<Counted>,
 }
 
 impl Grant {
     /// Yes to `question`.
     pub fn new(question: Arc<Question>, events: Arc<Events>) -> Self {
-        Self { question, events, since: Instant::now(), started: false, ended: false }
+        Self {
+            question,
+            events,
+            since: Instant::now(),
+            started: false,
+            ended: false,
+            counted: None,
+        }
+    }
+
+    /// Counts it in, if there is a place.
+    pub(crate) fn count(
+        &mut self,
+        census: &Arc<Census>,
+        limits: &Limits,
+        app: &App,
+    ) -> Result<(), Full> {
+        self.counted = Counted::new(census, &self.question, limits, app)?;
+        Ok(())
     }
 
     /// What was granted.
@@ -73,6 +95,7 @@ mod tests {
             query: "".into(),
             connect: None,
             referer: None,
+            bearer: None,
             user_agent: None,
         });
         let grant = || Grant::new(Arc::clone(&question), Arc::clone(&events));

@@ -120,7 +120,10 @@ impl Protocol for Http {
         let status = match why {
             Refused::Denied(_) => 403,
             Refused::Publish(_) => 409,
-            Refused::Play(_) | Refused::NoDescriptor(_) | Refused::OwnerIsBusy => 503,
+            Refused::Play(_)
+            | Refused::NoRoom(_)
+            | Refused::NoDescriptor(_)
+            | Refused::OwnerIsBusy => 503,
         };
         self.answer(wish.ask, status, &why.to_string(), now);
     }
@@ -221,6 +224,7 @@ impl Session<Http> {
             query: request.query.into(),
             connect: None,
             referer: request.referer.or(request.origin).map(Into::into),
+            bearer: request.bearer,
             user_agent: request.user_agent.map(Into::into),
         };
         self.ask(question, wish, now)

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::access::Full;
 use super::admit::{Admission, Admitted, Ticket};
 use super::conn::{About, Conn, End, Io, Totals};
 use super::core::Core;
@@ -106,6 +107,9 @@ pub(crate) enum Refused {
     /// Not allowed.
     #[error("{0}")]
     Denied(String),
+    /// Allowed, but there are as many as there may be.
+    #[error("{0}")]
+    NoRoom(Full),
     /// Somebody else publishes.
     #[error(transparent)]
     Publish(#[from] PublishRefused),
@@ -353,6 +357,10 @@ impl<P: Protocol> Session<P> {
                 let (question, told) = (Arc::clone(question), reason.clone());
                 self.conn.about.node.events.tell(Event::Refused { question, reason: told });
                 self.refuse(&wish, &Refused::Denied(reason), now);
+            }
+            Admitted::NoRoom(grant, full) => {
+                self.conn.about.granted = Some(grant);
+                self.refuse(&wish, &Refused::NoRoom(full), now);
             }
             Admitted::Stream(ticket, grant) => {
                 self.conn.about.granted = Some(grant);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::config::Secret;
 use crate::media::StreamKey;
 use crate::proto::rtmp::Connect;
 use crate::shard::CoreId;
@@ -25,6 +26,8 @@ pub struct Question {
     pub connect: Option<Arc<Connect>>,
     /// The page or address an HTTP client named: Referer, else Origin.
     pub referer: Option<Box<str>>,
+    /// The token an HTTP client sent as `Authorization: Bearer …`.
+    pub bearer: Option<Secret>,
     /// User-Agent of an HTTP client.
     pub user_agent: Option<Box<str>>,
 }
