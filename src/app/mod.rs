@@ -4,6 +4,7 @@
 //! before anything else.
 
 mod demo;
+pub mod sign;
 
 use std::io;
 use std::net::SocketAddr;
