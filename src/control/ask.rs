@@ -119,9 +119,7 @@ mod tests {
             action: Action::Connect { app: "live".to_owned() },
             query: "".into(),
             connect: None,
-            referer: None,
-            bearer: None,
-            user_agent: None,
+            http: None,
         })
     }
 

@@ -12,6 +12,7 @@ use super::grant::Grant;
 use super::order::Answer;
 use super::reply::Reply;
 use super::verdict::{Action, Question};
+use crate::config::Secret;
 use crate::media::StreamKey;
 use crate::net::rt::Deadline;
 use crate::shard::{CoreId, Place};
@@ -64,9 +65,10 @@ impl Admission {
     pub(crate) fn begin(
         core: &Rc<Core>,
         question: Arc<Question>,
+        bearer: Option<&Secret>,
         now: Instant,
     ) -> Result<Self, Admitted> {
-        if let Err(reason) = rules(core, &question) {
+        if let Err(reason) = rules(core, &question, bearer) {
             return Err(Admitted::Refused(reason));
         }
         let Some(ask) = &core.node.ask else {
@@ -145,7 +147,7 @@ impl Admission {
 }
 
 /// What the configuration alone says.
-fn rules(core: &Core, question: &Question) -> Result<(), String> {
+fn rules(core: &Core, question: &Question, bearer: Option<&Secret>) -> Result<(), String> {
     let name = match &question.action {
         Action::Connect { app } => app.split('/').next().unwrap_or_default(),
         Action::Publish(key) | Action::Play(key) => key.app(),
@@ -159,7 +161,7 @@ fn rules(core: &Core, question: &Question) -> Result<(), String> {
         Action::Play(_) if !app.play => Err(format!("playing from {name} is not allowed")),
         _ => {
             let access = setup.access(name);
-            access.check(question, SystemTime::now()).map_err(|denied| denied.to_string())
+            access.check(question, bearer, SystemTime::now()).map_err(|denied| denied.to_string())
         }
     }
 }

@@ -208,11 +208,9 @@ impl Session<Rtmp> {
             action,
             query: query.into(),
             connect: self.protocol.connect.clone(),
-            referer: None,
-            bearer: None,
-            user_agent: None,
+            http: None,
         };
-        self.ask(question, wish, now)
+        self.ask(question, None, wish, now)
     }
 }
 

@@ -164,9 +164,7 @@ mod tests {
             action: wish(StreamKey::parse(path).expect("a key")),
             query: "".into(),
             connect: None,
-            referer: None,
-            bearer: None,
-            user_agent: None,
+            http: None,
         })
     }
 

@@ -25,7 +25,7 @@ use self::keys::Keys;
 use self::referer::Referers;
 use self::signed::{Method, Request, Signer};
 use super::verdict::{Action, Protocol, Question};
-use crate::config::App;
+use crate::config::{App, Secret};
 use crate::media::StreamKey;
 use crate::proto::http::Query;
 
@@ -117,8 +117,14 @@ impl Access {
         }
     }
 
-    /// Whether `question` may go on to whoever else is asked.
-    pub(crate) fn check(&self, question: &Question, now: SystemTime) -> Result<(), Denied> {
+    /// Whether `question` may go on to whoever else is asked. `bearer` is a token that stands beside
+    /// its query.
+    pub(crate) fn check(
+        &self,
+        question: &Question,
+        bearer: Option<&Secret>,
+        now: SystemTime,
+    ) -> Result<(), Denied> {
         let from = question.peer.ip();
         let (method, key) = match &question.action {
             // Whoever may do one thing there may connect.
@@ -142,17 +148,19 @@ impl Access {
             return Err(Denied::Rule { wish, app: key.app().to_owned(), from });
         }
         if question.protocol == Protocol::Http && method == Method::Play {
-            self.referers.check(question.referer.as_deref()).map_err(Denied::Referer)?;
+            self.referers
+                .check(question.http.as_ref().and_then(|http| http.referer.as_deref()))
+                .map_err(Denied::Referer)?;
         }
-        self.prove(question, method, key, now)
+        self.prove(question, bearer, (method, key), now)
     }
 
     /// Any proof is enough of those that count for `method`.
     fn prove(
         &self,
         question: &Question,
-        method: Method,
-        key: &StreamKey,
+        bearer: Option<&Secret>,
+        (method, key): (Method, &StreamKey),
         now: SystemTime,
     ) -> Result<(), Denied> {
         let query = Query::new(&question.query);
@@ -178,7 +186,7 @@ impl Access {
             }
         }
         if let Some(tokens) = &self.tokens
-            && proves(tokens.check(&query, question.bearer.as_ref(), method, key))
+            && proves(tokens.check(&query, bearer, method, key))
         {
             return Ok(());
         }

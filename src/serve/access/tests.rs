@@ -1,6 +1,7 @@
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::super::verdict::ClientId;
+use super::super::verdict::{ClientId, HttpClient};
 use super::*;
 use crate::config::Config;
 use crate::proto::http::Query;
@@ -14,9 +15,7 @@ fn question(wish: fn(StreamKey) -> Action, query: &str) -> Question {
         action: wish(StreamKey::parse("live/x").expect("a key")),
         query: query.into(),
         connect: None,
-        referer: None,
-        bearer: None,
-        user_agent: None,
+        http: None,
     }
 }
 
@@ -33,7 +32,7 @@ fn at(seconds: u64) -> SystemTime {
 
 /// Which of publish and play are allowed with `query`.
 fn may(access: &Access, query: &str) -> [bool; 2] {
-    let ask = |wish| access.check(&question(wish, query), at(1000)).is_ok();
+    let ask = |wish| access.check(&question(wish, query), None, at(1000)).is_ok();
     [ask(Action::Publish), ask(Action::Play)]
 }
 
@@ -77,7 +76,7 @@ fn a_reason_names_all_that_would_do_and_no_secret() {
     );
     let access = access(&lines);
     let reason = |query: &str| {
-        let denied = access.check(&question(Action::Publish, query), at(1000));
+        let denied = access.check(&question(Action::Publish, query), None, at(1000));
         denied.expect_err("it is denied").to_string()
     };
     let expected = "expected key=KEY (publish_keys) or exp=UNIX&sig=HEX (sign_secret) or \
@@ -97,7 +96,7 @@ fn who_may_do_one_thing_may_connect() {
     let connect = |lines| {
         let mut question = question(Action::Play, "");
         question.action = Action::Connect { app: "live/x".to_owned() };
-        access(lines).check(&question, at(0)).map_err(|denied| denied.to_string())
+        access(lines).check(&question, None, at(0)).map_err(|denied| denied.to_string())
     };
     assert_eq!(connect("publish_keys = ['one']\nreferers = ['a.example']"), Ok(()));
     assert_eq!(connect("rules = ['deny play any']"), Ok(()));
@@ -113,12 +112,13 @@ fn who_may_do_one_thing_may_connect() {
 fn the_page_counts_for_viewers_by_http_alone() {
     let access = access("referers = ['a.example']");
     let mut play = question(Action::Play, "");
-    assert!(access.check(&play, at(0)).is_err());
-    play.referer = Some("https://a.example/page".into());
-    assert_eq!(access.check(&play, at(0)), Ok(()));
-    play.referer = None;
+    assert!(access.check(&play, None, at(0)).is_err());
+    let referer = Some("https://a.example/page".into());
+    play.http = Some(Arc::new(HttpClient { referer, user_agent: None }));
+    assert_eq!(access.check(&play, None, at(0)), Ok(()));
+    play.http = None;
     play.protocol = Protocol::Rtmp;
-    assert_eq!(access.check(&play, at(0)), Ok(()));
+    assert_eq!(access.check(&play, None, at(0)), Ok(()));
 }
 
 proptest::proptest! {
