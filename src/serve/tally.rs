@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// lock.
 ///
 /// Each kind is counted in one counter of each row, and the least of them is its number. It is never
-/// too low, so a limit always holds; it is too high only for a kind that shares all its counters with
-/// others, which the rows make rare.
+/// too low, so a limit always holds; it is too high for a kind that shares all its counters with
+/// others, which the rows make rare, and by those that come in the same microsecond.
 #[derive(Debug)]
 pub struct Tally {
     hasher: RandomState,
@@ -35,14 +35,20 @@ impl Tally {
 
     /// Counts one in, and says how many there are of its `kind` now.
     pub fn enter(&self, kind: impl Hash) -> usize {
-        let counts = self.counters(kind).map(|counter| counter.fetch_add(1, Ordering::Relaxed));
-        counts.into_iter().min().map_or(0, |before| before as usize + 1)
+        let counters = self.counters(kind);
+        // All rows are counted before any is looked at, in one order for all threads: of several that
+        // come at once, at least the last one to be counted sees all the others in each row.
+        for counter in counters {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        let counts = counters.map(|counter| counter.load(Ordering::SeqCst));
+        counts.into_iter().min().map_or(0, |count| count as usize)
     }
 
     /// Counts one out that was counted in.
     pub fn leave(&self, kind: impl Hash) {
         for counter in self.counters(kind) {
-            counter.fetch_sub(1, Ordering::Relaxed);
+            counter.fetch_sub(1, Ordering::SeqCst);
         }
     }
 

@@ -42,17 +42,18 @@ impl Arrivals {
         let worth = SECOND_NS / u64::from(rate);
         let at = self.places(address);
         let moments = || self.moments.iter().zip(at).map(|(row, at)| &row[at]);
-        let before = moments().map(|moment| {
+        for moment in moments() {
             let later = |moment: u64| Some(moment.max(now) + worth);
             // Err cannot be: `later` always says Some.
-            moment.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later).unwrap_or(0)
-        });
-        let earliest = before.min().unwrap_or(0);
-        // All of them were moved before anyone looked, so two that come at once cannot both be last.
-        let may = earliest.max(now) + worth <= now + worth * u64::from(rate);
+            let _ = moment.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+        }
+        // All of them were moved before anyone looks, in one order for all threads: of several that
+        // come at once, at least the last sees all the others.
+        let earliest = moments().map(|moment| moment.load(Ordering::SeqCst)).min();
+        let may = earliest.is_some_and(|moment| moment <= now + worth * u64::from(rate));
         if !may {
             for moment in moments() {
-                moment.fetch_sub(worth, Ordering::Relaxed);
+                moment.fetch_sub(worth, Ordering::SeqCst);
             }
         }
         may

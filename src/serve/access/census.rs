@@ -9,10 +9,9 @@ use crate::media::StreamKey;
 
 /// How many publish and watch on the node, counted by all cores together, without a lock.
 ///
-/// Who comes is counted in first and looked at then: of several that come at once for the last
-/// place, one is the first to be counted. Who is over a limit is counted out again, and may for that
-/// moment be in the way of another: so there are never too many, and at most for as long as a core
-/// takes for one newcomer there is one too few.
+/// Who comes is counted in first and looked at then; who is over a limit is counted out again, and
+/// may for that moment be in the way of another. So there are never too many, and as many as cores
+/// may be turned away that come for the last place in the same microsecond.
 #[derive(Debug)]
 pub struct Census {
     viewers: AtomicUsize,
@@ -233,7 +232,8 @@ mod tests {
                 [scope.spawn(come), scope.spawn(come)]
                     .map(|thread| thread.join().expect("it counts"))
             });
-            assert_eq!(inside.iter().flatten().flatten().count(), 7);
+            let inside: Vec<_> = inside.into_iter().flatten().flatten().collect();
+            assert!((5..=7).contains(&inside.len()), "{}", inside.len());
         }
         assert_eq!(gate.census.viewers(), 0);
     }
