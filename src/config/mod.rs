@@ -21,5 +21,8 @@ pub use error::{ConfigError, Origin, Problem};
 pub use key_file::KeyFile;
 pub use rule::{Effect, InvalidRule, Rule, RuleWish};
 pub use secret::Secret;
-pub use tree::{Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};
+pub use tree::{
+    Admin, Body, Certificate, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, Tls,
+    TlsVersion, v6_only,
+};
 pub use units::parse_duration;

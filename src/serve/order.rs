@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::grant::Grant;
 use crate::config::Config;
+use crate::net::TlsConfigs;
 use crate::plane::CoreSnapshot;
 
 /// Yes, or no and what the client is told.
@@ -26,6 +27,8 @@ pub enum Order {
     Measure(oneshot::Sender<CoreSnapshot>),
     /// From now on this holds. Answered when it does.
     Configure(Arc<Config>, oneshot::Sender<()>),
+    /// New connections are to show these certificates.
+    Certify(Arc<TlsConfigs>),
     /// End.
     Stop,
 }
