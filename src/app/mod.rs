@@ -4,6 +4,7 @@
 //! before anything else.
 
 mod demo;
+pub mod sign;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,11 +26,12 @@ use crate::control::stats;
 use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
 use crate::net::{self, Alarm, Listener, rt};
+use crate::serve::access::Census;
 use crate::serve::core::{Core, Node};
 use crate::serve::event::Events;
 use crate::serve::order::Order;
 use crate::serve::verdict::{Ask, Protocol};
-use crate::serve::{Mesh, accept};
+use crate::serve::{Mesh, Tally, accept};
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
@@ -108,6 +110,8 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         ask,
         events,
         rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
+        addresses: Tally::new(host.connections),
+        census: Arc::new(Census::new(host.connections)),
         ..Node::new(mesh)
     });
     let runtime = tokio::runtime::Builder::new_current_thread()

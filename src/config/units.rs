@@ -41,6 +41,11 @@ pub(super) mod duration {
     }
 }
 
+/// A duration as people write it, such as `90m` or `720h`. `None` if it is none.
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    DURATION.parse(text).map(std::time::Duration::from_nanos)
+}
+
 /// A number of bytes with a unit: B, or KiB, MiB, GiB, or kB, MB, GB.
 pub(super) mod size {
     use super::*;

@@ -79,7 +79,13 @@ fn open(
              (limits.connections_per_address), found {here}"
         ))
     } else {
-        None
+        let rate = setup.config.limits.connects_per_second_per_address;
+        (!node.arrivals.let_in(peer.ip(), rate, opened)).then(|| {
+            format!(
+                "expected at most {rate} new connections per second from one address \
+                 (limits.connects_per_second_per_address)"
+            )
+        })
     };
     if let Some(reason) = refused {
         node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);

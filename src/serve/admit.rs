@@ -3,15 +3,17 @@
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::Tell;
+use super::access::Full;
 use super::conn::About;
 use super::core::Core;
 use super::grant::Grant;
 use super::order::Answer;
 use super::reply::Reply;
 use super::verdict::{Action, Question};
+use crate::config::Secret;
 use crate::media::StreamKey;
 use crate::net::rt::Deadline;
 use crate::shard::{CoreId, Place};
@@ -38,6 +40,8 @@ pub(crate) enum Admitted {
     Stream(Ticket),
     /// No, and what the client is told.
     Refused(String),
+    /// Yes, but there is no place.
+    NoRoom(Full),
 }
 
 /// The right to arrive at the owner of a stream once. Dropping it gives it back to the home core.
@@ -55,9 +59,10 @@ impl Admission {
         core: &Rc<Core>,
         about: &mut About,
         question: Arc<Question>,
+        bearer: Option<&Secret>,
         now: Instant,
     ) -> Result<Self, Admitted> {
-        if let Err(reason) = rules(core, &question.action) {
+        if let Err(reason) = rules(core, &question, bearer) {
             return Err(Admitted::Refused(reason));
         }
         let Some(ask) = &core.node.ask else {
@@ -66,7 +71,7 @@ impl Admission {
                 about.granted =
                     Some(Grant::new(Arc::clone(&question), Arc::clone(&core.node.events)));
             }
-            return Self::locate(core, question);
+            return Self::locate(core, about, question);
         };
         let reply = core.answers.expect();
         ask.ask(Arc::clone(&question), core.id, reply.id());
@@ -75,8 +80,19 @@ impl Admission {
         Ok(Self { stage: Stage::Verdict { reply, until, deadline }, question })
     }
 
-    fn locate(core: &Rc<Core>, question: Arc<Question>) -> Result<Self, Admitted> {
+    fn locate(
+        core: &Rc<Core>,
+        about: &mut About,
+        question: Arc<Question>,
+    ) -> Result<Self, Admitted> {
         let Some(key) = question.stream().cloned() else { return Err(Admitted::Connect) };
+        let setup = core.setup();
+        // An app that is no more refuses it later.
+        if let (Some((app, _)), Some(grant)) = (setup.app(key.app()), &mut about.granted)
+            && let Err(full) = grant.count(&core.node.census, &setup.config.limits, app)
+        {
+            return Err(Admitted::NoRoom(full));
+        }
         let home = core.post.mesh().home(&key);
         if home == core.id {
             let place = core.look_up(&key);
@@ -108,7 +124,7 @@ impl Admission {
                             Some(_) => about.granted = Some(grant),
                             None => about.connected = Some(grant),
                         }
-                        match Self::locate(core, Arc::clone(&self.question)) {
+                        match Self::locate(core, about, Arc::clone(&self.question)) {
                             Ok(next) => *self = next,
                             Err(admitted) => return Poll::Ready(admitted),
                         }
@@ -129,8 +145,8 @@ impl Admission {
 }
 
 /// What the configuration alone says.
-fn rules(core: &Core, action: &Action) -> Result<(), String> {
-    let name = match action {
+fn rules(core: &Core, question: &Question, bearer: Option<&Secret>) -> Result<(), String> {
+    let name = match &question.action {
         Action::Connect { app } => app.split('/').next().unwrap_or_default(),
         Action::Publish(key) | Action::Play(key) => key.app(),
     };
@@ -138,10 +154,13 @@ fn rules(core: &Core, action: &Action) -> Result<(), String> {
     let Some((app, _)) = setup.app(name) else {
         return Err(format!("expected a configured app (strict_apps), found {name:?}"));
     };
-    match action {
+    match &question.action {
         Action::Publish(_) if !app.publish => Err(format!("publishing to {name} is not allowed")),
         Action::Play(_) if !app.play => Err(format!("playing from {name} is not allowed")),
-        _ => Ok(()),
+        _ => {
+            let access = setup.access(name);
+            access.check(question, bearer, SystemTime::now()).map_err(|denied| denied.to_string())
+        }
     }
 }
 

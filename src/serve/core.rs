@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::addresses::Addresses;
+use super::access::{Arrivals, Census};
 use super::admit::Ticket;
 use super::event::Events;
 use super::order::{Answer, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
+use super::tally::Tally;
 use super::verdict::{Ask, ClientId, HttpClient, Protocol};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
@@ -49,7 +50,11 @@ pub struct Node {
     /// Where RTMP can be reached, for the pages to say.
     pub rtmp_port: u16,
     /// Open connections by address.
-    pub addresses: Addresses,
+    pub addresses: Tally,
+    /// How often they come.
+    pub arrivals: Arrivals,
+    /// Who publish and watch.
+    pub census: Arc<Census>,
     /// The next connection's id.
     pub clients: AtomicU64,
 }
@@ -68,7 +73,9 @@ impl Node {
             // Nobody hears.
             events: Events::new(1).0,
             rtmp_port: 0,
-            addresses: Addresses::default(),
+            addresses: Tally::default(),
+            arrivals: Arrivals::default(),
+            census: Arc::new(Census::new(0)),
             clients: AtomicU64::new(1),
         }
     }

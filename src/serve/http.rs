@@ -120,7 +120,10 @@ impl Protocol for Http {
         let status = match why {
             Refused::Denied(_) => 403,
             Refused::Publish(_) => 409,
-            Refused::Play(_) | Refused::NoDescriptor(_) | Refused::OwnerIsBusy => 503,
+            Refused::Play(_)
+            | Refused::NoRoom(_)
+            | Refused::NoDescriptor(_)
+            | Refused::OwnerIsBusy => 503,
         };
         self.answer(wish.ask, status, &why.to_string(), now);
     }
@@ -226,7 +229,7 @@ impl Session<Http> {
             connect: None,
             http: Some(self.conn.core.same_http(said)),
         };
-        self.ask(question, wish, now)
+        self.ask(question, request.bearer.as_ref(), wish, now)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::access::Full;
 use super::admit::{Admission, Admitted, Ticket};
 use super::conn::{About, Conn, End, Io, Totals};
 use super::core::Core;
@@ -14,6 +15,7 @@ use super::event::Event;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
 use super::verdict::Question;
+use crate::config::Secret;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
 use crate::plane::{
@@ -106,6 +108,9 @@ pub(crate) enum Refused {
     /// Not allowed.
     #[error("{0}")]
     Denied(String),
+    /// Allowed, but there are as many as there may be.
+    #[error("{0}")]
+    NoRoom(Full),
     /// Somebody else publishes.
     #[error(transparent)]
     Publish(#[from] PublishRefused),
@@ -319,10 +324,12 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// Asks whether the client may do what it wishes. Often the answer is there at once.
+    /// Asks whether the client may do what it wishes. Often the answer is there at once. `bearer`
+    /// is a token that stands beside the query; it goes no further than our own rules.
     pub(crate) fn ask(
         &mut self,
         question: Question,
+        bearer: Option<&Secret>,
         wish: P::Wish,
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
@@ -339,7 +346,7 @@ impl<P: Protocol> Session<P> {
         self.end_grant("its client asked for something else", SinkStats::default());
         let question = Arc::new(question);
         let Conn { core, about, .. } = &mut self.conn;
-        match Admission::begin(core, about, Arc::clone(&question), now) {
+        match Admission::begin(core, about, Arc::clone(&question), bearer, now) {
             Ok(admission) => {
                 self.doing = Doing::Asking(Box::new((admission, wish)));
                 Ok(())
@@ -367,6 +374,7 @@ impl<P: Protocol> Session<P> {
                 self.conn.about.node.events.tell(Event::Refused { question, reason: told });
                 self.refuse(&wish, &Refused::Denied(reason), now);
             }
+            Admitted::NoRoom(full) => self.refuse(&wish, &Refused::NoRoom(full), now),
             Admitted::Stream(ticket) => {
                 if ticket.owner() != self.conn.core.id {
                     return Err(Stop::Move(ticket, wish));

@@ -3,6 +3,7 @@ use percent_encoding::percent_decode_str;
 use super::error::Error;
 use super::server::AskId;
 use super::ws;
+use crate::config::Secret;
 use crate::media::Redacted;
 
 /// What a client asks for. Texts are lossily UTF-8 where the bytes were not; they may be logged
@@ -29,6 +30,8 @@ pub struct Request {
     pub origin: Option<String>,
     /// Referer: the page that asks.
     pub referer: Option<String>,
+    /// The token of `Authorization: Bearer …` (RFC 6750 2.1).
+    pub bearer: Option<Secret>,
     /// User-Agent.
     pub user_agent: Option<String>,
 }
@@ -171,9 +174,15 @@ pub(super) fn parse(bytes: &[u8], at: u64, ask: AskId) -> Result<Head, Error> {
         host: authority.map(str::to_owned).or(host),
         origin: fields.first("origin"),
         referer: fields.first("referer"),
+        bearer: fields.first("authorization").as_deref().and_then(bearer),
         user_agent: fields.first("user-agent"),
     };
     Ok(Head { keep_alive, request: Some((request, upgrade)) })
+}
+
+fn bearer(credentials: &str) -> Option<Secret> {
+    let (scheme, token) = credentials.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned().into())
 }
 
 /// Authority (of the absolute form), path and query, RFC 9112 3.2.
@@ -320,7 +329,8 @@ mod tests {
     #[test]
     fn every_field_lands_where_it_belongs() {
         let head = "GET /live/a%20b.flv?token=%41&gop=0 HTTP/1.1\r\nHOST: example.org:8080\r\n\
-            Origin: https://site\r\nReferer: https://site/page\r\nUser-Agent:  VLC/3 \r\n\r\n";
+            Origin: https://site\r\nReferer: https://site/page\r\nUser-Agent:  VLC/3 \r\n\
+            Authorization: bearer  abc \r\n\r\n";
         let expected = Request {
             ask: AskId(1),
             method: Method::Get,
@@ -331,6 +341,7 @@ mod tests {
             host: Some("example.org:8080".into()),
             origin: Some("https://site".into()),
             referer: Some("https://site/page".into()),
+            bearer: Some("abc".to_owned().into()),
             user_agent: Some("VLC/3".into()),
         };
         assert_eq!(request(head), Ok(expected));
