@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::admit::Ticket;
 use super::event::Events;
+use super::health::{Health, Unfit};
 use super::order::{Answer, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
@@ -49,6 +50,10 @@ pub struct Node {
     pub addresses: Addresses,
     /// The next connection's id.
     pub clients: AtomicU64,
+    /// How its cores are.
+    pub health: Health,
+    /// It ends, and those it serves are being sent elsewhere.
+    pub draining: AtomicBool,
 }
 
 impl Node {
@@ -60,6 +65,8 @@ impl Node {
             refusals: AtomicUsize::new(0),
             counters: Arc::default(),
             loads: (0..mesh.cores()).map(|_| AtomicU64::new(0)).collect(),
+            health: Health::new(mesh.cores()),
+            draining: AtomicBool::new(false),
             mesh,
             ask: None,
             // Nobody hears.
@@ -68,6 +75,26 @@ impl Node {
             addresses: Addresses::default(),
             clients: AtomicU64::new(1),
         }
+    }
+
+    /// Whether this process works: each core has answered within a second.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn healthy(&self) -> Result<(), Unfit> {
+        self.health.check(Instant::now())
+    }
+
+    /// Whether a balancer should send newcomers here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), Unfit> {
+        self.healthy()?;
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Unfit::Draining);
+        }
+        self.health.shedding().map_or(Ok(()), |core| Err(Unfit::Shedding(core)))
     }
 }
 
@@ -281,6 +308,10 @@ impl Core {
             Order::Configure(config, asker) => {
                 self.configure(config);
                 let _ = asker.send(());
+            }
+            Order::Pulse => {
+                let refuses = self.hub.borrow().refuses_newcomers();
+                self.node.health.answer(self.id, refuses);
             }
             Order::Stop => {
                 self.stopped.set(true);

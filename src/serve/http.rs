@@ -177,6 +177,8 @@ impl Session<Http> {
                 Ok(key) => return self.wish_to_play(key, request, now),
                 Err(error) => Response::json_error(404, "not found", &error.to_string()),
             }
+        } else if let Some(response) = self.health(path) {
+            response
         } else if path == "/" {
             Response::new(200, page::CONTENT_TYPE, page::landing(port))
         } else if let Some((content_type, bytes)) = page::asset(path) {
@@ -189,6 +191,21 @@ impl Session<Http> {
         };
         self.protocol.machine.respond(now, ask, &response);
         Ok(())
+    }
+
+    /// How this node is, for balancers and supervisors.
+    fn health(&self, path: &str) -> Option<Response> {
+        let node = &self.conn.core.node;
+        let state = match path {
+            "/healthz" => node.healthy(),
+            "/readyz" => node.ready(),
+            _ => return None,
+        };
+        let (status, text) = match state {
+            Ok(()) => (200, "ok\n".to_owned()),
+            Err(unfit) => (503, format!("{unfit}\n")),
+        };
+        Some(Response::new(status, "text/plain; charset=utf-8", text))
     }
 
     fn wish_to_play(

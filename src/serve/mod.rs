@@ -13,6 +13,7 @@ pub mod core;
 pub mod event;
 pub mod grant;
 mod hand_over;
+pub mod health;
 mod http;
 pub mod order;
 mod pace;

@@ -26,6 +26,8 @@ pub enum Order {
     Measure(oneshot::Sender<CoreSnapshot>),
     /// From now on this holds. Answered when it does.
     Configure(Arc<Config>, oneshot::Sender<()>),
+    /// Are you there? Answered by a word in [`Health`](super::health::Health).
+    Pulse,
     /// End.
     Stop,
 }
