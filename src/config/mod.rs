@@ -9,6 +9,7 @@ mod check;
 mod env;
 mod error;
 mod load;
+mod proxy;
 mod schema;
 mod secret;
 mod tree;
@@ -16,5 +17,6 @@ mod units;
 
 pub use app::{App, OnConflict};
 pub use error::{ConfigError, Origin, Problem};
+pub use proxy::{ClientField, Proxy, ProxyHeader};
 pub use secret::Secret;
 pub use tree::{Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};

@@ -18,6 +18,8 @@ mod http;
 pub mod order;
 mod pace;
 pub mod page;
+mod proxied;
+mod proxy_header;
 mod reply;
 mod rtmp;
 mod scheduled;

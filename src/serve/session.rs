@@ -145,7 +145,9 @@ impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
         let (doing, stream, sent, why) = (Doing::Nothing, None, None, None);
-        Box::new(Self { doing, conn, protocol, stream, received: 0, sent, why })
+        // What came behind a proxy's header.
+        let received = conn.unread.as_ref().map_or(0, |unread| unread.len() as u64);
+        Box::new(Self { doing, conn, protocol, stream, received, sent, why })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.

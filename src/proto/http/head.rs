@@ -1,6 +1,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::error::Error;
+use super::forwarded::ForwardedField;
 use super::server::AskId;
 use super::ws;
 use crate::media::Redacted;
@@ -31,6 +32,9 @@ pub struct Request {
     pub referer: Option<String>,
     /// User-Agent.
     pub user_agent: Option<String>,
+    /// What proxies say of whom it is for: each [`Config::client_field`](super::Config), in their
+    /// order, joined by commas.
+    pub forwarded: Option<String>,
 }
 
 /// What is wanted of the path.
@@ -92,8 +96,14 @@ pub(super) fn check_first_byte(byte: u8, at: u64) -> Result<(), Error> {
     }
 }
 
-/// Reads a head that ends with its empty line. `at` is where it begins, `ask` the request's id.
-pub(super) fn parse(bytes: &[u8], at: u64, ask: AskId) -> Result<Head, Error> {
+/// Reads a head that ends with its empty line. `at` is where it begins, `ask` the request's id;
+/// `client_field` is kept if it is asked for.
+pub(super) fn parse(
+    bytes: &[u8],
+    at: u64,
+    ask: AskId,
+    client_field: Option<ForwardedField>,
+) -> Result<Head, Error> {
     let malformed =
         |expected, found: &str| Err(Error::Malformed { at, expected, found: shorten(found) });
     if bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
@@ -172,6 +182,10 @@ pub(super) fn parse(bytes: &[u8], at: u64, ask: AskId) -> Result<Head, Error> {
         origin: fields.first("origin"),
         referer: fields.first("referer"),
         user_agent: fields.first("user-agent"),
+        forwarded: client_field.and_then(|field| {
+            let all: Vec<_> = fields.all(field.name()).collect();
+            (!all.is_empty()).then(|| all.join(","))
+        }),
     };
     Ok(Head { keep_alive, request: Some((request, upgrade)) })
 }
@@ -298,12 +312,14 @@ mod tests {
     use super::*;
 
     fn request(head: &str) -> Result<Request, Error> {
-        let head = parse(head.as_bytes(), 0, AskId(1))?;
+        let head = parse(head.as_bytes(), 0, AskId(1), Some(ForwardedField::XForwardedFor))?;
         Ok(head.request.expect("not OPTIONS").0)
     }
 
     fn keeps_alive(head: &str) -> bool {
-        parse(head.as_bytes(), 0, AskId(1)).expect("valid").keep_alive
+        parse(head.as_bytes(), 0, AskId(1), Some(ForwardedField::XForwardedFor))
+            .expect("valid")
+            .keep_alive
     }
 
     fn get(target: &str) -> Result<Request, Error> {
@@ -320,7 +336,9 @@ mod tests {
     #[test]
     fn every_field_lands_where_it_belongs() {
         let head = "GET /live/a%20b.flv?token=%41&gop=0 HTTP/1.1\r\nHOST: example.org:8080\r\n\
-            Origin: https://site\r\nReferer: https://site/page\r\nUser-Agent:  VLC/3 \r\n\r\n";
+            Origin: https://site\r\nReferer: https://site/page\r\nUser-Agent:  VLC/3 \r\n\
+            X-Forwarded-For: 192.0.2.7, 10.0.0.1\r\nForwarded: for=1.2.3.4\r\n\
+            x-forwarded-for: 10.0.0.2\r\n\r\n";
         let expected = Request {
             ask: AskId(1),
             method: Method::Get,
@@ -332,6 +350,7 @@ mod tests {
             origin: Some("https://site".into()),
             referer: Some("https://site/page".into()),
             user_agent: Some("VLC/3".into()),
+            forwarded: Some("192.0.2.7, 10.0.0.1,10.0.0.2".into()),
         };
         assert_eq!(request(head), Ok(expected));
     }
@@ -427,7 +446,7 @@ mod tests {
             let head = format!(
                 "GET /a/b.flv HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\n{fields}\r\n\r\n"
             );
-            parse(head.as_bytes(), 0, AskId(1))
+            parse(head.as_bytes(), 0, AskId(1), Some(ForwardedField::XForwardedFor))
         };
         let offer = ["Sec-WebSocket-Protocol: flv, other"];
         let head = with(&[&fields[..], &offer].concat()).expect("valid");
