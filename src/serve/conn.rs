@@ -320,7 +320,10 @@ impl Conn {
                     suppressed, "closed: {what}");
             }
         }
-        let Totals { received, sent, .. } = totals;
+        let Totals { received, sent, is_check, .. } = totals;
+        if *is_check {
+            return tracing::debug!(%client, %peer, %protocol, reason = end.to_string(), "close");
+        }
         let SinkStats { skips, skipped_ms, skipped_bytes, bytes } = sent;
         tracing::info!(%client, %peer, %protocol, %stream, seconds = %format_args!("{seconds:.3}"),
             received, sent = bytes, skips, skipped_ms, skipped_bytes, reason = end.to_string(), "close");
@@ -336,4 +339,6 @@ pub(crate) struct Totals {
     pub(crate) received: u64,
     /// What a viewer was sent.
     pub(crate) sent: SinkStats,
+    /// It only asked how the node is.
+    pub(crate) is_check: bool,
 }

@@ -184,6 +184,7 @@ impl Session<Http> {
         }
         let (ask, path) = (request.ask, request.path.as_str());
         let port = self.conn.core.node.rtmp_port;
+        self.is_check = false;
         let response = if let Some(path) = path.strip_suffix(".flv") {
             match StreamKey::parse(path) {
                 Ok(key) => return self.wish_to_play(key, request, now),
@@ -228,13 +229,14 @@ impl Session<Http> {
     }
 
     /// How this node is, for balancers and supervisors.
-    fn health(&self, path: &str) -> Option<Response> {
+    fn health(&mut self, path: &str) -> Option<Response> {
         let node = &self.conn.core.node;
         let state = match path {
             "/healthz" => node.healthy(),
             "/readyz" => node.ready(),
             _ => return None,
         };
+        self.is_check = true;
         let (status, text) = match state {
             Ok(()) => (200, "ok\n".to_owned()),
             Err(unfit) => (503, format!("{unfit}\n")),

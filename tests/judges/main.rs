@@ -8,5 +8,6 @@ mod browsers;
 mod exact;
 mod life;
 mod load;
+mod load_balancer;
 mod matrix;
 mod relays;
