@@ -5,6 +5,7 @@
 mod support;
 
 mod browsers;
+mod container;
 mod exact;
 mod life;
 mod load;
