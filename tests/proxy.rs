@@ -155,13 +155,16 @@ fn a_header_of_a_stranger_is_no_header() {
         let mut web = Web::new(node.http);
         web.socket.write_all(&header).expect("the server reads");
         web.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-        assert_eq!(web.answer().status, 400);
+        let answer = web.answer();
+        assert_eq!(answer.status, 400);
+        assert!(answer.body.contains("proxy.trusted"), "{}", answer.body);
         close_of(web.address());
         let mut rtmp = Web::new(node.rtmp);
         rtmp.socket.write_all(&header).expect("the server reads");
         rtmp.expect_closed();
         let line = log().wait_for(&["WARN", "closed: ", &format!("peer={} ", rtmp.address())]);
         assert!(line.contains("expected version 3"), "{line}");
+        assert!(line.contains("proxy.trusted"), "{line}");
     }
     let lines = log().lines(&["peer=192.0.2.66"]);
     assert!(lines.is_empty(), "{lines:?}");

@@ -138,6 +138,18 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_drains_or_sheds_is_well_and_not_ready() {
+        use crate::serve::core::Node;
+        let node = Node::new(Mesh::new(2, 16));
+        assert_eq!(node.ready(), Ok(()));
+        node.health.answer(CoreId(1), true);
+        assert_eq!((node.healthy(), node.ready()), (Ok(()), Err(Unfit::Shedding(1))));
+        node.draining.store(true, Ordering::Relaxed);
+        assert_eq!((node.healthy(), node.ready()), (Ok(()), Err(Unfit::Draining)));
+        assert_eq!(Unfit::Draining.to_string(), "draining");
+    }
+
+    #[test]
     fn without_a_control_thread_nothing_is_known() {
         let (health, mesh) = (Health::new(1), Mesh::new(1, 16));
         let at = |ms| health.zero + Duration::from_millis(ms);

@@ -73,6 +73,9 @@ pub(super) struct Upgrade {
     pub(super) protocol: Option<String>,
 }
 
+/// What a balancer says before its client does is no HTTP.
+const PROXY_HINT: &str = " (a PROXY protocol header? proxy.trusted names those who may send one)";
+
 /// The most header fields of a head; more are answered with 431.
 pub(super) const HEADERS_MAX: usize = 64;
 
@@ -90,6 +93,8 @@ pub(super) fn check_first_byte(byte: u8, at: u64) -> Result<(), Error> {
     let expected = "a method in plain HTTP/1.x";
     match byte {
         0x16 => Err(Error::Malformed { at, expected, found: "a TLS handshake".to_owned() }),
+        // Of PROXY protocol version 2, after line ends that are taken for empty lines.
+        0 => Err(Error::Malformed { at, expected, found: format!("byte 0x00{PROXY_HINT}") }),
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => Ok(()),
         _ if b"!#$%&'*+-.^_`|~".contains(&byte) => Ok(()),
         _ => Err(Error::Malformed { at, expected, found: format!("byte 0x{byte:02x}") }),
@@ -124,7 +129,9 @@ pub(super) fn parse(
                 httparse::Error::Version => "HTTP/1.0 or HTTP/1.1",
                 _ => "METHOD TARGET HTTP/1.1",
             };
-            return malformed(expected, &quote(bytes));
+            let hint = if bytes.starts_with(b"PROXY ") { PROXY_HINT } else { "" };
+            let found = format!("{}{hint}", shorten(&quote(bytes)));
+            return Err(Error::Malformed { at, expected, found });
         }
     }
     let fields = Fields(head.headers);
