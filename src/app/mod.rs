@@ -158,8 +158,13 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         let _inside = runtime.enter();
         admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
     }
-    let reason =
-        runtime.block_on(control(desk, (options.stop, signals), &mut ends, &mut log, &alarms));
+    let reason = runtime.block_on(control(
+        desk,
+        (options.stop, signals),
+        &mut ends,
+        &mut log,
+        (&node, &alarms),
+    ));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -200,7 +205,7 @@ async fn control(
     (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
-    alarms: &[Arc<Alarm>],
+    (node, alarms): (&Node, &[Arc<Alarm>]),
 ) -> Result<&'static str, Error> {
     if let Some(desk) = desk {
         tokio::spawn(desk.run());
@@ -222,6 +227,7 @@ async fn control(
             _ = seconds.tick() => {
                 log.drops().tell();
                 ring(alarms);
+                node.health.ask(&node.mesh, Instant::now());
             }
         }
     }
@@ -352,7 +358,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");
-            control(None, (None, signals), &mut ends, &mut log, &[]).await
+            let node = Node::new(Mesh::new(1, 16));
+            control(None, (None, signals), &mut ends, &mut log, (&node, &[])).await
         });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::app::App;
 use super::load::KeyPath;
+use super::proxy::Proxy;
 use super::tree::{Admin, Config, Cores, Http, Limits, Log, Tcp};
 use super::units::{duration, size};
 
@@ -22,6 +23,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
         format!("expected 128 to 16777215, found {}", config.rtmp.chunk_size)
     });
     http(&config.http, &mut at.section("http"));
+    proxy(&config.proxy, &mut at.section("proxy"));
     admin(&config.admin, &mut at.section("admin"));
     at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
     log(&config.log, &mut at.section("log"));
@@ -100,6 +102,16 @@ fn http(http: &Http, at: &mut Section<'_>) {
     at.bytes("head_bytes", http.head_bytes, 512, 1 << 20);
     at.time("head_timeout", http.head_timeout, MOMENT, DAY);
     at.time("keep_alive", http.keep_alive, MOMENT, DAY);
+}
+
+fn proxy(proxy: &Proxy, at: &mut Section<'_>) {
+    at.time("header_timeout", proxy.header_timeout, MOMENT, DAY);
+    let everyone = proxy.trusted.iter().find(|network| network.prefix_len() == 0);
+    at.require(everyone.is_none(), "trusted", || {
+        "expected the networks of your proxies, found every address there is: then any client could \
+         say that it is another"
+            .to_owned()
+    });
 }
 
 fn admin(admin: &Admin, at: &mut Section<'_>) {

@@ -190,6 +190,11 @@ impl Hub {
         !self.sources.is_empty()
     }
 
+    /// True while pressure is such that nobody new is let in.
+    pub fn refuses_newcomers(&self) -> bool {
+        self.pressure.refuses_newcomers()
+    }
+
     /// A second has passed, and `late` more, in which the core was busy for `busy` of 1.
     pub fn second(&mut self, busy: f64, late: Duration) {
         self.loop_lags.record(late);

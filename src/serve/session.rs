@@ -78,6 +78,8 @@ pub(crate) struct Session<P: Protocol> {
     sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
     why: Option<Box<str>>,
+    /// It only asked how the node is, which is not worth a line: balancers do so all the time.
+    pub(crate) is_check: bool,
 }
 
 /// What the connection waits for, or is let do.
@@ -150,7 +152,9 @@ impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
         let (doing, stream, sent, why) = (Doing::Nothing, None, None, None);
-        Box::new(Self { doing, conn, protocol, stream, received: 0, sent, why })
+        // What came behind a proxy's header.
+        let received = conn.unread.as_ref().map_or(0, |unread| unread.len() as u64);
+        Box::new(Self { doing, conn, protocol, stream, received, sent, why, is_check: false })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.
@@ -192,7 +196,8 @@ impl<P: Protocol> Session<P> {
             grant.end(&reason, self.received, sent);
         }
         let (offset, received) = (self.protocol.machine().offset(), self.received);
-        self.conn.log_end(end, self.stream.as_ref(), &Totals { offset, received, sent });
+        let totals = Totals { offset, received, sent, is_check: self.is_check };
+        self.conn.log_end(end, self.stream.as_ref(), &totals);
     }
 
     async fn work_until_stopped(&mut self) -> Stop<P::Wish> {

@@ -4,6 +4,7 @@
 //! silent or rude costs one of [`CONNECTIONS_MAX`] places and nothing else.
 
 mod auth;
+mod health;
 mod info;
 mod problem;
 
@@ -118,6 +119,11 @@ async fn answer(socket: TcpStream, router: Router) {
 }
 
 fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
+    // Without a token: supervisors and balancers have none.
+    let health = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(Arc::clone(&admin));
     let api = Router::new()
         .route("/info", get(info::info))
         .route("/cores", get(info::cores))
@@ -125,7 +131,7 @@ fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(token.map(Arc::new), auth::check))
         .with_state(admin);
-    Router::new().nest("/api/v1", api).fallback(no_such_path)
+    Router::new().nest("/api/v1", api).merge(health).fallback(no_such_path)
 }
 
 async fn no_such_path() -> Problem {
