@@ -75,6 +75,9 @@ pub struct App {
     /// The most a publisher may send, in bits per second; zero for any. More closes it.
     #[serde(with = "bitrate")]
     pub publisher_bitrate_max: u64,
+    /// How long nobody watches a published stream before that is told; zero for never.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
 }
 
 /// What becomes of a second publisher of one stream key.
@@ -113,6 +116,7 @@ impl Default for App {
             jump_back: Duration::from_secs(1),
             jump_forward: Duration::from_secs(10),
             publisher_bitrate_max: 0,
+            idle_timeout: Duration::from_secs(60),
         }
     }
 }

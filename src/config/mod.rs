@@ -8,6 +8,7 @@ mod app;
 mod check;
 mod env;
 mod error;
+mod hooks;
 mod load;
 mod schema;
 mod secret;
@@ -16,5 +17,6 @@ mod units;
 
 pub use app::{App, OnConflict};
 pub use error::{ConfigError, Origin, Problem};
+pub use hooks::{Hook, Hooks, OnError};
 pub use secret::Secret;
 pub use tree::{Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};

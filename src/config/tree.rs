@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::app::App;
+use super::hooks::Hooks;
 use super::secret::Secret;
 use super::units::{addresses, duration, size};
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub http: Http,
     /// The API, the metrics and the console.
     pub admin: Admin,
+    /// Servers that are told what happens, or asked.
+    pub hooks: Hooks,
     /// The log.
     pub log: Log,
     /// Every TCP socket.

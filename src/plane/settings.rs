@@ -55,6 +55,8 @@ pub struct Settings {
     pub jump_forward: Duration,
     /// Most bits per second a publisher may send; zero for any.
     pub publisher_bitrate_max: u64,
+    /// How long nobody watches before the publisher's driver is told; zero for never.
+    pub idle_timeout: Duration,
     /// Most viewers that may wait for one key.
     pub waiting_sinks_per_key: usize,
     /// Most viewers that may wait on this node.
@@ -85,6 +87,7 @@ impl Default for Settings {
             jump_back: Duration::from_secs(1),
             jump_forward: Duration::from_secs(10),
             publisher_bitrate_max: 0,
+            idle_timeout: Duration::from_secs(60),
             waiting_sinks_per_key: 1000,
             waiting_sinks: 10_000,
         }

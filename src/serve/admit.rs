@@ -10,9 +10,11 @@ use super::core::Core;
 use super::grant::Grant;
 use super::order::Answer;
 use super::reply::Reply;
-use super::verdict::{Action, Question};
+use super::verdict::{Action, Ask, Question};
+use crate::config::{Hook, Hooks};
 use crate::media::StreamKey;
 use crate::net::rt::Deadline;
+use crate::plane::SinkStats;
 use crate::shard::{CoreId, Place};
 
 /// An open question of one connection: a verdict, then the owner of its stream.
@@ -66,8 +68,9 @@ impl Admission {
         if let Err(reason) = rules(core, &question.action) {
             return Err(Admitted::Refused(reason));
         }
-        let Some(ask) = &core.node.ask else {
-            if question.stream().is_none() {
+        let hooks = &core.setup().config.hooks;
+        let Some(ask) = who_decides(core, hooks, &question.action) else {
+            if question.stream().is_none() && !hooks.has(Hook::Close) {
                 return Err(Admitted::Connect(None));
             }
             let grant = Grant::new(Arc::clone(&question), Arc::clone(&core.node.events));
@@ -80,7 +83,14 @@ impl Admission {
         Ok(Self { stage: Stage::Verdict { reply, until, deadline }, question })
     }
 
+    /// `question` is what was granted, which may be another stream than was asked for.
     fn locate(core: &Rc<Core>, question: Arc<Question>, grant: Grant) -> Result<Self, Admitted> {
+        if question.asked.is_some()
+            && let Err(reason) = rules(core, &question.action)
+        {
+            grant.end(&reason, 0, SinkStats::default());
+            return Err(Admitted::Refused(reason));
+        }
         let Some(key) = question.stream().cloned() else {
             return Err(Admitted::Connect(Some(grant)));
         };
@@ -110,7 +120,7 @@ impl Admission {
                 Stage::Verdict { reply, until, deadline } => match reply.poll(cx) {
                     Poll::Ready(Err(reason)) => return Poll::Ready(Admitted::Refused(reason)),
                     Poll::Ready(Ok(grant)) => {
-                        match Self::locate(core, Arc::clone(&self.question), grant) {
+                        match Self::locate(core, Arc::clone(grant.question()), grant) {
                             Ok(next) => *self = next,
                             Err(admitted) => return Poll::Ready(admitted),
                         }
@@ -128,6 +138,16 @@ impl Admission {
             }
         }
     }
+}
+
+/// Whoever is to be asked about `action`.
+fn who_decides<'a>(core: &'a Core, hooks: &Hooks, action: &Action) -> Option<&'a Arc<dyn Ask>> {
+    let hook = match action {
+        Action::Connect { .. } => Hook::Connect,
+        Action::Publish(_) => Hook::Publish,
+        Action::Play(_) => Hook::Play,
+    };
+    core.node.ask.as_ref().filter(|_| core.node.asks_always || hooks.has(hook))
 }
 
 /// What the configuration alone says.

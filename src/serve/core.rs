@@ -14,7 +14,7 @@ use super::order::{Answer, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
-use super::verdict::{Ask, ClientId};
+use super::verdict::{Advice, Ask, ClientId};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
@@ -39,8 +39,11 @@ pub struct Node {
     pub counters: Arc<NodeCounters>,
     /// Load of each core, in bytes per second moved, see [`SOURCE_LOAD`].
     pub loads: Box<[AtomicU64]>,
-    /// Asked about each connect, publish and play; without one the rules alone decide.
+    /// Asked about each connect, publish and play, if there is anyone to ask; without one the rules
+    /// alone decide.
     pub ask: Option<Arc<dyn Ask>>,
+    /// Whether it is to be asked about all of them, or only where the configuration has a hook.
+    pub asks_always: bool,
     /// Told what happens.
     pub events: Arc<Events>,
     /// Where RTMP can be reached, for the pages to say.
@@ -62,6 +65,7 @@ impl Node {
             loads: (0..mesh.cores()).map(|_| AtomicU64::new(0)).collect(),
             mesh,
             ask: None,
+            asks_always: false,
             // Nobody hears.
             events: Events::new(1).0,
             rtmp_port: 0,
@@ -88,6 +92,7 @@ pub struct Core {
     pub(crate) post: Post,
     pub(crate) directory: RefCell<Directory>,
     pub(crate) answers: Rc<Replies<Answer>>,
+    pub(crate) advice: Rc<Replies<Advice>>,
     pub(crate) places: Rc<Replies<Ticket>>,
     /// Everybody's read buffer: what is read into it is used up before anyone else runs.
     pub(crate) scratch: RefCell<Box<[u8]>>,
@@ -121,6 +126,7 @@ impl Core {
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),
             answers: Rc::default(),
+            advice: Rc::default(),
             places: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             violations: RefCell::new(RateLimit::new(config.limits.log_violations_per_second)),
@@ -275,6 +281,9 @@ impl Core {
     fn obey(&self, order: Order) {
         match order {
             Order::Answer { ask, answer } => drop(self.answers.answer(ask, answer)),
+            Order::Advice { ask, advice } => {
+                let _ = self.advice.answer(ask, advice);
+            }
             Order::Measure(asker) => {
                 let _ = asker.send(self.snapshot());
             }

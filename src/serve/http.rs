@@ -142,6 +142,10 @@ impl Protocol for Http {
         self.machine.end_stream(now, why, &end.to_string());
     }
 
+    fn extend_silence(&mut self, _: Instant) -> Option<Instant> {
+        None
+    }
+
     fn publisher_ended(&mut self, _: &PublisherEnd) {}
 
     fn pack(self, wish: Wish) -> Driver {
@@ -218,6 +222,7 @@ impl Session<Http> {
             peer: about.peer,
             protocol: about.protocol,
             action: Action::Play(key),
+            asked: None,
             query: request.query.into(),
             connect: None,
             referer: request.referer.or(request.origin).map(Into::into),

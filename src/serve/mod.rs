@@ -17,6 +17,7 @@ mod http;
 pub mod order;
 mod pace;
 pub mod page;
+mod publishing;
 mod reply;
 mod rtmp;
 mod scheduled;

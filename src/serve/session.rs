@@ -13,6 +13,7 @@ use super::core::Core;
 use super::event::Event;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
+use super::publishing::{News, Publishing};
 use super::verdict::Question;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
@@ -53,6 +54,10 @@ pub(crate) trait Protocol: Sized + 'static {
     /// The plane has ended the viewer.
     fn viewer_ended(&mut self, end: SinkEnd, now: Instant);
 
+    /// A publisher was silent for too long, and gets as long again: until then. `None` if that is not
+    /// what its machine waits for.
+    fn extend_silence(&mut self, now: Instant) -> Option<Instant>;
+
     /// The plane has ended the publisher.
     fn publisher_ended(&mut self, end: &PublisherEnd);
 
@@ -84,12 +89,6 @@ pub(crate) enum Doing<W> {
     Asking(Box<(Admission, W)>),
     Publishing(Box<Publishing>),
     Playing(Viewer),
-}
-
-/// A publisher's slot, and how often its socket is looked at.
-pub(crate) struct Publishing {
-    pub(crate) publisher: Publisher,
-    pace: Pace,
 }
 
 /// Where a session has arrived.
@@ -137,7 +136,7 @@ impl<W, E: Into<End>> From<E> for Stop<W> {
 enum Wake {
     Io(std::io::Result<Io>),
     Admitted(Admitted),
-    Publisher(PublisherEnd),
+    Publisher(News),
     Viewer(SinkEvent),
 }
 
@@ -207,7 +206,7 @@ impl<P: Protocol> Session<P> {
         let woken = match &mut self.doing {
             Doing::Nothing => Poll::Pending,
             Doing::Asking(asking) => asking.0.poll(cx, &self.conn.core).map(Wake::Admitted),
-            Doing::Publishing(it) => it.publisher.poll_end(cx).map(Wake::Publisher),
+            Doing::Publishing(it) => it.poll(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
         if woken.is_ready() {
@@ -232,9 +231,7 @@ impl<P: Protocol> Session<P> {
             Wake::Io(io) => match io? {
                 Io::Closed => return Err(End::PeerClosed.into()),
                 Io::Written => {}
-                Io::Deadline => {
-                    self.protocol.machine().handle_timeout(now).map_err(violation)?;
-                }
+                Io::Deadline => self.time_is_up(now)?,
                 Io::Input(read) => {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
@@ -253,11 +250,7 @@ impl<P: Protocol> Session<P> {
                     self.admitted(admitted, admission.question(), wish, now)?;
                 }
             }
-            Wake::Publisher(end) => {
-                self.leave(&end.to_string());
-                self.protocol.publisher_ended(&end);
-                self.ended_for(&end);
-            }
+            Wake::Publisher(news) => self.hear(news, now)?,
             Wake::Viewer(SinkEvent::Started) => {
                 // From here the plane's stall_timeout tells the slow from the dead.
                 self.conn.socket.lift_user_timeout()?;
@@ -355,7 +348,12 @@ impl<P: Protocol> Session<P> {
                 self.refuse(&wish, &Refused::Denied(reason), now);
             }
             Admitted::Stream(ticket, grant) => {
+                let asked = grant.question().asked.clone();
                 self.conn.about.granted = Some(grant);
+                if let Some(asked) = asked {
+                    self.stream = Some(ticket.key().clone());
+                    self.log(&format!("given instead of {asked}"));
+                }
                 if ticket.owner() != self.conn.core.id {
                     return Err(Stop::Move(ticket, wish));
                 }
@@ -392,7 +390,7 @@ impl<P: Protocol> Session<P> {
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let core = &self.conn.core;
         let pace = Pace::new(core.published.replace(core.published.get() + 1), *now, core.born);
-        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
+        self.doing = Doing::Publishing(Box::new(Publishing::new(publisher, pace)));
         self.has_started();
         self.log("publish");
         Ok(())
@@ -443,7 +441,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn ended_for(&mut self, why: &impl std::fmt::Display) {
+    pub(super) fn ended_for(&mut self, why: &impl std::fmt::Display) {
         let why = why.to_string();
         self.log(&why);
         self.why = Some(why.into());
@@ -534,6 +532,6 @@ impl<P: Protocol> Session<P> {
 /// What a viewer is told whose wait was in vain.
 pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
 
-fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
+pub(super) fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
     Stop::End(End::Violation(error.to_string()))
 }

@@ -63,6 +63,7 @@ fn settings(app: &config::App, limits: &config::Limits) -> Settings {
         jump_back: app.jump_back,
         jump_forward: app.jump_forward,
         publisher_bitrate_max: app.publisher_bitrate_max,
+        idle_timeout: app.idle_timeout,
         waiting_sinks_per_key: limits.waiting_sinks_per_key,
         waiting_sinks: limits.waiting_sinks,
     }
