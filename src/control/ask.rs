@@ -57,7 +57,8 @@ struct Open {
     concern: Option<Concern>,
     core: CoreId,
     ask: u64,
-    place: OwnedSemaphorePermit,
+    /// None for what a publisher asks, which it does not do often.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// More open questions than this are answered by no. One is open until the answerer has answered,
@@ -78,33 +79,19 @@ pub(crate) fn desk(
 
 impl Ask for Questions {
     fn ask(&self, question: Arc<Question>, core: CoreId, ask: u64) {
-        if !self.open(question, None, core, ask) {
-            let answer = Err("too many open questions".to_owned());
-            // If even the asker's inbox is full, its own timeout answers.
-            drop(self.mesh.try_tell(core, Tell::Order(Order::Answer { ask, answer })));
+        if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
+            // Err: the node is stopping, and nobody waits for an answer any more.
+            let open = Open { question, concern: None, core, ask, place: Some(place) };
+            let _ = self.queue.send(open);
+            return;
         }
+        let answer = Err("too many open questions".to_owned());
+        // If even the asker's inbox is full, its own timeout answers.
+        drop(self.mesh.try_tell(core, Tell::Order(Order::Answer { ask, answer })));
     }
 
     fn consult(&self, question: Arc<Question>, concern: Concern, core: CoreId, ask: u64) {
-        if !self.open(question, Some(concern), core, ask) {
-            drop(self.mesh.try_tell(core, Tell::Order(Order::Advice { ask, advice: None })));
-        }
-    }
-}
-
-impl Questions {
-    /// False if too many are open.
-    fn open(
-        &self,
-        question: Arc<Question>,
-        concern: Option<Concern>,
-        core: CoreId,
-        ask: u64,
-    ) -> bool {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return false };
-        // Err: the node is stopping, and nobody waits for an answer any more.
-        let _ = self.queue.send(Open { question, concern, core, ask, place });
-        true
+        let _ = self.queue.send(Open { question, concern: Some(concern), core, ask, place: None });
     }
 }
 
