@@ -150,8 +150,7 @@ mod tests {
             asked: None,
             query: "".into(),
             connect: None,
-            referer: None,
-            user_agent: None,
+            http: None,
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc};
 
-use crate::serve::event::Event;
+use crate::serve::event::{Event, Events};
 
 /// Where events can be listened to. Who is slower than [`BACKLOG`] events misses some, and is told
 /// how many.
@@ -34,3 +34,17 @@ impl Bulletin {
         }
     }
 }
+
+/// The cores are gone, with connections on them: tells the end of what those were granted. What
+/// hears events must run.
+pub(crate) async fn end_all(events: &Events) {
+    for some in events.open().chunks(AT_ONCE) {
+        some.iter().for_each(|grant| grant.end("the server stopped"));
+        while !events.are_heard() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Less than the queue has room for.
+const AT_ONCE: usize = 1024;

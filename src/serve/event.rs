@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::grant::{OpenGrant, OpenGrants};
 use super::verdict::Question;
 use crate::media::StreamKey;
 use crate::plane::SinkStats;
@@ -66,13 +67,14 @@ pub struct GrantEnd {
 pub struct Events {
     queue: mpsc::Sender<Event>,
     lost: AtomicU64,
+    pub(super) open: OpenGrants,
 }
 
 impl Events {
     /// A queue for `depth` events, and where they are heard.
     pub fn new(depth: usize) -> (Arc<Self>, mpsc::Receiver<Event>) {
         let (queue, heard) = mpsc::channel(depth);
-        (Arc::new(Self { queue, lost: AtomicU64::new(0) }), heard)
+        (Arc::new(Self { queue, lost: AtomicU64::new(0), open: OpenGrants::default() }), heard)
     }
 
     /// Tells of `event`, without waiting.
@@ -80,6 +82,11 @@ impl Events {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(event) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// What was granted and has not ended.
+    pub(crate) fn open(&self) -> Vec<OpenGrant> {
+        self.open.all()
     }
 
     /// True if nothing waits to be heard.

@@ -1,7 +1,10 @@
 //! What a client was allowed to do, from the yes to its end.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+use slab::Slab;
 
 use super::event::{Event, Events, GrantEnd};
 use super::verdict::Question;
@@ -9,51 +12,108 @@ use crate::plane::SinkStats;
 
 /// A question that was answered by yes. Wherever it goes, on its way back to the core, with a
 /// connection from core to core, into a refusal after all, its end is told exactly once: by
-/// [`Self::end`], or by being dropped.
+/// [`Self::end`], by being dropped, or by [`OpenGrant::end`] if the node is gone before that.
 #[derive(Debug)]
 pub struct Grant {
+    // Boxed, so to say: every connection has room for one.
+    it: Arc<Granted>,
+}
+
+#[derive(Debug)]
+struct Granted {
     question: Arc<Question>,
     events: Arc<Events>,
     since: Instant,
-    started: bool,
-    ended: bool,
+    /// Among the grants that are open.
+    place: usize,
+    started: AtomicBool,
+    ended: AtomicBool,
 }
+
+/// Grants that have not ended. A core that stops leaves its connections where they are.
+#[derive(Debug, Default)]
+pub(super) struct OpenGrants([Mutex<Slab<Arc<Granted>>>; SHARDS]);
+
+/// Cores that grant at the same time seldom meet.
+const SHARDS: usize = 16;
+
+/// A grant that nobody may be left to end.
+#[derive(Debug)]
+pub(crate) struct OpenGrant(Arc<Granted>);
 
 impl Grant {
     /// Yes to `question`.
     pub fn new(question: Arc<Question>, events: Arc<Events>) -> Self {
-        Self { question, events, since: Instant::now(), started: false, ended: false }
+        let mut open = events.open.shard(&question).lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = open.vacant_entry();
+        let it = Arc::new(Granted {
+            question,
+            events: Arc::clone(&events),
+            since: Instant::now(),
+            place: entry.key(),
+            started: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        });
+        entry.insert(Arc::clone(&it));
+        Self { it }
     }
 
     /// What was granted.
     pub fn question(&self) -> &Arc<Question> {
-        &self.question
+        &self.it.question
     }
 
     /// It has come to what was granted.
     pub(crate) fn start(&mut self) {
-        self.started = true;
-        self.events.tell(Event::Started(Arc::clone(&self.question)));
+        self.it.started.store(true, Ordering::Relaxed);
+        self.it.events.tell(Event::Started(Arc::clone(&self.it.question)));
     }
 
     /// It is over. `received` and `sent` are what its client moved.
-    pub(crate) fn end(mut self, reason: &str, received: u64, sent: SinkStats) {
-        self.tell_end(reason, received, sent);
-    }
-
-    fn tell_end(&mut self, reason: &str, received: u64, sent: SinkStats) {
-        self.ended = true;
-        let (started, lasted) = (self.started, self.since.elapsed());
-        let end = GrantEnd { started, lasted, received, sent, reason: reason.into() };
-        self.events.tell(Event::Ended { question: Arc::clone(&self.question), end });
+    pub(crate) fn end(self, reason: &str, received: u64, sent: SinkStats) {
+        self.it.end(reason, received, sent);
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if !self.ended {
-            self.tell_end("the connection was gone", 0, SinkStats::default());
+        self.it.end("the connection was gone", 0, SinkStats::default());
+        let open = self.it.events.open.shard(&self.it.question);
+        open.lock().unwrap_or_else(PoisonError::into_inner).remove(self.it.place);
+    }
+}
+
+impl Granted {
+    fn end(&self, reason: &str, received: u64, sent: SinkStats) {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let (started, lasted) = (self.started.load(Ordering::Relaxed), self.since.elapsed());
+        let end = GrantEnd { started, lasted, received, sent, reason: reason.into() };
+        self.events.tell(Event::Ended { question: Arc::clone(&self.question), end });
+    }
+}
+
+impl OpenGrants {
+    fn shard(&self, question: &Question) -> &Mutex<Slab<Arc<Granted>>> {
+        &self.0[(question.client.0 % SHARDS as u64) as usize]
+    }
+
+    /// Those of now.
+    pub(super) fn all(&self) -> Vec<OpenGrant> {
+        let mut all = Vec::new();
+        for shard in &self.0 {
+            let open = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(open.iter().map(|(_, it)| OpenGrant(Arc::clone(it))));
+        }
+        all
+    }
+}
+
+impl OpenGrant {
+    /// Tells its end, if that was not told.
+    pub(crate) fn end(&self, reason: &str) {
+        self.0.end(reason, 0, SinkStats::default());
     }
 }
 
@@ -73,14 +133,18 @@ mod tests {
             asked: None,
             query: "".into(),
             connect: None,
-            referer: None,
-            user_agent: None,
+            http: None,
         });
         let grant = || Grant::new(Arc::clone(&question), Arc::clone(&events));
         grant().end("finished", 5, SinkStats::default());
         let mut started = grant();
         started.start();
+        assert_eq!(events.open().len(), 1);
         drop(started);
+        let left = grant();
+        events.open().iter().for_each(|grant| grant.end("stopped"));
+        drop(left);
+        assert!(events.open().is_empty());
         let mut ends = Vec::new();
         while let Ok(event) = heard.try_recv() {
             if let Event::Ended { end, .. } = event {
@@ -88,6 +152,9 @@ mod tests {
             }
         }
         let gone = "the connection was gone".to_owned();
-        assert_eq!(ends, [(false, 5, "finished".to_owned()), (true, 0, gone)]);
+        assert_eq!(
+            ends,
+            [(false, 5, "finished".to_owned()), (true, 0, gone), (false, 0, "stopped".to_owned())]
+        );
     }
 }

@@ -208,8 +208,7 @@ impl Session<Rtmp> {
             asked: None,
             query: query.into(),
             connect: self.protocol.connect.clone(),
-            referer: None,
-            user_agent: None,
+            http: None,
         };
         self.ask(question, wish, now)
     }

@@ -162,9 +162,6 @@ fn client(question: &Question) -> Client<'_> {
             (asked.app(), Some(stream))
         }
     };
-    let page_url = connect.map(|connect| connect.page_url.as_str()).or(question.referer.as_deref());
-    let agent =
-        connect.map(|connect| connect.flash_ver.as_str()).or(question.user_agent.as_deref());
     Client {
         client_id: question.client.to_string(),
         ip: question.peer.ip().to_canonical().to_string(),
@@ -172,7 +169,7 @@ fn client(question: &Question) -> Client<'_> {
         vhost: VHOST,
         app,
         tc_url: connect.map_or("", |connect| &connect.tc_url),
-        page_url: page_url.unwrap_or_default(),
+        page_url: question.page().unwrap_or_default(),
         param: match &*question.query {
             "" => String::new(),
             query => format!("?{query}"),
@@ -181,7 +178,7 @@ fn client(question: &Question) -> Client<'_> {
             Protocol::Rtmp => "rtmp",
             Protocol::Http => "http",
         },
-        user_agent: agent.unwrap_or_default(),
+        user_agent: question.agent().unwrap_or_default(),
         stream,
     }
 }
@@ -207,9 +204,11 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::media::StreamKey;
-    use crate::serve::verdict::ClientId;
+    use crate::serve::verdict::{ClientId, HttpClient};
 
     fn question() -> Question {
         Question {
@@ -220,8 +219,10 @@ mod tests {
             asked: None,
             query: "token=x".into(),
             connect: None,
-            referer: Some("http://page/".into()),
-            user_agent: None,
+            http: Some(Arc::new(HttpClient {
+                referer: Some("http://page/".into()),
+                user_agent: None,
+            })),
         }
     }
 
