@@ -1,7 +1,7 @@
 //! What a client was allowed to do, from the yes to its end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use slab::Slab;
@@ -25,7 +25,7 @@ struct Granted {
     events: Arc<Events>,
     since: Instant,
     /// Among the grants that are open.
-    place: usize,
+    place: AtomicUsize,
     started: AtomicBool,
     ended: AtomicBool,
 }
@@ -44,17 +44,16 @@ pub(crate) struct OpenGrant(Arc<Granted>);
 impl Grant {
     /// Yes to `question`.
     pub fn new(question: Arc<Question>, events: Arc<Events>) -> Self {
-        let mut open = events.open.shard(&question).lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = open.vacant_entry();
         let it = Arc::new(Granted {
             question,
-            events: Arc::clone(&events),
+            events,
             since: Instant::now(),
-            place: entry.key(),
+            place: AtomicUsize::new(0),
             started: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
-        entry.insert(Arc::clone(&it));
+        let place = it.shard().insert(Arc::clone(&it));
+        it.place.store(place, Ordering::Relaxed);
         Self { it }
     }
 
@@ -78,12 +77,18 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         self.it.end("the connection was gone", 0, SinkStats::default());
-        let open = self.it.events.open.shard(&self.it.question);
-        open.lock().unwrap_or_else(PoisonError::into_inner).remove(self.it.place);
+        let place = self.it.place.load(Ordering::Relaxed);
+        drop(self.it.shard().remove(place));
     }
 }
 
 impl Granted {
+    /// Its part of the grants that are open.
+    fn shard(&self) -> MutexGuard<'_, Slab<Arc<Self>>> {
+        let shard = &self.events.open.0[(self.question.client.0 % SHARDS as u64) as usize];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn end(&self, reason: &str, received: u64, sent: SinkStats) {
         if self.ended.swap(true, Ordering::Relaxed) {
             return;
@@ -95,10 +100,6 @@ impl Granted {
 }
 
 impl OpenGrants {
-    fn shard(&self, question: &Question) -> &Mutex<Slab<Arc<Granted>>> {
-        &self.0[(question.client.0 % SHARDS as u64) as usize]
-    }
-
     /// Those of now.
     pub(super) fn all(&self) -> Vec<OpenGrant> {
         let mut all = Vec::new();

@@ -140,7 +140,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
                 shared.connections.fetch_add(1, Ordering::Relaxed);
                 let shared = Arc::clone(shared);
                 // Its end is the client's, or the test's.
-                served.push(thread::spawn(move || drop(serve(socket, &shared))));
+                served.push(thread::spawn(move || drop(serve(&socket, &shared))));
             }
             Err(_) => thread::sleep(Duration::from_millis(2)),
         }
@@ -148,7 +148,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     served.into_iter().for_each(|thread| thread.join().expect("it only answers"));
 }
 
-fn serve(socket: TcpStream, shared: &Shared) -> io::Result<()> {
+fn serve(socket: &TcpStream, shared: &Shared) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     let mut reader = BufReader::new(socket.try_clone()?);
     loop {
@@ -169,7 +169,7 @@ fn serve(socket: TcpStream, shared: &Shared) -> io::Result<()> {
             all.push(heard.clone());
             all.len() - 1
         };
-        if !answer(&socket, (shared.answer)(&heard), shared, index)? {
+        if !answer(socket, (shared.answer)(&heard), shared, index)? {
             return Ok(());
         }
     }
