@@ -27,8 +27,9 @@ const ENDS: [&str; 3] = ["on_close", "on_unpublish", "on_stop"];
 const ALL: [&str; 6] =
     ["on_connect", "on_close", "on_publish", "on_publish_done", "on_play", "on_play_done"];
 
+/// On two cores: what is asked on one goes on at the other.
 fn start(server: &HookServer, hooks: &[&str], lines: &str) -> Node {
-    let lines = format!("cores = 1\nadmin.enabled = false\n{}{lines}", server.lines(hooks));
+    let lines = format!("cores = 2\nadmin.enabled = false\n{}{lines}", server.lines(hooks));
     Node::start(&lines, None)
 }
 
@@ -293,7 +294,7 @@ fn what_is_told_is_signed_and_tried_until_it_is_heard() {
 fn a_server_that_is_gone_hears_of_it_when_it_is_back_or_it_is_logged_as_lost() {
     let port = free_port();
     let hooks = format!(
-        "cores = 1\nadmin.enabled = false\nhooks.on_publish_done = 'http://127.0.0.1:{port}/'\n\
+        "cores = 2\nadmin.enabled = false\nhooks.on_publish_done = 'http://127.0.0.1:{port}/'\n\
          hooks.on_play = 'http://127.0.0.1:{port}/'\nhooks.on_play_error = 'allow'\n"
     );
     let node = Node::start(&hooks, None);
@@ -338,12 +339,12 @@ fn a_slow_server_delays_only_those_who_ask() {
     let node = start(&server, &hooks, lines);
     let (mut publisher, mut player) = publish_and_play(&node, "quick");
     // More than it answers at once.
-    let askers: Vec<_> = (0..40).map(|_| Peer::play(node.rtmp, "live/slow")).collect();
-    let mut askers: Vec<_> = askers;
+    let askers = (0..80).map(|_| Peer::play(node.rtmp, "live/slow"));
+    let mut askers: Vec<_> = askers.collect();
     for asker in &mut askers {
         asker.go_on_until("its question", || true);
     }
-    eventually("slow questions", || server.of("on_play").len() > 20);
+    eventually("slow questions", || server.of("on_play").len() > 60);
     let began = Instant::now();
     for round in 0..20 {
         publisher.push(2);
@@ -406,9 +407,9 @@ fn a_silent_publisher_is_kept_for_as_long_as_the_answer_says_so() {
 #[test]
 fn the_start_the_figures_and_those_who_wait_in_vain_are_told() {
     let server = HookServer::start(|_| yes());
-    let hooks = ["on_server_started", "on_stats", "on_not_found"];
+    let hooks = ["on_server_started", "on_stats", "on_not_found", "on_close"];
     let node = start(&server, &hooks, "hooks.stats_interval = '1s'");
-    let _publisher = Peer::publish(node.rtmp, "live/there");
+    let publisher = Peer::publish(node.rtmp, "live/there");
     let waits = Watcher::new(node.http, "live/wanted.flv");
     let told = server.wait_for("on_not_found", 1).remove(0);
     assert_eq!((text(&told, "stream"), text(&told, "protocol")), ("wanted", "http"));
@@ -416,6 +417,8 @@ fn the_start_the_figures_and_those_who_wait_in_vain_are_told() {
     assert_eq!(figures["sources"], 2, "{figures}");
     assert_eq!(figures["hooks"]["on_not_found"]["answered"], 1, "{figures}");
     assert_eq!((&figures["cores"], &figures["connections"]), (&Value::Null, &Value::from(2)));
+    drop(publisher);
+    assert_eq!(text(&server.wait_for("on_close", 1)[0], "reason"), "the peer closed");
     drop((waits, node));
     let started = server.of("on_server_started");
     assert_eq!(started.len(), 1);

@@ -68,8 +68,11 @@ struct Target {
     tally: Tally,
 }
 
-/// Requests to one hook at once, of those that are waited for and of the others.
-const CONCURRENT_MAX: usize = 32;
+/// Requests to one hook at once that a client waits for: a thousand viewers that come together are
+/// let in in time by a server that takes 100 ms for each.
+const ASKED_MAX: usize = 64;
+/// The same that nobody waits for.
+const TOLD_MAX: usize = 32;
 /// Answers that are waited for after their time.
 const LATE_MAX: usize = 256;
 /// Log lines in a second.
@@ -81,8 +84,8 @@ impl Hooks {
     /// Hooks as the configuration names them, now and later.
     pub(crate) fn new(config: watch::Receiver<Arc<Config>>, events: Arc<Events>) -> Self {
         let target = |_| Target {
-            asked: Semaphore::new(CONCURRENT_MAX),
-            told: Semaphore::new(CONCURRENT_MAX),
+            asked: Semaphore::new(ASKED_MAX),
+            told: Semaphore::new(TOLD_MAX),
             tally: Tally::default(),
         };
         Self(Arc::new(Inner {

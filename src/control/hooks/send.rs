@@ -32,7 +32,7 @@ const BODY_MAX: usize = 64 << 10;
 /// would have to be sent again.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// To one server.
-const CONNECTIONS_KEPT: usize = 64;
+const CONNECTIONS_KEPT: usize = 128;
 
 impl Sender {
     pub(super) fn new() -> Self {
