@@ -108,6 +108,8 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // They look up names.
+        .max_blocking_threads(16)
         .build()
         .map_err(Error::Control)?;
     // Heard from before the first connection on: a signal without an ear kills.

@@ -28,7 +28,7 @@ use self::send::{Failed, Sender};
 pub(crate) use self::tally::Tally;
 use super::ask::Answerer;
 use super::stats::measure;
-use crate::config::{Config, Hook, OnError};
+use crate::config::{self, Config, Hook, OnError};
 use crate::media::StreamKey;
 use crate::plane::SinkStats;
 use crate::serve::core::Node;
@@ -74,11 +74,21 @@ const ASKED_MAX: usize = 64;
 /// The same that nobody waits for.
 const TOLD_MAX: usize = 32;
 /// Answers that are waited for after their time.
-const LATE_MAX: usize = 256;
+const LATE_MAX: usize = 64;
 /// Log lines in a second.
 const CHATTER_PER_SECOND: u32 = 10;
 /// How long a server that stops waits for ends to be heard.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// As many connections to hook servers may be open.
+pub(crate) fn connections_max(hooks: &config::Hooks) -> u64 {
+    let of = |hook: &Hook| match hook {
+        Hook::Connect | Hook::Publish | Hook::Play => ASKED_MAX,
+        _ => TOLD_MAX,
+    };
+    let all: usize = Hook::ALL.iter().filter(|hook| hooks.has(**hook)).map(of).sum();
+    if all == 0 { 0 } else { (all + LATE_MAX) as u64 }
+}
 
 impl Hooks {
     /// Hooks as the configuration names them, now and later.

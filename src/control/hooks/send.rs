@@ -31,6 +31,8 @@ const BODY_MAX: usize = 64 << 10;
 /// Shorter than servers commonly keep them: a request on a connection that is just being closed
 /// would have to be sent again.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Nobody waits for longer than `hooks.timeout`, but what is dropped is not always dropped at once.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// To one server.
 const CONNECTIONS_KEPT: usize = 128;
 
@@ -38,6 +40,7 @@ impl Sender {
     pub(super) fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_MAX));
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_idle_timeout(KEEP_ALIVE).pool_timer(TokioTimer::new());
         builder.pool_max_idle_per_host(CONNECTIONS_KEPT);
