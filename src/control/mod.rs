@@ -8,4 +8,5 @@ pub(crate) mod hooks;
 pub mod log;
 pub mod start_checks;
 pub mod stats;
+pub mod tls;
 pub(crate) mod view;

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::grant::Grant;
 use super::verdict::Advice;
 use crate::config::Config;
+use crate::net::TlsConfigs;
 use crate::plane::CoreSnapshot;
 
 /// Yes, or no and what the client is told.
@@ -34,6 +35,8 @@ pub enum Order {
     Measure(oneshot::Sender<CoreSnapshot>),
     /// From now on this holds. Answered when it does.
     Configure(Arc<Config>, oneshot::Sender<()>),
+    /// New connections are to show these certificates.
+    Certify(Arc<TlsConfigs>),
     /// End.
     Stop,
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Hook, Secret};
 use crate::serve::event::GrantEnd;
-use crate::serve::verdict::{Action, Protocol, Question};
+use crate::serve::verdict::{Action, Question};
 
 /// One request's body, made once: whoever is told twice is told the same.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ struct Client<'a> {
     #[serde(rename = "pageUrl")]
     page_url: &'a str,
     param: String,
-    protocol: &'static str,
+    protocol: String,
     user_agent: &'a str,
     #[serde(flatten)]
     stream: Option<Stream<'a>>,
@@ -174,10 +174,7 @@ fn client(question: &Question) -> Client<'_> {
             "" => String::new(),
             query => format!("?{query}"),
         },
-        protocol: match question.protocol {
-            Protocol::Rtmp => "rtmp",
-            Protocol::Http => "http",
-        },
+        protocol: question.protocol.to_string(),
         user_agent: question.agent().unwrap_or_default(),
         stream,
     }
@@ -208,7 +205,7 @@ mod tests {
 
     use super::*;
     use crate::media::StreamKey;
-    use crate::serve::verdict::{ClientId, HttpClient};
+    use crate::serve::verdict::{ClientId, HttpClient, Protocol};
 
     fn question() -> Question {
         Question {
