@@ -311,6 +311,35 @@ fn an_error_of_the_environment_names_the_variable() {
 }
 
 #[test]
+fn the_url_of_a_hook_is_one_that_can_be_asked_and_is_not_shown_if_it_is_not() {
+    let expected = "expected http://: hooks speak no TLS yet; have a proxy on this host speak it";
+    for (url, expected) in [
+        ("https://hooks.example/?token=s3cret", expected),
+        ("http://user:s3cret@hooks.example/", "expected no user and password: set hooks.secret"),
+        ("hooks.example/s3cret", "expected http://HOST[:PORT]/PATH"),
+        ("/s3cret", "expected http://HOST[:PORT]/PATH"),
+        ("http://bad host/s3cret", "expected http://HOST[:PORT]/PATH: invalid uri character"),
+    ] {
+        let error = load(&format!("hooks.on_play = '{url}'")).expect_err("must be refused");
+        let found = error.strip_prefix("c.toml:1:17: hooks.on_play: ").expect("its key and place");
+        assert!(found.starts_with(expected) && !found.contains("s3cret"), "{error}");
+    }
+    let text = "hooks.on_play = 'http://[::1]:8085/hooks?token=x'\nhooks.on_play_error = 'allow'";
+    assert!(load(text).is_ok());
+}
+
+#[test]
+fn who_asks_waits_for_longer_than_the_hook_may_take() {
+    let text = "hooks.timeout = '5s'";
+    assert!(load(text).is_ok(), "nobody is asked");
+    let text = format!("{text}\nhooks.on_connect = 'http://h/'");
+    let expected =
+        "c.toml:1:17: hooks.timeout: expected less than limits.verdict_timeout (5s), found 5s";
+    refused(&text, expected);
+    assert!(load(&format!("{text}\nlimits.verdict_timeout = '6s'")).is_ok());
+}
+
+#[test]
 fn an_error_can_be_taken_apart() {
     let error = Config::load("a = 1", "c.toml", []).expect_err("unknown");
     let origin = Origin::File { path: "c.toml".into(), line: 1, column: 1 };

@@ -20,6 +20,7 @@ use crate::config::{self, Config, Secret};
 use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer, Desk};
 use crate::control::events::Bulletin;
+use crate::control::hooks::Hooks;
 use crate::control::log::{self, Log};
 use crate::control::start_checks::{self, Host, StartError};
 use crate::control::stats;
@@ -30,7 +31,7 @@ use crate::serve::access::Census;
 use crate::serve::core::{Core, Node};
 use crate::serve::event::Events;
 use crate::serve::order::Order;
-use crate::serve::verdict::{Ask, Protocol};
+use crate::serve::verdict::Protocol;
 use crate::serve::{Mesh, Tally, accept};
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
@@ -96,18 +97,16 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let (events, heard) = Events::new(EVENT_QUEUE);
     let token = token(&config.admin)?;
     let tls = tls::load(&config.tls)?;
-    let (ask, desk) = match options.answerer {
-        None => (None, None),
-        Some(answerer) => {
-            let (questions, desk) = ask::desk(&mesh, Arc::clone(&events), answerer);
-            (Some(Arc::new(questions) as Arc<dyn Ask>), Some(desk))
-        }
-    };
     let config = Arc::new(config.clone());
+    let (_configuration, in_force) = watch::channel(Arc::clone(&config));
+    let hooks = Hooks::new(in_force.clone(), Arc::clone(&events));
+    let asks_always = options.answerer.is_some();
+    let (ask, desk) = ask::desk(&mesh, Arc::clone(&events), hooks.after(options.answerer));
     let node = Arc::new(Node {
         connections_max: host.connections,
         refusals_max: host.refusals,
-        ask,
+        ask: Some(Arc::new(ask)),
+        asks_always,
         events,
         rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
         addresses: Tally::new(host.connections),
@@ -116,6 +115,8 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // They look up names.
+        .max_blocking_threads(16)
         .build()
         .map_err(Error::Control)?;
     // Heard from before the first connection on: a signal without an ear kills.
@@ -139,13 +140,13 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         print!("{}", demo::welcome(&host));
     }
     runtime.spawn(stats::log(Arc::clone(&node), config.log.stats_interval));
-    let (_configuration, in_force) = watch::channel(Arc::clone(&config));
     if let Some(configs) = &tls {
         tls::certify(&node.mesh, configs);
         runtime.spawn(tls::watch(config.tls.clone(), Arc::clone(&node.mesh)));
     }
     let bulletin = Bulletin::new();
-    runtime.spawn(bulletin.clone().run(heard));
+    let hears = hooks.clone();
+    runtime.spawn(bulletin.clone().run(heard, move |event| hears.hear(event)));
     let admin = Admin {
         bulletin,
         view: View::new(Arc::clone(&node)),
@@ -157,9 +158,10 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     {
         let _inside = runtime.enter();
         admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
+        hooks.start(Arc::clone(&node));
     }
     let reason = runtime.block_on(control(
-        desk,
+        Some(desk),
         (options.stop, signals),
         &mut ends,
         &mut log,
@@ -179,6 +181,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
     }
     runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
+    runtime.block_on(hooks.finish());
+    // Not for a name that is being looked up.
+    runtime.shutdown_background();
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::app::App;
+use super::hooks::Hook;
 use super::load::KeyPath;
 use super::proxy::Proxy;
 use super::tree::{Admin, Config, Cores, Http, Limits, Log, Tcp};
@@ -26,6 +27,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
     proxy(&config.proxy, &mut at.section("proxy"));
     admin(&config.admin, &mut at.section("admin"));
     at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
+    hooks(config, &mut at);
     log(&config.log, &mut at.section("log"));
     tcp(&config.tcp, &mut at.section("tcp"));
     limits(&config.limits, &mut at.section("limits"));
@@ -126,6 +128,51 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
                  admin.token (or admin.token_file), or listen on 127.0.0.1"
             )
         });
+    }
+}
+
+fn hooks(config: &Config, at: &mut Section<'_>) {
+    let hooks = &config.hooks;
+    let (timeout, verdict) = (hooks.timeout, config.limits.verdict_timeout);
+    let asked = [Hook::Connect, Hook::Publish, Hook::Play].iter().any(|hook| hooks.has(*hook));
+    if asked && timeout >= verdict {
+        let keys = [["hooks", "timeout"], ["limits", "verdict_timeout"]];
+        let [timeout, verdict] = [timeout, verdict].map(duration::show);
+        (at.complain)(
+            &keys.map(|key| key.map(str::to_owned).to_vec()),
+            format!("expected less than limits.verdict_timeout ({verdict}), found {timeout}"),
+        );
+    }
+    let mut at = at.section("hooks");
+    for hook in Hook::ALL {
+        if let Some(Err(wrong)) = hooks.url(hook).map(url) {
+            at.require(false, hook.key(), || wrong);
+        }
+    }
+    at.time("timeout", hooks.timeout, MOMENT, DAY);
+    at.time("retry_for", hooks.retry_for, Duration::ZERO, DAY);
+    at.count("queue", hooks.queue, 1, 1 << 20);
+    at.time("stats_interval", hooks.stats_interval, SECOND, DAY);
+}
+
+/// What is wrong with the URL of a hook. It is not shown: it may hold a token.
+fn url(url: &str) -> Result<(), String> {
+    let parsed: Result<hyper::Uri, _> = url.parse();
+    let parsed = parsed.map_err(|error| format!("expected http://HOST[:PORT]/PATH: {error}"))?;
+    let authority = parsed.authority().filter(|authority| !authority.host().is_empty());
+    match (parsed.scheme_str(), authority) {
+        (Some("https"), _) => {
+            Err("expected http://: hooks speak no TLS yet; have a proxy on this \
+                                   host speak it for them"
+                .to_owned())
+        }
+        (Some("http"), Some(authority)) if authority.as_str().contains('@') => Err(
+            "expected no user and password: set hooks.secret, by which requests are signed, or \
+                 put a token into the query"
+                .to_owned(),
+        ),
+        (Some("http"), Some(_)) => Ok(()),
+        _ => Err("expected http://HOST[:PORT]/PATH".to_owned()),
     }
 }
 

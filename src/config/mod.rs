@@ -8,6 +8,7 @@ mod app;
 mod check;
 mod env;
 mod error;
+mod hooks;
 mod key_file;
 mod load;
 mod proxy;
@@ -19,6 +20,7 @@ mod units;
 
 pub use app::{App, BitrateAction, JwtAlgorithm, OnConflict};
 pub use error::{ConfigError, Origin, Problem};
+pub use hooks::{Hook, Hooks, OnError};
 pub use key_file::KeyFile;
 pub use proxy::{ClientField, Proxy, ProxyHeader};
 pub use rule::{Effect, InvalidRule, Rule, RuleWish};

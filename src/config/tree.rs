@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::app::App;
+use super::hooks::Hooks;
 use super::proxy::Proxy;
 use super::secret::Secret;
 use super::units::{addresses, duration, size};
@@ -29,6 +30,8 @@ pub struct Config {
     pub admin: Admin,
     /// Certificates.
     pub tls: Tls,
+    /// Servers that are told what happens, or asked.
+    pub hooks: Hooks,
     /// The log.
     pub log: Log,
     /// Every TCP socket.

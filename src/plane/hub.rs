@@ -96,6 +96,7 @@ pub(super) enum Timer {
     KeyWait(SinkId, u64),
     Probe(SourceId, u64),
     Grace(SourceId, u64),
+    Idle(SourceId, u64),
     /// These two are taken out with their trans stream.
     TransIdle(TransId),
     NewcomerSeal(TransId),
@@ -155,12 +156,19 @@ impl Hub {
     /// From now on the streams there are live by what `settings` says of their key; one of which it
     /// says nothing goes on as before.
     pub fn configure(&mut self, settings: impl Fn(&StreamKey) -> Option<Rc<Settings>>) {
-        for (_, source) in &mut self.sources {
+        let mut other_idleness = Vec::new();
+        for (id, source) in &mut self.sources {
             let Some(settings) = settings(&source.key) else { continue };
             for trans in &source.transes {
                 self.transes[*trans].configure(&settings);
             }
+            if settings.idle_timeout != source.settings.idle_timeout {
+                other_idleness.push(id);
+            }
             source.configure(settings);
+        }
+        for id in other_idleness {
+            self.watch_for_idleness(id, self.now);
         }
     }
 
@@ -261,6 +269,7 @@ impl Hub {
                 Timer::KeyWait(id, serial) => self.key_wait_is_over(id, serial, now),
                 Timer::Probe(id, serial) => self.probe_is_over(id, serial, now),
                 Timer::Grace(id, serial) => self.grace_is_over(id, serial, now),
+                Timer::Idle(id, serial) => self.look_for_idleness(id, serial, now),
                 Timer::TransIdle(id) => self.drop_idle_trans(id, now),
                 Timer::NewcomerSeal(id) => self.newcomer_seal_is_due(id, now),
             }

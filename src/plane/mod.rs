@@ -9,6 +9,7 @@ mod block;
 mod gop;
 mod handles;
 mod hub;
+mod idle;
 mod pressure;
 mod publishers;
 mod settings;

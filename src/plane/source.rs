@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::gop::GopCache;
+use super::idle::Idle;
 use super::stats::Watched;
 use super::timeline::Timeline;
 use super::{BitrateAction, Settings, SinkId, Tracks, TransId};
@@ -23,6 +24,9 @@ pub enum PublisherEnd {
     /// The source failed inside.
     #[error("the source of {0} failed")]
     SourceFailed(StreamKey),
+    /// Nobody watched it for the app's `idle_timeout`, and somebody said that it is to end.
+    #[error("nobody watches {0} (hooks.on_idle)")]
+    Idle(StreamKey),
 }
 
 /// Why a frame was not taken.
@@ -79,6 +83,7 @@ pub(crate) struct Source {
     /// How long the oldest of what was read last may have waited for that.
     pub(crate) waited: Duration,
     pub(crate) stats: SourceStats,
+    pub(super) idle: Idle,
 }
 
 /// Where the life of a source is.
@@ -99,6 +104,15 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// Tells the publisher's driver that nobody watches.
+    pub(crate) fn tell_idle(&self) {
+        let mut mail = self.mail.borrow_mut();
+        mail.idle = true;
+        if let Some(waker) = mail.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Tells the publisher's driver that the slot is no longer its own.
     pub(crate) fn end(&self, why: PublisherEnd) {
         let mut mail = self.mail.borrow_mut();
@@ -113,6 +127,8 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(crate) struct PublisherMail {
     pub(crate) end: Option<PublisherEnd>,
+    /// Nobody watches, and its driver has not heard of it.
+    pub(crate) idle: bool,
     pub(crate) waker: Option<Waker>,
 }
 
@@ -191,6 +207,7 @@ impl Source {
             rate: Rate { since: now, bytes: 0, told: false },
             waited: Duration::ZERO,
             stats: SourceStats::default(),
+            idle: Idle::default(),
             settings,
         }
     }

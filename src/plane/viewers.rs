@@ -127,6 +127,7 @@ impl Hub {
             stats: SinkStats::default(),
         });
         self.sources[source].sinks += 1;
+        self.sources[source].idle.since = None;
         if self.sources[source].is_live() {
             self.seat(id, now);
         } else {
@@ -171,6 +172,7 @@ impl Hub {
 
     fn left_source(&mut self, source: SourceId) {
         self.sources[source].sinks -= 1;
+        self.watch_for_idleness(source, self.now);
         self.drop_unused(source);
     }
 

@@ -153,6 +153,10 @@ impl Protocol for Http {
         self.machine.end_stream(now, why, &end.to_string());
     }
 
+    fn extend_silence(&mut self, _: Instant) -> Option<Instant> {
+        None
+    }
+
     fn publisher_ended(&mut self, _: &PublisherEnd) {}
 
     fn pack(self, wish: Wish) -> Driver {
@@ -278,6 +282,7 @@ impl Session<Http> {
             peer: about.peer,
             protocol: about.protocol,
             action: Action::Play(key),
+            asked: None,
             query: request.query.into(),
             connect: None,
             http: Some(self.conn.core.same_http(said)),

@@ -20,6 +20,7 @@ mod pace;
 pub mod page;
 mod proxied;
 mod proxy_header;
+mod publishing;
 mod reply;
 mod rtmp;
 mod scheduled;

@@ -14,6 +14,7 @@ use super::core::Core;
 use super::event::Event;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
+use super::publishing::{News, Publishing};
 use super::verdict::Question;
 use crate::config::Secret;
 use crate::media::StreamKey;
@@ -55,6 +56,10 @@ pub(crate) trait Protocol: Sized + 'static {
     /// The plane has ended the viewer.
     fn viewer_ended(&mut self, end: SinkEnd, now: Instant);
 
+    /// A publisher was silent for too long, and gets as long again: until then. `None` if that is not
+    /// what its machine waits for.
+    fn extend_silence(&mut self, now: Instant) -> Option<Instant>;
+
     /// The plane has ended the publisher.
     fn publisher_ended(&mut self, end: &PublisherEnd);
 
@@ -88,12 +93,6 @@ pub(crate) enum Doing<W> {
     Asking(Box<(Admission, W)>),
     Publishing(Box<Publishing>),
     Playing(Viewer),
-}
-
-/// A publisher's slot, and how often its socket is looked at.
-pub(crate) struct Publishing {
-    pub(crate) publisher: Publisher,
-    pace: Pace,
 }
 
 /// Where a session has arrived.
@@ -144,7 +143,7 @@ impl<W, E: Into<End>> From<E> for Stop<W> {
 enum Wake {
     Io(std::io::Result<Io>),
     Admitted(Admitted),
-    Publisher(PublisherEnd),
+    Publisher(News),
     Viewer(SinkEvent),
 }
 
@@ -224,7 +223,7 @@ impl<P: Protocol> Session<P> {
                 let Conn { core, about, .. } = &mut self.conn;
                 asking.0.poll(cx, core, about).map(Wake::Admitted)
             }
-            Doing::Publishing(it) => it.publisher.poll_end(cx).map(Wake::Publisher),
+            Doing::Publishing(it) => it.poll(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
         if woken.is_ready() {
@@ -249,9 +248,7 @@ impl<P: Protocol> Session<P> {
             Wake::Io(io) => match io? {
                 Io::Closed => return Err(End::PeerClosed.into()),
                 Io::Written => {}
-                Io::Deadline => {
-                    self.protocol.machine().handle_timeout(now).map_err(violation)?;
-                }
+                Io::Deadline => self.time_is_up(now)?,
                 Io::Input { read, all } => {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
@@ -270,11 +267,7 @@ impl<P: Protocol> Session<P> {
                     self.admitted(admitted, admission.question(), wish, now)?;
                 }
             }
-            Wake::Publisher(end) => {
-                self.leave(&end.to_string());
-                self.protocol.publisher_ended(&end);
-                self.ended_for(&end);
-            }
+            Wake::Publisher(news) => self.hear(news, now)?,
             Wake::Viewer(SinkEvent::Started) => {
                 // From here the plane's stall_timeout tells the slow from the dead.
                 self.conn.socket.lift_user_timeout()?;
@@ -375,12 +368,19 @@ impl<P: Protocol> Session<P> {
                 self.protocol.connected(wish, now);
             }
             Admitted::Refused(reason) => {
-                let (question, told) = (Arc::clone(question), reason.clone());
-                self.conn.about.node.events.tell(Event::Refused { question, reason: told });
+                if self.conn.about.granted.is_none() {
+                    let (question, told) = (Arc::clone(question), reason.clone());
+                    self.conn.about.node.events.tell(Event::Refused { question, reason: told });
+                }
                 self.refuse(&wish, &Refused::Denied(reason), now);
             }
             Admitted::NoRoom(full) => self.refuse(&wish, &Refused::NoRoom(full), now),
             Admitted::Stream(ticket) => {
+                let grant = self.conn.about.granted.as_ref();
+                if let Some(asked) = grant.and_then(|grant| grant.question().asked.clone()) {
+                    self.stream = Some(ticket.key().clone());
+                    self.log(&format!("given instead of {asked}"));
+                }
                 if ticket.owner() != self.conn.core.id {
                     return Err(Stop::Move(ticket, wish));
                 }
@@ -417,7 +417,7 @@ impl<P: Protocol> Session<P> {
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let core = &self.conn.core;
         let pace = Pace::new(core.published.replace(core.published.get() + 1), core.born);
-        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
+        self.doing = Doing::Publishing(Box::new(Publishing::new(publisher, pace)));
         self.has_started();
         self.log("publish");
         Ok(())
@@ -465,7 +465,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn ended_for(&mut self, why: &impl std::fmt::Display) {
+    pub(super) fn ended_for(&mut self, why: &impl std::fmt::Display) {
         let why = why.to_string();
         self.log(&why);
         self.why = Some(why.into());
@@ -570,6 +570,6 @@ const QUERY_MAX: usize = 4 << 10;
 /// What a viewer is told whose wait was in vain.
 pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
 
-fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
+pub(super) fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
     Stop::End(End::Violation(error.to_string()))
 }
