@@ -199,6 +199,8 @@ fn the_admin_port_asks_for_the_token_and_the_port_of_the_metrics_has_nothing_els
     let open = get(port, "/metrics", "");
     assert_eq!(open.status, 200);
     assert_eq!(open.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    eventually("it is well", || get(port, "/healthz", "").status == 200);
+    assert!([200, 503].contains(&get(port, "/readyz", "").status));
     for path in ["/", "/api/v1/info", "/api/v1/cores", "/api/v1/log/level"] {
         for headers in ["", &header] {
             let answer = get(port, path, headers);

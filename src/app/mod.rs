@@ -4,13 +4,14 @@
 //! before anything else.
 
 mod demo;
+pub mod sign;
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,6 +20,7 @@ use crate::config::{self, Config, Secret};
 use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer, Desk};
 use crate::control::events::Bulletin;
+use crate::control::hooks::Hooks;
 use crate::control::log::{self, Log};
 use crate::control::metrics::Metrics;
 use crate::control::start_checks::{self, Host, StartError};
@@ -26,11 +28,12 @@ use crate::control::stats;
 use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
 use crate::net::{self, Alarm, Listener, rt};
+use crate::serve::access::Census;
 use crate::serve::core::{Core, Node};
 use crate::serve::event::Events;
 use crate::serve::order::Order;
-use crate::serve::verdict::{Ask, Protocol};
-use crate::serve::{Mesh, accept};
+use crate::serve::verdict::Protocol;
+use crate::serve::{Mesh, Tally, accept};
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
@@ -58,15 +61,13 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
-    /// The file with the token of the API cannot be used.
-    #[error(
-        "admin.token_file: {path}: {error}\n  cure: write one line of 16 characters or more into it"
-    )]
-    TokenFile {
-        /// Which.
-        path: String,
-        /// Why.
-        error: io::Error,
+    /// The token of the API cannot be used.
+    #[error("admin.{key}: {cause}")]
+    Token {
+        /// Where it stands.
+        key: &'static str,
+        /// What is wrong with it.
+        cause: String,
     },
     /// The file of the log cannot be written.
     #[error(
@@ -101,6 +102,7 @@ pub enum Error {
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     // To the end of this function: dropped, it writes what waits, the last words too.
+    let began = Instant::now();
     let mut log = log::start(&config.log)
         .map_err(|error| Error::LogFile { path: config.log.file.clone(), error })?;
     let host = start_checks::run(config)?;
@@ -108,24 +110,26 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let (events, heard) = Events::new(EVENT_QUEUE);
     let token = token(&config.admin)?;
     let tls = tls::load(&config.tls)?;
-    let (ask, desk) = match options.answerer {
-        None => (None, None),
-        Some(answerer) => {
-            let (questions, desk) = ask::desk(&mesh, Arc::clone(&events), answerer);
-            (Some(Arc::new(questions) as Arc<dyn Ask>), Some(desk))
-        }
-    };
     let config = Arc::new(config.clone());
+    let (_configuration, in_force) = watch::channel(Arc::clone(&config));
+    let hooks = Hooks::new(in_force.clone(), Arc::clone(&events));
+    let asks_always = options.answerer.is_some();
+    let (ask, desk) = ask::desk(&mesh, Arc::clone(&events), hooks.after(options.answerer));
     let node = Arc::new(Node {
         connections_max: host.connections,
         refusals_max: host.refusals,
-        ask,
+        ask: Some(Arc::new(ask)),
+        asks_always,
         events,
         rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
+        addresses: Tally::new(host.connections),
+        census: Arc::new(Census::new(host.connections)),
         ..Node::new(mesh)
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // They look up names.
+        .max_blocking_threads(16)
         .build()
         .map_err(Error::Control)?;
     // Heard from before the first connection on: a signal without an ear kills.
@@ -151,13 +155,13 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         print!("{}", demo::welcome(&host));
     }
     runtime.spawn(stats::log(Arc::clone(&node), config.log.stats_interval));
-    let (_configuration, in_force) = watch::channel(Arc::clone(&config));
     if let Some(configs) = &tls {
         tls::certify(&node.mesh, configs);
         runtime.spawn(tls::watch(config.tls.clone(), Arc::clone(&node.mesh)));
     }
     let bulletin = Bulletin::new();
-    runtime.spawn(bulletin.clone().run(heard));
+    let hears = hooks.clone();
+    runtime.spawn(bulletin.clone().run(heard, move |event| hears.hear(event)));
     let admin = Admin {
         bulletin,
         view: View::new(Arc::clone(&node)),
@@ -165,17 +169,23 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         config: in_force,
         host,
         log: log.handle(),
-        metrics: Arc::new(Metrics::new()),
-        since: SystemTime::now(),
+        metrics: Arc::new(Metrics::new(hooks.clone())),
+        since: began,
     };
     let admin = Arc::new(admin);
     {
         let _inside = runtime.enter();
         admin::serve_metrics(for_metrics, Arc::clone(&admin)).map_err(Error::Control)?;
         admin::serve(sockets, admin, token).map_err(Error::Control)?;
+        hooks.start(Arc::clone(&node));
     }
-    let reason =
-        runtime.block_on(control(desk, (options.stop, signals), &mut ends, &mut log, &alarms));
+    let reason = runtime.block_on(control(
+        Some(desk),
+        (options.stop, signals),
+        &mut ends,
+        &mut log,
+        (&node, &alarms),
+    ));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -190,6 +200,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
     }
     runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
+    runtime.block_on(hooks.finish());
+    // Not for a name that is being looked up.
+    runtime.shutdown_background();
     Ok(())
 }
 
@@ -216,7 +229,7 @@ async fn control(
     (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
-    alarms: &[Arc<Alarm>],
+    (node, alarms): (&Node, &[Arc<Alarm>]),
 ) -> Result<&'static str, Error> {
     if let Some(desk) = desk {
         tokio::spawn(desk.run());
@@ -238,6 +251,7 @@ async fn control(
             _ = seconds.tick() => {
                 log.drops().tell();
                 ring(alarms);
+                node.health.ask(&node.mesh, Instant::now());
             }
         }
     }
@@ -343,16 +357,17 @@ fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error>
 
 /// What clients of the API must know.
 fn token(admin: &config::Admin) -> Result<Option<Token>, Error> {
+    let wrong = |key, cause: String| Error::Token { key, cause };
+    if !admin.enabled || (admin.token.is_empty() && admin.token_file.is_empty()) {
+        return Ok(None);
+    }
     if admin.token_file.is_empty() {
-        return Ok((!admin.token.is_empty()).then(|| Token::new(&admin.token)));
+        return Token::new(&admin.token).map(Some).map_err(|cause| wrong("token", cause));
     }
-    let read = std::fs::read_to_string(&admin.token_file);
-    let told = |error| Error::TokenFile { path: admin.token_file.clone(), error };
-    let token = Secret::from(read.map_err(told)?.trim().to_owned());
-    match token.is_empty() {
-        true => Err(told(io::Error::other("it is empty"))),
-        false => Ok(Some(Token::new(&token))),
-    }
+    let in_file = |cause| wrong("token_file", format!("{}: {cause}", admin.token_file));
+    let text = std::fs::read_to_string(&admin.token_file);
+    let text = text.map_err(|error| in_file(error.to_string()))?;
+    Token::new(&Secret::from(text.trim().to_owned())).map(Some).map_err(in_file)
 }
 
 #[cfg(test)]
@@ -367,7 +382,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");
-            control(None, (None, signals), &mut ends, &mut log, &[]).await
+            let node = Node::new(Mesh::new(1, 16));
+            control(None, (None, signals), &mut ends, &mut log, (&node, &[])).await
         });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(

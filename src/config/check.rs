@@ -1,3 +1,5 @@
+mod access;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -5,7 +7,9 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::app::App;
+use super::hooks::Hook;
 use super::load::KeyPath;
+use super::proxy::Proxy;
 use super::tree::{Admin, Config, Cores, Http, Limits, Log, Tcp};
 use super::units::{duration, size};
 
@@ -20,8 +24,10 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
         format!("expected 128 to 16777215, found {}", config.rtmp.chunk_size)
     });
     http(&config.http, &mut at.section("http"));
+    proxy(&config.proxy, &mut at.section("proxy"));
     admin(&config.admin, &mut at.section("admin"));
     at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
+    hooks(config, &mut at);
     log(&config.log, &mut at.section("log"));
     tcp(&config.tcp, &mut at.section("tcp"));
     limits(&config.limits, &mut at.section("limits"));
@@ -105,6 +111,16 @@ fn http(http: &Http, at: &mut Section<'_>) {
     at.time("keep_alive", http.keep_alive, MOMENT, DAY);
 }
 
+fn proxy(proxy: &Proxy, at: &mut Section<'_>) {
+    at.time("header_timeout", proxy.header_timeout, MOMENT, DAY);
+    let everyone = proxy.trusted.iter().find(|network| network.prefix_len() == 0);
+    at.require(everyone.is_none(), "trusted", || {
+        "expected the networks of your proxies, found every address there is: then any client could \
+         say that it is another"
+            .to_owned()
+    });
+}
+
 fn admin(admin: &Admin, at: &mut Section<'_>) {
     let two = !admin.token.is_empty() && !admin.token_file.is_empty();
     at.require(!two, "token_file", || "expected token or token_file, found both".to_owned());
@@ -118,15 +134,53 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
             )
         });
     }
-    let short = !admin.token.is_empty() && admin.token.reveal().len() < TOKEN_BYTES;
-    at.require(!short, "token", || {
-        format!("expected at least {TOKEN_BYTES} characters; `openssl rand -hex 24` makes a token")
-    });
     at.count("metrics_streams_max", admin.metrics_streams_max, 0, 1 << 20);
 }
 
-/// Shorter tokens can be guessed.
-const TOKEN_BYTES: usize = 16;
+fn hooks(config: &Config, at: &mut Section<'_>) {
+    let hooks = &config.hooks;
+    let (timeout, verdict) = (hooks.timeout, config.limits.verdict_timeout);
+    let asked = [Hook::Connect, Hook::Publish, Hook::Play].iter().any(|hook| hooks.has(*hook));
+    if asked && timeout >= verdict {
+        let keys = [["hooks", "timeout"], ["limits", "verdict_timeout"]];
+        let [timeout, verdict] = [timeout, verdict].map(duration::show);
+        (at.complain)(
+            &keys.map(|key| key.map(str::to_owned).to_vec()),
+            format!("expected less than limits.verdict_timeout ({verdict}), found {timeout}"),
+        );
+    }
+    let mut at = at.section("hooks");
+    for hook in Hook::ALL {
+        if let Some(Err(wrong)) = hooks.url(hook).map(url) {
+            at.require(false, hook.key(), || wrong);
+        }
+    }
+    at.time("timeout", hooks.timeout, MOMENT, DAY);
+    at.time("retry_for", hooks.retry_for, Duration::ZERO, DAY);
+    at.count("queue", hooks.queue, 1, 1 << 20);
+    at.time("stats_interval", hooks.stats_interval, SECOND, DAY);
+}
+
+/// What is wrong with the URL of a hook. It is not shown: it may hold a token.
+fn url(url: &str) -> Result<(), String> {
+    let parsed: Result<hyper::Uri, _> = url.parse();
+    let parsed = parsed.map_err(|error| format!("expected http://HOST[:PORT]/PATH: {error}"))?;
+    let authority = parsed.authority().filter(|authority| !authority.host().is_empty());
+    match (parsed.scheme_str(), authority) {
+        (Some("https"), _) => {
+            Err("expected http://: hooks speak no TLS yet; have a proxy on this \
+                                   host speak it for them"
+                .to_owned())
+        }
+        (Some("http"), Some(authority)) if authority.as_str().contains('@') => Err(
+            "expected no user and password: set hooks.secret, by which requests are signed, or \
+                 put a token into the query"
+                .to_owned(),
+        ),
+        (Some("http"), Some(_)) => Ok(()),
+        _ => Err("expected http://HOST[:PORT]/PATH".to_owned()),
+    }
+}
 
 /// A directive without `=` that is no level would be taken for the name of a module, and silence
 /// everything else.
@@ -177,6 +231,8 @@ fn tcp(tcp: &Tcp, at: &mut Section<'_>) {
 }
 
 fn limits(limits: &Limits, at: &mut Section<'_>) {
+    let rate = limits.connects_per_second_per_address as usize;
+    at.count("connects_per_second_per_address", rate, 0, 1 << 20);
     at.count("reserved_fds", limits.reserved_fds, 16, 1 << 20);
     // A message's length has 24 bits.
     at.bytes("message_bytes", limits.message_bytes, 64 << 10, 16 << 20);
@@ -243,6 +299,7 @@ fn app(app: &App, at: &mut Section<'_>) {
     at.time("video_stall", app.video_stall, MOMENT, DAY);
     at.time("jump_back", app.jump_back, MOMENT, DAY);
     at.time("jump_forward", app.jump_forward, MOMENT, DAY);
+    access::check(app, at);
 }
 
 const MOMENT: Duration = Duration::from_millis(10);

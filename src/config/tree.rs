@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::app::App;
+use super::hooks::Hooks;
+use super::proxy::Proxy;
 use super::secret::Secret;
 use super::units::{addresses, duration, size};
 
@@ -22,10 +24,14 @@ pub struct Config {
     pub rtmp: Rtmp,
     /// Media over HTTP and WebSocket.
     pub http: Http,
+    /// The proxies and balancers before this node.
+    pub proxy: Proxy,
     /// The API, the metrics and the console.
     pub admin: Admin,
     /// Certificates.
     pub tls: Tls,
+    /// Servers that are told what happens, or asked.
+    pub hooks: Hooks,
     /// The log.
     pub log: Log,
     /// Every TCP socket.
@@ -227,6 +233,12 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one address; zero for any number.
     pub connections_per_address: usize,
+    /// New connections per second of one address; zero for any number.
+    pub connects_per_second_per_address: u32,
+    /// Viewers of the node; zero for any number.
+    pub viewers: usize,
+    /// Publishers of the node; zero for any number.
+    pub publishers: usize,
     /// File descriptors that connections never get.
     pub reserved_fds: usize,
     /// Viewers of one key that wait for its publisher.
@@ -372,6 +384,9 @@ impl Default for Limits {
         Self {
             connections: 0,
             connections_per_address: 0,
+            connects_per_second_per_address: 0,
+            viewers: 0,
+            publishers: 0,
             reserved_fds: 64,
             waiting_sinks_per_key: 1000,
             waiting_sinks: 10_000,

@@ -12,7 +12,7 @@ use super::apps::Apps;
 use super::outputs::Outputs;
 use super::pressure::Pressure;
 use super::sink::Sink;
-use super::source::Source;
+use super::source::{Phase, Source};
 use super::stats::{Totals, Watched};
 use super::timings::Timings;
 use super::trans::Trans;
@@ -72,6 +72,8 @@ pub struct NodeCounters {
     pub refused_denied: AtomicUsize,
     /// Publishers that found another there.
     pub refused_conflicts: AtomicUsize,
+    /// Requests that were refused because there were as many as there may be.
+    pub refused_no_room: AtomicUsize,
     /// Requests that were refused for want of a file descriptor.
     pub refused_no_descriptor: AtomicUsize,
     /// Connections that were accepted on an RTMP listener, those included that were then refused.
@@ -110,6 +112,7 @@ pub(super) enum Timer {
     KeyWait(SinkId, u64),
     Probe(SourceId, u64),
     Grace(SourceId, u64),
+    Idle(SourceId, u64),
     /// These two are taken out with their trans stream.
     TransIdle(TransId),
     NewcomerSeal(TransId),
@@ -172,13 +175,26 @@ impl Hub {
     /// From now on the streams there are live by what `settings` says of their key; one of which it
     /// says nothing goes on as before.
     pub fn configure(&mut self, settings: impl Fn(&StreamKey) -> Option<Rc<Settings>>) {
-        for (_, source) in &mut self.sources {
+        let mut other_idleness = Vec::new();
+        for (id, source) in &mut self.sources {
             let Some(settings) = settings(&source.key) else { continue };
             for trans in &source.transes {
                 self.transes[*trans].configure(&settings);
             }
+            if settings.idle_timeout != source.settings.idle_timeout {
+                other_idleness.push(id);
+            }
             source.configure(settings);
         }
+        for id in other_idleness {
+            self.watch_for_idleness(id, self.now);
+        }
+    }
+
+    /// True if nobody publishes `key` here, and nobody who did may still return.
+    pub fn is_vacant(&self, key: &StreamKey) -> bool {
+        let source = self.by_key.get(key).map(|id| &self.sources[*id]);
+        source.is_none_or(|source| source.phase == Phase::Vacant)
     }
 
     /// What pressure does to this core.
@@ -199,6 +215,11 @@ impl Hub {
     /// True while anything moves: without it, nobody need measure how busy the core is.
     pub fn is_active(&self) -> bool {
         !self.sources.is_empty()
+    }
+
+    /// True while pressure is such that nobody new is let in.
+    pub fn refuses_newcomers(&self) -> bool {
+        self.pressure.refuses_newcomers()
     }
 
     /// A second has passed, and `late` more, in which the core was busy for `busy` of 1.
@@ -267,6 +288,7 @@ impl Hub {
                 Timer::KeyWait(id, serial) => self.key_wait_is_over(id, serial, now),
                 Timer::Probe(id, serial) => self.probe_is_over(id, serial, now),
                 Timer::Grace(id, serial) => self.grace_is_over(id, serial, now),
+                Timer::Idle(id, serial) => self.look_for_idleness(id, serial, now),
                 Timer::TransIdle(id) => self.drop_idle_trans(id, now),
                 Timer::NewcomerSeal(id) => self.newcomer_seal_is_due(id, now),
             }

@@ -10,6 +10,7 @@ mod block;
 mod gop;
 mod handles;
 mod hub;
+mod idle;
 mod outputs;
 mod pressure;
 mod publishers;
@@ -37,7 +38,7 @@ pub use handles::{Publisher, Viewer};
 pub use hub::{Hub, HubEvent, NodeCounters};
 pub use outputs::OutputTotals;
 pub use publishers::{PublishRefused, PublishRequest};
-pub use settings::{OnConflict, Settings};
+pub use settings::{BitrateAction, OnConflict, Settings};
 pub use sink::{Framing, SinkEnd, SinkEvent, SinkStats};
 pub use source::{PublisherEnd, PushError};
 pub use stats::{

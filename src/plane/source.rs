@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::gop::GopCache;
+use super::idle::Idle;
 use super::stats::Watched;
 use super::timeline::Timeline;
-use super::{Settings, SinkId, Tracks, TransId};
+use super::{BitrateAction, Settings, SinkId, Tracks, TransId};
 use crate::codec;
 use crate::container::amf0;
 use crate::media::{Frame, StreamKey, Track, TrackKind};
@@ -23,6 +24,9 @@ pub enum PublisherEnd {
     /// The source failed inside.
     #[error("the source of {0} failed")]
     SourceFailed(StreamKey),
+    /// Nobody watched it for the app's `idle_timeout`, and somebody said that it is to end.
+    #[error("nobody watches {0} (hooks.on_idle)")]
+    Idle(StreamKey),
 }
 
 /// Why a frame was not taken.
@@ -81,6 +85,7 @@ pub(crate) struct Source {
     /// How long the oldest of what was read last may have waited for that.
     pub(crate) waited: Duration,
     pub(crate) stats: SourceStats,
+    pub(super) idle: Idle,
 }
 
 /// Where the life of a source is.
@@ -101,6 +106,15 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// Tells the publisher's driver that nobody watches.
+    pub(crate) fn tell_idle(&self) {
+        let mut mail = self.mail.borrow_mut();
+        mail.idle = true;
+        if let Some(waker) = mail.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Tells the publisher's driver that the slot is no longer its own.
     pub(crate) fn end(&self, why: PublisherEnd) {
         let mut mail = self.mail.borrow_mut();
@@ -115,6 +129,8 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(crate) struct PublisherMail {
     pub(crate) end: Option<PublisherEnd>,
+    /// Nobody watches, and its driver has not heard of it.
+    pub(crate) idle: bool,
     pub(crate) waker: Option<Waker>,
 }
 
@@ -143,6 +159,8 @@ struct Expected {
 struct Rate {
     since: Instant,
     bytes: u64,
+    /// It was said that it is too high.
+    told: bool,
 }
 
 /// A frame that was taken, as it goes to the trans streams.
@@ -189,9 +207,10 @@ impl Source {
             needs_key: false,
             last_video: None,
             video_stalled: false,
-            rate: Rate { since: now, bytes: 0 },
+            rate: Rate { since: now, bytes: 0, told: false },
             waited: Duration::ZERO,
             stats: SourceStats::default(),
+            idle: Idle::default(),
             settings,
         }
     }
@@ -219,7 +238,7 @@ impl Source {
     /// A publisher has taken the slot.
     pub(crate) fn start(&mut self, slot: Slot) {
         self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
-        self.rate = Rate { since: slot.since, bytes: 0 };
+        self.rate = Rate { since: slot.since, bytes: 0, told: false };
         self.waited = Duration::ZERO;
         self.publisher = Some(slot);
         self.expected = None;
@@ -397,13 +416,22 @@ impl Source {
         self.stats.frames += 1;
         self.stats.bytes += bytes as u64;
         if now.saturating_duration_since(self.rate.since) >= RATE_OVER {
-            self.rate = Rate { since: now, bytes: 0 };
+            self.rate = Rate { since: now, bytes: 0, told: false };
         }
         self.rate.bytes += bytes as u64;
         let found = self.rate.bytes * 8 / RATE_OVER.as_secs();
         let allowed = self.settings.publisher_bitrate_max;
-        if allowed > 0 && found > allowed {
-            return Err(PushError::TooFast { allowed, found });
+        if allowed == 0 || found <= allowed {
+            return Ok(());
+        }
+        let error = PushError::TooFast { allowed, found };
+        match self.settings.publisher_bitrate_action {
+            BitrateAction::Cut => return Err(error),
+            BitrateAction::Warn if self.rate.told => {}
+            BitrateAction::Warn => {
+                self.rate.told = true;
+                tracing::warn!(stream = %self.key, "{error}");
+            }
         }
         Ok(())
     }

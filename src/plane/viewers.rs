@@ -53,6 +53,11 @@ pub enum PlayRefused {
     /// Too many wait on this node.
     #[error("expected at most {0} viewers waiting on this node (limits.waiting_sinks)")]
     TooManyWait(usize),
+    /// As many watch the stream as may.
+    #[error(
+        "expected at most {0} viewers of one stream (viewers_max_per_stream): try this one again later"
+    )]
+    StreamIsFull(usize),
     /// The widest merge window was not enough.
     #[error("this server is overloaded: try another, or this one again later")]
     Overloaded,
@@ -69,9 +74,12 @@ impl Hub {
     ) -> Result<SinkId, PlayRefused> {
         let live = self.by_key.get(&request.key).map(|id| &self.sources[*id]);
         let waiting = live.map_or(0, |source| source.waiting.len());
+        let sinks = live.map_or(0, |source| source.sinks);
         let settings = &request.settings;
         let refused = if self.pressure.refuses_newcomers() {
             Some(PlayRefused::Overloaded)
+        } else if settings.sinks_max > 0 && sinks >= settings.sinks_max {
+            Some(PlayRefused::StreamIsFull(settings.sinks_max))
         } else if live.is_some_and(Source::is_live) {
             None
         } else if waiting >= settings.waiting_sinks_per_key {
@@ -84,6 +92,7 @@ impl Hub {
         if let Some(refused) = refused {
             match refused {
                 PlayRefused::Overloaded => self.totals.refused_overloaded += 1,
+                PlayRefused::StreamIsFull(_) => self.totals.refused_full += 1,
                 _ => self.totals.refused_waiting += 1,
             }
             return Err(refused);
@@ -121,6 +130,7 @@ impl Hub {
         });
         self.sources[source].sinks += 1;
         self.outputs.of(self.sinks[id].output).plays += 1;
+        self.sources[source].idle.since = None;
         if self.sources[source].is_live() {
             self.seat(id, now);
         } else {
@@ -188,6 +198,7 @@ impl Hub {
 
     fn left_source(&mut self, source: SourceId) {
         self.sources[source].sinks -= 1;
+        self.watch_for_idleness(source, self.now);
         self.drop_unused(source);
     }
 

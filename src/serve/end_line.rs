@@ -20,6 +20,8 @@ pub(crate) struct EndLine<'a> {
     pub(crate) received: u64,
     /// What it was sent as a viewer.
     pub(crate) sent: SinkStats,
+    /// It only asked how the node is, as balancers do all day.
+    pub(crate) is_check: bool,
 }
 
 /// The last request of a connection, and its answer.
@@ -58,7 +60,7 @@ impl PageRequest {
 impl EndLine<'_> {
     /// Writes it, and one more before it for a violation.
     pub(crate) fn write(&self, conn: &Conn, end: &End) {
-        let Self { question, stream, request, offset, received, sent } = self;
+        let Self { question, stream, request, offset, received, sent, is_check } = self;
         let About { client, peer, protocol, opened, answered, .. } = &conn.about;
         let stream = stream.map_or("-", StreamKey::as_str);
         if let End::Violation(what) = end {
@@ -67,6 +69,9 @@ impl EndLine<'_> {
                 tracing::warn!(%client, %peer, %protocol, %stream, offset, suppressed,
                     "closed: {what}");
             }
+        }
+        if *is_check {
+            return tracing::debug!(%client, %peer, %protocol, reason = end.to_string(), "close");
         }
         let page = request.and_then(|request| request.page);
         let agent = match page {

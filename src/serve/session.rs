@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::access::Full;
 use super::admit::{Admission, Admitted, Ticket};
 use super::conn::{About, Conn, End, Io};
 use super::core::Core;
@@ -14,7 +15,9 @@ use super::end_line::{EndLine, RequestLine};
 use super::event::Event;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
+use super::publishing::{News, Publishing};
 use super::verdict::Question;
+use crate::config::Secret;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
 use crate::plane::{
@@ -54,6 +57,10 @@ pub(crate) trait Protocol: Sized + 'static {
     /// The plane has ended the viewer.
     fn viewer_ended(&mut self, end: SinkEnd, now: Instant);
 
+    /// A publisher was silent for too long, and gets as long again: until then. `None` if that is not
+    /// what its machine waits for.
+    fn extend_silence(&mut self, now: Instant) -> Option<Instant>;
+
     /// The plane has ended the publisher.
     fn publisher_ended(&mut self, end: &PublisherEnd);
 
@@ -84,6 +91,8 @@ pub(crate) struct Session<P: Protocol> {
     sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
     why: Option<Box<str>>,
+    /// It only asked how the node is, which is not worth a line: balancers do so all the time.
+    pub(crate) is_check: bool,
 }
 
 /// What the connection waits for, or is let do.
@@ -92,12 +101,6 @@ pub(crate) enum Doing<W> {
     Asking(Box<(Admission, W)>),
     Publishing(Box<Publishing>),
     Playing(Viewer),
-}
-
-/// A publisher's slot, and how often its socket is looked at.
-pub(crate) struct Publishing {
-    pub(crate) publisher: Publisher,
-    pace: Pace,
 }
 
 /// Where a session has arrived.
@@ -114,6 +117,9 @@ pub(crate) enum Refused {
     /// Not allowed.
     #[error("{0}")]
     Denied(String),
+    /// Allowed, but there are as many as there may be.
+    #[error("{0}")]
+    NoRoom(Full),
     /// Somebody else publishes.
     #[error(transparent)]
     Publish(#[from] PublishRefused),
@@ -145,7 +151,7 @@ impl<W, E: Into<End>> From<E> for Stop<W> {
 enum Wake {
     Io(std::io::Result<Io>),
     Admitted(Admitted),
-    Publisher(PublisherEnd),
+    Publisher(News),
     Viewer(SinkEvent),
 }
 
@@ -153,8 +159,10 @@ impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
         let (doing, stream, question) = (Doing::Nothing, None, None);
-        let (sent, why) = (None, None);
-        Box::new(Self { doing, conn, protocol, stream, question, received: 0, sent, why })
+        let (sent, why, is_check) = (None, None, false);
+        // What came behind a proxy's header.
+        let received = conn.unread.as_ref().map_or(0, |unread| unread.len() as u64);
+        Box::new(Self { doing, conn, protocol, stream, question, received, sent, why, is_check })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.
@@ -202,6 +210,7 @@ impl<P: Protocol> Session<P> {
             request: self.protocol.last_request(),
             received: self.received,
             sent,
+            is_check: self.is_check,
         };
         line.write(&self.conn, end);
     }
@@ -226,8 +235,11 @@ impl<P: Protocol> Session<P> {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let woken = match &mut self.doing {
             Doing::Nothing => Poll::Pending,
-            Doing::Asking(asking) => asking.0.poll(cx, &self.conn.core).map(Wake::Admitted),
-            Doing::Publishing(it) => it.publisher.poll_end(cx).map(Wake::Publisher),
+            Doing::Asking(asking) => {
+                let Conn { core, about, .. } = &mut self.conn;
+                asking.0.poll(cx, core, about).map(Wake::Admitted)
+            }
+            Doing::Publishing(it) => it.poll(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
         if woken.is_ready() {
@@ -252,9 +264,7 @@ impl<P: Protocol> Session<P> {
             Wake::Io(io) => match io? {
                 Io::Closed => return Err(End::PeerClosed.into()),
                 Io::Written => {}
-                Io::Deadline => {
-                    self.protocol.machine().handle_timeout(now).map_err(violation)?;
-                }
+                Io::Deadline => self.time_is_up(now)?,
                 Io::Input { read, all } => {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
@@ -273,11 +283,7 @@ impl<P: Protocol> Session<P> {
                     self.admitted(admitted, admission.question(), wish, now)?;
                 }
             }
-            Wake::Publisher(end) => {
-                self.leave(&end.to_string());
-                self.protocol.publisher_ended(&end);
-                self.ended_for(&end);
-            }
+            Wake::Publisher(news) => self.hear(news, now)?,
             Wake::Viewer(SinkEvent::Started) => {
                 // From here the plane's stall_timeout tells the slow from the dead.
                 self.conn.socket.lift_user_timeout()?;
@@ -332,10 +338,12 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// Asks whether the client may do what it wishes. Often the answer is there at once.
+    /// Asks whether the client may do what it wishes. Often the answer is there at once. `bearer`
+    /// is a token that stands beside the query; it goes no further than our own rules.
     pub(crate) fn ask(
         &mut self,
         question: Question,
+        bearer: Option<&Secret>,
         wish: P::Wish,
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
@@ -343,10 +351,17 @@ impl<P: Protocol> Session<P> {
             self.stream = Some(key.clone());
         }
         self.why = None;
+        if question.query.len() > QUERY_MAX {
+            let found = question.query.len();
+            let why = format!("expected a query of at most {QUERY_MAX} bytes, found {found}");
+            self.refuse(&wish, &Refused::Denied(why), now);
+            return Ok(());
+        }
         self.end_grant("its client asked for something else", SinkStats::default());
         let question = Arc::new(question);
         self.question = Some(Arc::clone(&question));
-        match Admission::begin(&self.conn.core, Arc::clone(&question), now) {
+        let Conn { core, about, .. } = &mut self.conn;
+        match Admission::begin(core, about, Arc::clone(&question), bearer, now) {
             Ok(admission) => {
                 self.doing = Doing::Asking(Box::new((admission, wish)));
                 Ok(())
@@ -363,20 +378,26 @@ impl<P: Protocol> Session<P> {
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
         match admitted {
-            Admitted::Connect(grant) => {
-                self.conn.about.connected = grant.map(|mut grant| {
+            Admitted::Connect => {
+                if let Some(grant) = &mut self.conn.about.connected {
                     grant.start();
-                    grant
-                });
+                }
                 self.protocol.connected(wish, now);
             }
             Admitted::Refused(reason) => {
-                let (question, told) = (Arc::clone(question), reason.clone());
-                self.conn.about.node.events.tell(Event::Refused { question, reason: told });
+                if self.conn.about.granted.is_none() {
+                    let (question, told) = (Arc::clone(question), reason.clone());
+                    self.conn.about.node.events.tell(Event::Refused { question, reason: told });
+                }
                 self.refuse(&wish, &Refused::Denied(reason), now);
             }
-            Admitted::Stream(ticket, grant) => {
-                self.conn.about.granted = Some(grant);
+            Admitted::NoRoom(full) => self.refuse(&wish, &Refused::NoRoom(full), now),
+            Admitted::Stream(ticket) => {
+                let grant = self.conn.about.granted.as_ref();
+                if let Some(asked) = grant.and_then(|grant| grant.question().asked.clone()) {
+                    self.stream = Some(ticket.key().clone());
+                    self.log(&format!("given instead of {asked}"));
+                }
                 if ticket.owner() != self.conn.core.id {
                     return Err(Stop::Move(ticket, wish));
                 }
@@ -413,7 +434,7 @@ impl<P: Protocol> Session<P> {
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let core = &self.conn.core;
         let pace = Pace::new(core.published.replace(core.published.get() + 1), core.born);
-        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
+        self.doing = Doing::Publishing(Box::new(Publishing::new(publisher, pace)));
         self.has_started();
         self.log("publish");
         Ok(())
@@ -425,7 +446,8 @@ impl<P: Protocol> Session<P> {
         let viewer = Viewer::join(&self.conn.core.hub, request, now)?;
         self.doing = Doing::Playing(viewer);
         let About { granted, node, .. } = &self.conn.about;
-        if let Some(grant) = granted.as_ref().filter(|_| !self.is_published(&key)) {
+        let vacant = self.conn.core.hub.borrow().is_vacant(&key);
+        if let Some(grant) = granted.as_ref().filter(|_| vacant) {
             node.events.tell(Event::NotFound(Arc::clone(grant.question())));
         }
         Ok(())
@@ -452,15 +474,12 @@ impl<P: Protocol> Session<P> {
         let counter = match why {
             Refused::Denied(_) => &counters.refused_denied,
             Refused::Publish(_) => &counters.refused_conflicts,
+            Refused::NoRoom(_) => &counters.refused_no_room,
             Refused::NoDescriptor(_) => &counters.refused_no_descriptor,
             // Counted where they are found.
             Refused::Play(_) | Refused::OwnerIsBusy => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn is_published(&self, key: &StreamKey) -> bool {
-        self.conn.core.hub.borrow().is_published(key)
     }
 
     /// What was granted has begun.
@@ -477,7 +496,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn ended_for(&mut self, why: &impl std::fmt::Display) {
+    pub(super) fn ended_for(&mut self, why: &impl std::fmt::Display) {
         let why = why.to_string();
         self.log(&why);
         self.why = Some(why.into());
@@ -532,14 +551,24 @@ impl<P: Protocol> Session<P> {
                 return Err(self);
             }
         };
-        let Self { conn, mut protocol, received, .. } = *self;
+        let Self { conn, mut protocol, received, sent, .. } = *self;
         let Conn { socket: here, about, unread, out: mut unsent, input_waits, .. } = conn;
         let socket = here.depart(socket);
         while protocol.machine().poll_transmit(&mut unsent) {}
         let (key, place) = ticket.into_parts();
         let driver = protocol.pack(wish);
-        let moved =
-            HandOver { socket, about, unread, unsent, input_waits, received, key, place, driver };
+        let moved = HandOver {
+            socket,
+            about,
+            unread,
+            unsent,
+            input_waits,
+            received,
+            sent,
+            key,
+            place,
+            driver,
+        };
         match core.post.hand_over(owner, Box::new(moved)) {
             Ok(()) => Ok(()),
             Err(moved) => match Self::unpack(&core, *moved) {
@@ -562,16 +591,18 @@ impl<P: Protocol> Session<P> {
         conn.input_waits = moved.input_waits;
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
-        (this.received, this.stream) = (moved.received, Some(moved.key));
+        (this.received, this.sent, this.stream) = (moved.received, moved.sent, Some(moved.key));
         let granted = this.conn.about.granted.as_ref();
         this.question = granted.map(|grant| Arc::clone(grant.question()));
         Some((this, ticket, wish))
     }
 }
 
+/// Of a query, which is kept for as long as what it asks for lasts.
+const QUERY_MAX: usize = 4 << 10;
 /// What a viewer is told whose wait was in vain.
 pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
 
-fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
+pub(super) fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
     Stop::End(End::Violation(error.to_string()))
 }
