@@ -116,7 +116,7 @@ fn a_key_in_the_wrong_section_is_told_the_right_one() {
 
 #[test]
 fn a_key_like_no_other_gets_the_list() {
-    let expected = "c.toml:1:5: log.x: unknown key; expected one of format, level, queue_lines, stats_interval";
+    let expected = "c.toml:1:5: log.x: unknown key; expected one of file, format, keep, level, queue_lines, rotate, rotate_bytes, stats_interval";
     refused("log.x = 1", expected);
 }
 
@@ -213,6 +213,11 @@ fn ranges_are_checked() {
         ("http.head_bytes = 0", "http.head_bytes"),
         ("log.level = 'loud=very'", "log.level"),
         ("log.queue_lines = 0", "log.queue_lines"),
+        ("log.rotate_bytes = 1000", "log.rotate_bytes"),
+        ("log.rotate = 'hourly'", "log.rotate"),
+        ("log.keep = 1001", "log.keep"),
+        ("admin.metrics_streams_max = 2000000", "admin.metrics_streams_max"),
+        ("admin.metrics_listen = ['0.0.0.0:8080']", "admin.metrics_listen"),
         ("log.stats_interval = '1ms'", "log.stats_interval"),
         ("tcp.keepalive = '10h'", "tcp.keepalive"),
         ("limits.message_bytes = '17MiB'", "limits.message_bytes"),

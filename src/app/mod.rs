@@ -22,6 +22,7 @@ use crate::control::ask::{self, Answerer, Desk};
 use crate::control::events::Bulletin;
 use crate::control::hooks::Hooks;
 use crate::control::log::{self, Log};
+use crate::control::metrics::Metrics;
 use crate::control::start_checks::{self, Host, StartError};
 use crate::control::stats;
 use crate::control::tls::{self, TlsError};
@@ -71,6 +72,16 @@ pub enum Error {
     /// A certificate cannot be shown.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file of the log cannot be written.
+    #[error(
+        "log.file: {path}: {error}\n  cure: name a file in a directory that this user may write to"
+    )]
+    LogFile {
+        /// Which.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
     /// A core's thread could not be started.
     #[error(
         "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \
@@ -91,7 +102,9 @@ pub enum Error {
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     // To the end of this function: dropped, it writes what waits, the last words too.
-    let (began, mut log) = (Instant::now(), log::start(&config.log));
+    let began = Instant::now();
+    let mut log = log::start(&config.log)
+        .map_err(|error| Error::LogFile { path: config.log.file.clone(), error })?;
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
@@ -132,7 +145,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on");
     }
+    // Before the first connection on too: whoever is served can look who serves.
     let sockets = listen(&host.admin, config.tcp.backlog)?;
+    let for_metrics = listen(&host.metrics, config.tcp.backlog)?;
     launch(&node, &config, &host, &alarms, options.demo, ended)?;
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
         connections = host.connections, "listening");
@@ -153,11 +168,15 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         node: Arc::clone(&node),
         config: in_force,
         host,
+        log: log.handle(),
+        metrics: Arc::new(Metrics::new()),
         since: began,
     };
+    let admin = Arc::new(admin);
     {
         let _inside = runtime.enter();
-        admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
+        admin::serve_metrics(for_metrics, Arc::clone(&admin)).map_err(Error::Control)?;
+        admin::serve(sockets, admin, token).map_err(Error::Control)?;
         hooks.start(Arc::clone(&node));
     }
     let reason = runtime.block_on(control(
@@ -359,7 +378,7 @@ mod tests {
     fn a_core_that_ends_unasked_ends_the_program_with_its_name() {
         let (ended, mut ends) = mpsc::unbounded_channel();
         ended.send(CoreEnded { core: CoreId(3), panicked: true }).expect("the other end is there");
-        let mut log = log::start(&config::Log::default());
+        let mut log = log::start(&config::Log::default()).expect("no file");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");

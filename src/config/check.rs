@@ -58,6 +58,7 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
         ("http", "listen", config.http.enabled, &config.http.listen),
         ("http", "tls_listen", config.http.enabled, &config.http.tls_listen),
         ("admin", "listen", config.admin.enabled, &config.admin.listen),
+        ("admin", "metrics_listen", true, &config.admin.metrics_listen),
     ];
     for (name, key, enabled, listen) in sections {
         if !enabled {
@@ -68,7 +69,7 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
             at.agree(listen.is_empty() || !config.tls.certificates.is_empty(), &[key], || {
                 "expected a certificate in tls.certificates, found none".to_owned()
             });
-        } else {
+        } else if key == "listen" {
             let elsewhere = name != "admin"
                 && sections
                     .iter()
@@ -129,6 +130,7 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
             )
         });
     }
+    at.count("metrics_streams_max", admin.metrics_streams_max, 0, 1 << 20);
 }
 
 fn hooks(config: &Config, at: &mut Section<'_>) {
@@ -186,25 +188,30 @@ fn stray_directive(level: &str) -> Option<&str> {
     words.find(|word| !word.contains(['=', '[']) && !is_level(word) && !ours(word))
 }
 
+/// Whether `level` can be a `log.level`.
+///
+/// # Errors
+/// What was expected.
+pub fn check_log_level(level: &str) -> Result<(), String> {
+    let expected = "expected a level (error, warn, info, debug, trace, off) or directives such as \
+                    \"info,corecast::proto=trace\", found";
+    if let Some(word) = stray_directive(level) {
+        return Err(format!("{expected} {word:?}"));
+    }
+    match EnvFilter::builder().parse(level) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{expected} {level:?}: {error}")),
+    }
+}
+
 fn log(log: &Log, at: &mut Section<'_>) {
-    if let Some(word) = stray_directive(&log.level) {
-        at.require(false, "level", || {
-            format!(
-                "expected a level (error, warn, info, debug, trace, off) or directives such as \
-                 \"info,corecast::proto=trace\", found {word:?}"
-            )
-        });
-        return;
+    if let Err(expected) = check_log_level(&log.level) {
+        at.require(false, "level", || expected);
     }
-    if let Err(error) = EnvFilter::builder().parse(&log.level) {
-        at.require(false, "level", || {
-            format!(
-                "expected a level (error, warn, info, debug, trace) or directives such as \
-                 \"info,corecast::proto=trace\", found {:?}: {error}",
-                log.level
-            )
-        });
+    if log.rotate_bytes > 0 {
+        at.bytes("rotate_bytes", log.rotate_bytes, 64 << 10, 1 << 40);
     }
+    at.count("keep", log.keep, 0, 1000);
     at.count("queue_lines", log.queue_lines, 1, 1 << 24);
     if !log.stats_interval.is_zero() {
         at.time("stats_interval", log.stats_interval, SECOND, DAY);

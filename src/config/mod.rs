@@ -19,6 +19,7 @@ mod tree;
 mod units;
 
 pub use app::{App, BitrateAction, JwtAlgorithm, OnConflict};
+pub use check::check_log_level;
 pub use error::{ConfigError, Origin, Problem};
 pub use hooks::{Hook, Hooks, OnError};
 pub use key_file::KeyFile;
@@ -26,7 +27,7 @@ pub use proxy::{ClientField, Proxy, ProxyHeader};
 pub use rule::{Effect, InvalidRule, Rule, RuleWish};
 pub use secret::Secret;
 pub use tree::{
-    Admin, Body, Certificate, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, Tls,
+    Admin, Body, Certificate, Config, Cores, Http, Limits, Log, LogFormat, Rotate, Rtmp, Tcp, Tls,
     TlsVersion, v6_only,
 };
 pub use units::parse_duration;

@@ -57,6 +57,8 @@ pub enum PushError {
 pub(crate) struct Source {
     pub(crate) key: StreamKey,
     pub(crate) serial: u64,
+    /// Where its app is counted, from its first publisher on.
+    pub(super) app: usize,
     pub(crate) settings: Rc<Settings>,
     /// The directory's count of owners of this key; given back when the source ends.
     pub(crate) epoch: u64,
@@ -188,6 +190,7 @@ impl Source {
         Self {
             key,
             serial,
+            app: 0,
             epoch,
             phase: Phase::Vacant,
             publisher: None,
@@ -210,6 +213,11 @@ impl Source {
             idle: Idle::default(),
             settings,
         }
+    }
+
+    /// True while nobody has published it: viewers wait.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.phase == Phase::Vacant
     }
 
     /// True when newcomers can be given a trans stream.

@@ -10,6 +10,7 @@ pub mod access;
 pub mod admit;
 mod conn;
 pub mod core;
+mod end_line;
 pub mod event;
 pub mod grant;
 mod hand_over;

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 
-use super::conn::{Conn, End, Io, Totals};
+use super::conn::{Conn, End, Io};
 use super::core::Core;
+use super::end_line::EndLine;
 use super::proxy_header::{Opening, ProxyHeader};
 use super::verdict::Protocol;
 use super::{accept, http};
@@ -35,7 +36,7 @@ pub(super) async fn run(mut conn: Conn, header: ProxyHeader, secure: bool) {
         Ok(Opening { client, rest }) => go_on(conn, client, &rest, secure),
         Err(None) => {}
         Err(Some(end)) => {
-            conn.log_end(&end, None, &Totals::default());
+            EndLine::default().write(&conn, &end);
             if let (End::Violation(what), Protocol::Http, false) =
                 (&end, conn.about.protocol, secure)
             {

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use super::access::Full;
 use super::admit::{Admission, Admitted, Ticket};
-use super::conn::{About, Conn, End, Io, Totals};
+use super::conn::{About, Conn, End, Io};
 use super::core::Core;
+use super::end_line::{EndLine, RequestLine};
 use super::event::Event;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
@@ -63,6 +64,11 @@ pub(crate) trait Protocol: Sized + 'static {
     /// The plane has ended the publisher.
     fn publisher_ended(&mut self, end: &PublisherEnd);
 
+    /// The last request, for the last line in the log, where clients make requests.
+    fn last_request(&self) -> Option<RequestLine<'_>> {
+        None
+    }
+
     /// What crosses cores.
     fn pack(self, wish: Self::Wish) -> Driver;
 
@@ -78,6 +84,8 @@ pub(crate) struct Session<P: Protocol> {
     pub(crate) protocol: P,
     /// The stream of the last question, for the log.
     stream: Option<StreamKey>,
+    /// The last question itself, likewise.
+    question: Option<Arc<Question>>,
     received: u64,
     /// By plays that have ended.
     sent: Option<Box<SinkStats>>,
@@ -150,10 +158,11 @@ enum Wake {
 impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
-        let (doing, stream, sent, why) = (Doing::Nothing, None, None, None);
+        let (doing, stream, question) = (Doing::Nothing, None, None);
+        let (sent, why, is_check) = (None, None, false);
         // What came behind a proxy's header.
         let received = conn.unread.as_ref().map_or(0, |unread| unread.len() as u64);
-        Box::new(Self { doing, conn, protocol, stream, received, sent, why, is_check: false })
+        Box::new(Self { doing, conn, protocol, stream, question, received, sent, why, is_check })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.
@@ -194,9 +203,16 @@ impl<P: Protocol> Session<P> {
         if let Some(grant) = self.conn.about.connected.take() {
             grant.end(&reason, self.received, sent);
         }
-        let (offset, received) = (self.protocol.machine().offset(), self.received);
-        let totals = Totals { offset, received, sent, is_check: self.is_check };
-        self.conn.log_end(end, self.stream.as_ref(), &totals);
+        let line = EndLine {
+            offset: self.protocol.machine().offset(),
+            question: self.question.as_deref(),
+            stream: self.stream.as_ref(),
+            request: self.protocol.last_request(),
+            received: self.received,
+            sent,
+            is_check: self.is_check,
+        };
+        line.write(&self.conn, end);
     }
 
     async fn work_until_stopped(&mut self) -> Stop<P::Wish> {
@@ -343,6 +359,7 @@ impl<P: Protocol> Session<P> {
         }
         self.end_grant("its client asked for something else", SinkStats::default());
         let question = Arc::new(question);
+        self.question = Some(Arc::clone(&question));
         let Conn { core, about, .. } = &mut self.conn;
         match Admission::begin(core, about, Arc::clone(&question), bearer, now) {
             Ok(admission) => {
@@ -441,6 +458,7 @@ impl<P: Protocol> Session<P> {
         if self.conn.core.violations.borrow_mut().allow(now).is_some() {
             self.log_sparingly(&format!("refused: {why}"));
         }
+        self.count_refusal(why);
         let reason = why.to_string();
         if let Some(grant) = &self.conn.about.granted {
             let (question, reason) = (Arc::clone(grant.question()), reason.clone());
@@ -449,6 +467,18 @@ impl<P: Protocol> Session<P> {
         self.end_grant(&reason, SinkStats::default());
         self.why = Some(reason.into());
         self.protocol.refuse(wish, why, now);
+    }
+
+    fn count_refusal(&self, why: &Refused) {
+        let counters = &self.conn.core.node.counters;
+        let counter = match why {
+            Refused::Denied(_) => &counters.refused_denied,
+            Refused::Publish(_) => &counters.refused_conflicts,
+            Refused::NoDescriptor(_) => &counters.refused_no_descriptor,
+            // Counted where they are found.
+            Refused::Play(_) | Refused::OwnerIsBusy | Refused::NoRoom(_) => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What was granted has begun.
@@ -561,6 +591,8 @@ impl<P: Protocol> Session<P> {
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
         (this.received, this.sent, this.stream) = (moved.received, moved.sent, Some(moved.key));
+        let granted = this.conn.about.granted.as_ref();
+        this.question = granted.map(|grant| Arc::clone(grant.question()));
         Some((this, ticket, wish))
     }
 }
