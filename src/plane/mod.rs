@@ -36,7 +36,7 @@ pub use apps::{APPS_MAX, AppSnapshot};
 pub use block::{Block, BlockLog, Init, Start};
 pub use handles::{Publisher, Viewer};
 pub use hub::{Hub, HubEvent, NodeCounters};
-pub use outputs::OutputSnapshot;
+pub use outputs::OutputTotals;
 pub use publishers::{PublishRefused, PublishRequest};
 pub use settings::{BitrateAction, OnConflict, Settings};
 pub use sink::{Framing, SinkEnd, SinkEvent, SinkStats};

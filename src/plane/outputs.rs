@@ -13,7 +13,7 @@ pub(crate) enum Output {
 
 /// Viewers of one kind at one moment, and what they were sent since the start of the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct OutputSnapshot {
+pub struct OutputTotals {
     /// By which protocol it goes.
     pub protocol: &'static str,
     /// How it is muxed.
@@ -29,7 +29,7 @@ pub struct OutputSnapshot {
 /// One for each [`Output`]. The egress of a core is their sum, so that a write counts its bytes
 /// here instead of there and pays nothing for it.
 #[derive(Debug)]
-pub(super) struct Outputs([OutputSnapshot; 3]);
+pub(super) struct Outputs([OutputTotals; 3]);
 
 impl Output {
     const ALL: [Self; 3] = [Self::Rtmp, Self::HttpFlv, Self::WsFlv];
@@ -55,13 +55,13 @@ impl Default for Outputs {
     fn default() -> Self {
         Self(Output::ALL.map(|output| {
             let (protocol, format) = output.names();
-            OutputSnapshot { protocol, format, viewers: 0, plays: 0, egress_bytes: 0 }
+            OutputTotals { protocol, format, viewers: 0, plays: 0, egress_bytes: 0 }
         }))
     }
 }
 
 impl Outputs {
-    pub(super) fn of(&mut self, output: Output) -> &mut OutputSnapshot {
+    pub(super) fn of(&mut self, output: Output) -> &mut OutputTotals {
         &mut self.0[output as usize]
     }
 
@@ -71,7 +71,7 @@ impl Outputs {
 }
 
 impl Hub {
-    pub(super) fn output_snapshots(&self) -> Vec<OutputSnapshot> {
+    pub(super) fn output_totals(&self) -> Vec<OutputTotals> {
         self.outputs.0.to_vec()
     }
 }

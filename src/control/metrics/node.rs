@@ -4,7 +4,7 @@ use std::fmt;
 use super::SharedFigures;
 use super::page::{Labels, Page};
 use crate::control::stats::NodeSnapshot;
-use crate::plane::{AppSnapshot, CoreSnapshot, OutputSnapshot, StreamState};
+use crate::plane::{AppSnapshot, CoreSnapshot, OutputTotals, StreamState};
 
 /// The node, its cores, its outputs and its apps. What a core counts has its number as a label; the
 /// node's is the sum.
@@ -140,7 +140,7 @@ fn outputs(page: &mut Page<'_>, cores: &[CoreSnapshot]) -> fmt::Result {
             samples.push((labels, *output));
         }
     }
-    let of = |of: fn(&OutputSnapshot) -> u64| {
+    let of = |of: fn(&OutputTotals) -> u64| {
         let samples = samples.iter();
         samples.map(move |(labels, output)| (&labels[..], of(output)))
     };
