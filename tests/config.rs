@@ -349,3 +349,18 @@ proptest::proptest! {
 fn is_key(line: &str) -> bool {
     line.starts_with(|c: char| c.is_ascii_lowercase())
 }
+
+#[test]
+fn trusted_proxies_are_networks_and_never_everyone() {
+    let config = load("proxy.trusted = ['10.0.0.0/8', '192.0.2.7', 'fd00::/8']").expect("valid");
+    for (address, trusted) in
+        [("10.1.2.3", true), ("192.0.2.7", true), ("192.0.2.8", false), ("fd12::1", true)]
+    {
+        let address = address.parse().expect("an address");
+        assert_eq!(config.proxy.trusts(address), trusted, "{address}");
+    }
+    let error = load("proxy.trusted = ['10.0.0.0/33']").expect_err("must be refused");
+    assert!(error.contains(r#"expected a network such as "10.0.0.0/8""#), "{error}");
+    let error = load("proxy.trusted = ['::/0']").expect_err("must be refused");
+    assert!(error.contains("found every address there is"), "{error}");
+}

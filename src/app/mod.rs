@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -59,15 +59,13 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
-    /// The file with the token of the API cannot be used.
-    #[error(
-        "admin.token_file: {path}: {error}\n  cure: write one line of 16 characters or more into it"
-    )]
-    TokenFile {
-        /// Which.
-        path: String,
-        /// Why.
-        error: io::Error,
+    /// The token of the API cannot be used.
+    #[error("admin.{key}: {cause}")]
+    Token {
+        /// Where it stands.
+        key: &'static str,
+        /// What is wrong with it.
+        cause: String,
     },
     /// A certificate cannot be shown.
     #[error(transparent)]
@@ -92,7 +90,7 @@ pub enum Error {
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     // To the end of this function: dropped, it writes what waits, the last words too.
-    let mut log = log::start(&config.log);
+    let (began, mut log) = (Instant::now(), log::start(&config.log));
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
@@ -133,6 +131,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on");
     }
+    let sockets = listen(&host.admin, config.tcp.backlog)?;
     launch(&node, &config, &host, &alarms, options.demo, ended)?;
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
         connections = host.connections, "listening");
@@ -152,16 +151,20 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         view: View::new(Arc::clone(&node)),
         node: Arc::clone(&node),
         config: in_force,
-        host: host.clone(),
-        since: SystemTime::now(),
+        host,
+        since: began,
     };
-    let sockets = listen(&host.admin, config.tcp.backlog)?;
     {
         let _inside = runtime.enter();
         admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
     }
-    let reason =
-        runtime.block_on(control(desk, (options.stop, signals), &mut ends, &mut log, &alarms));
+    let reason = runtime.block_on(control(
+        desk,
+        (options.stop, signals),
+        &mut ends,
+        &mut log,
+        (&node, &alarms),
+    ));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -202,7 +205,7 @@ async fn control(
     (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
-    alarms: &[Arc<Alarm>],
+    (node, alarms): (&Node, &[Arc<Alarm>]),
 ) -> Result<&'static str, Error> {
     if let Some(desk) = desk {
         tokio::spawn(desk.run());
@@ -224,6 +227,7 @@ async fn control(
             _ = seconds.tick() => {
                 log.drops().tell();
                 ring(alarms);
+                node.health.ask(&node.mesh, Instant::now());
             }
         }
     }
@@ -329,16 +333,17 @@ fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error>
 
 /// What clients of the API must know.
 fn token(admin: &config::Admin) -> Result<Option<Token>, Error> {
+    let wrong = |key, cause: String| Error::Token { key, cause };
+    if !admin.enabled || (admin.token.is_empty() && admin.token_file.is_empty()) {
+        return Ok(None);
+    }
     if admin.token_file.is_empty() {
-        return Ok((!admin.token.is_empty()).then(|| Token::new(&admin.token)));
+        return Token::new(&admin.token).map(Some).map_err(|cause| wrong("token", cause));
     }
-    let read = std::fs::read_to_string(&admin.token_file);
-    let told = |error| Error::TokenFile { path: admin.token_file.clone(), error };
-    let token = Secret::from(read.map_err(told)?.trim().to_owned());
-    match token.is_empty() {
-        true => Err(told(io::Error::other("it is empty"))),
-        false => Ok(Some(Token::new(&token))),
-    }
+    let in_file = |cause| wrong("token_file", format!("{}: {cause}", admin.token_file));
+    let text = std::fs::read_to_string(&admin.token_file);
+    let text = text.map_err(|error| in_file(error.to_string()))?;
+    Token::new(&Secret::from(text.trim().to_owned())).map(Some).map_err(in_file)
 }
 
 #[cfg(test)]
@@ -353,7 +358,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");
-            control(None, (None, signals), &mut ends, &mut log, &[]).await
+            let node = Node::new(Mesh::new(1, 16));
+            control(None, (None, signals), &mut ends, &mut log, (&node, &[])).await
         });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::app::App;
 use super::load::KeyPath;
+use super::proxy::Proxy;
 use super::tree::{Admin, Config, Cores, Http, Limits, Log, Tcp};
 use super::units::{duration, size};
 
@@ -22,6 +23,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
         format!("expected 128 to 16777215, found {}", config.rtmp.chunk_size)
     });
     http(&config.http, &mut at.section("http"));
+    proxy(&config.proxy, &mut at.section("proxy"));
     admin(&config.admin, &mut at.section("admin"));
     at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
     log(&config.log, &mut at.section("log"));
@@ -102,6 +104,16 @@ fn http(http: &Http, at: &mut Section<'_>) {
     at.time("keep_alive", http.keep_alive, MOMENT, DAY);
 }
 
+fn proxy(proxy: &Proxy, at: &mut Section<'_>) {
+    at.time("header_timeout", proxy.header_timeout, MOMENT, DAY);
+    let everyone = proxy.trusted.iter().find(|network| network.prefix_len() == 0);
+    at.require(everyone.is_none(), "trusted", || {
+        "expected the networks of your proxies, found every address there is: then any client could \
+         say that it is another"
+            .to_owned()
+    });
+}
+
 fn admin(admin: &Admin, at: &mut Section<'_>) {
     let two = !admin.token.is_empty() && !admin.token_file.is_empty();
     at.require(!two, "token_file", || "expected token or token_file, found both".to_owned());
@@ -115,14 +127,7 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
             )
         });
     }
-    let short = !admin.token.is_empty() && admin.token.reveal().len() < TOKEN_BYTES;
-    at.require(!short, "token", || {
-        format!("expected at least {TOKEN_BYTES} characters; `openssl rand -hex 24` makes a token")
-    });
 }
-
-/// Shorter tokens can be guessed.
-const TOKEN_BYTES: usize = 16;
 
 /// A directive without `=` that is no level would be taken for the name of a module, and silence
 /// everything else.

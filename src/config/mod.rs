@@ -10,6 +10,7 @@ mod env;
 mod error;
 mod key_file;
 mod load;
+mod proxy;
 mod rule;
 mod schema;
 mod secret;
@@ -19,6 +20,7 @@ mod units;
 pub use app::{App, BitrateAction, JwtAlgorithm, OnConflict};
 pub use error::{ConfigError, Origin, Problem};
 pub use key_file::KeyFile;
+pub use proxy::{ClientField, Proxy, ProxyHeader};
 pub use rule::{Effect, InvalidRule, Rule, RuleWish};
 pub use secret::Secret;
 pub use tree::{

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::app::App;
+use super::proxy::Proxy;
 use super::secret::Secret;
 use super::units::{addresses, duration, size};
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub rtmp: Rtmp,
     /// Media over HTTP and WebSocket.
     pub http: Http,
+    /// The proxies and balancers before this node.
+    pub proxy: Proxy,
     /// The API, the metrics and the console.
     pub admin: Admin,
     /// Certificates.

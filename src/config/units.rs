@@ -125,6 +125,44 @@ pub(super) mod addresses {
     }
 }
 
+/// A list of networks, such as `"10.0.0.0/8"`; an address alone is a network of one.
+pub(super) mod networks {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        value: &[IpNet],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<IpNet>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer).map_err(|error| {
+            D::Error::custom(format_args!(
+                "{error}; write a list of networks such as [\"10.0.0.0/8\"]"
+            ))
+        })?;
+        let network = |text: &String| {
+            let found = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            found.map_err(|_| {
+                D::Error::custom(format_args!(
+                    "expected a network such as \"10.0.0.0/8\" or \"fd00::/8\", or an address, \
+                     found {text:?}"
+                ))
+            })
+        };
+        texts.iter().map(network).collect()
+    }
+}
+
 /// The units of one quantity, smallest first. The last that divides a value evenly shows it.
 struct Units {
     noun: &'static str,

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::pressure::Pressure;
 use super::sink::Sink;
-use super::source::Source;
+use super::source::{Phase, Source};
 use super::stats::{Totals, Watched};
 use super::timings::Timings;
 use super::trans::Trans;
@@ -164,6 +164,12 @@ impl Hub {
         }
     }
 
+    /// True if nobody publishes `key` here, and nobody who did may still return.
+    pub fn is_vacant(&self, key: &StreamKey) -> bool {
+        let source = self.by_key.get(key).map(|id| &self.sources[*id]);
+        source.is_none_or(|source| source.phase == Phase::Vacant)
+    }
+
     /// What pressure does to this core.
     pub fn pressure(&self) -> PressureSnapshot {
         self.pressure.snapshot()
@@ -182,6 +188,11 @@ impl Hub {
     /// True while anything moves: without it, nobody need measure how busy the core is.
     pub fn is_active(&self) -> bool {
         !self.sources.is_empty()
+    }
+
+    /// True while pressure is such that nobody new is let in.
+    pub fn refuses_newcomers(&self) -> bool {
+        self.pressure.refuses_newcomers()
     }
 
     /// A second has passed, and `late` more, in which the core was busy for `busy` of 1.

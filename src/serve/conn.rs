@@ -50,14 +50,17 @@ pub(crate) enum InputWaits {
 #[derive(Debug)]
 pub(crate) struct About {
     pub(crate) client: ClientId,
+    /// Who the client is, as far as proxies that we trust say.
     pub(crate) peer: SocketAddr,
+    /// The connection's own address, while `peer` is what a request said: the next may say another.
+    hop: Option<Box<SocketAddr>>,
     pub(crate) protocol: Protocol,
     pub(crate) opened: Instant,
     pub(crate) node: Arc<Node>,
+    /// To publish or play. Before the next, so that it ends first.
+    pub(crate) granted: Option<Grant>,
     /// To connect, if somebody was asked.
     pub(crate) connected: Option<Grant>,
-    /// To publish or play.
-    pub(crate) granted: Option<Grant>,
 }
 
 impl About {
@@ -69,7 +72,27 @@ impl About {
         opened: Instant,
         node: Arc<Node>,
     ) -> Self {
-        Self { client, peer, protocol, opened, node, connected: None, granted: None }
+        Self { client, peer, hop: None, protocol, opened, node, connected: None, granted: None }
+    }
+
+    /// The client is at `peer`, as a proxy says of the whole connection. It counts there from now
+    /// on; answers with how many do.
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) -> usize {
+        self.node.addresses.leave(self.peer.ip());
+        self.peer = peer;
+        self.node.addresses.enter(peer.ip())
+    }
+
+    /// The same of one request. None: the connection's own.
+    pub(crate) fn set_requester(&mut self, peer: Option<SocketAddr>) -> usize {
+        let hop = self.hop();
+        self.hop = peer.map(|_| Box::new(hop));
+        self.set_peer(peer.unwrap_or(hop))
+    }
+
+    /// Where the connection comes from, whoever its requests are for.
+    pub(crate) fn hop(&self) -> SocketAddr {
+        self.hop.as_deref().copied().unwrap_or(self.peer)
     }
 }
 
@@ -225,10 +248,12 @@ impl Conn {
 
     /// How much may be read at once: the scratch buffer, or less while the machine holds back.
     fn room(&self) -> usize {
-        let held = self.core.setup().config.limits.held_input_bytes;
         match &self.unread {
             None => SCRATCH_BYTES,
-            Some(unread) => held.saturating_sub(unread.len()).min(SCRATCH_BYTES),
+            Some(unread) => {
+                let held = self.core.setup().config.limits.held_input_bytes;
+                held.saturating_sub(unread.len()).min(SCRATCH_BYTES)
+            }
         }
     }
 
@@ -316,7 +341,10 @@ impl Conn {
                     suppressed, "closed: {what}");
             }
         }
-        let Totals { received, sent, .. } = totals;
+        let Totals { received, sent, is_check, .. } = totals;
+        if *is_check {
+            return tracing::debug!(%client, %peer, %protocol, reason = end.to_string(), "close");
+        }
         let SinkStats { skips, skipped_ms, skipped_bytes, bytes } = sent;
         tracing::info!(%client, %peer, %protocol, %stream, seconds = %format_args!("{seconds:.3}"),
             received, sent = bytes, skips, skipped_ms, skipped_bytes, reason = end.to_string(), "close");
@@ -332,4 +360,6 @@ pub(crate) struct Totals {
     pub(crate) received: u64,
     /// What a viewer was sent.
     pub(crate) sent: SinkStats,
+    /// It only asked how the node is.
+    pub(crate) is_check: bool,
 }

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
+use super::accept;
 use super::conn::Conn;
 use super::hand_over::Driver;
 use super::page;
@@ -45,6 +48,11 @@ pub(super) fn refuse_at_the_door(socket: &TcpStream, reason: &str) {
     // Whether it is heard or not, the connection closes.
     let _ = crate::net::fd::send(socket.fd(), &[std::io::IoSlice::new(&head)]);
     let _ = socket.shutdown_write();
+}
+
+/// Tells a peer that what it began is nothing that is served here.
+pub(super) fn bad_request(detail: &str) -> Bytes {
+    Response::json_error(400, "bad request", detail).to_bytes()
 }
 
 /// Try elsewhere. A player that only knows this place, and a balancer that sends it here, is told
@@ -173,13 +181,20 @@ impl Http {
 
 impl Session<Http> {
     fn route(&mut self, request: Request, now: Instant) -> Result<(), Stop<Wish>> {
+        if let Err(reason) = self.find_requester(&request) {
+            self.protocol.machine.respond(now, request.ask, &no_room(&reason));
+            return Ok(());
+        }
         let (ask, path) = (request.ask, request.path.as_str());
         let port = self.conn.core.node.rtmp_port;
+        self.is_check = false;
         let response = if let Some(path) = path.strip_suffix(".flv") {
             match StreamKey::parse(path) {
                 Ok(key) => return self.wish_to_play(key, request, now),
                 Err(error) => Response::json_error(404, "not found", &error.to_string()),
             }
+        } else if let Some(response) = self.health(path) {
+            response
         } else if path == "/" {
             Response::new(200, page::CONTENT_TYPE, page::landing(port))
         } else if let Some((content_type, bytes)) = page::asset(path) {
@@ -192,6 +207,44 @@ impl Session<Http> {
         };
         self.protocol.machine.respond(now, ask, &response);
         Ok(())
+    }
+
+    /// Whom a trusted proxy asks for: many clients may share its connection.
+    fn find_requester(&mut self, request: &Request) -> Result<(), String> {
+        let setup = self.conn.core.setup();
+        let (proxy, about) = (&setup.config.proxy, &mut self.conn.about);
+        let said = || {
+            let list = request.forwarded.as_deref().filter(|_| proxy.trusts(about.hop().ip()))?;
+            setup.http.client_field?.client(list, |address| proxy.trusts(address))
+        };
+        let requester = said();
+        if requester.unwrap_or(about.hop()) == about.peer {
+            return Ok(());
+        }
+        let here = about.set_requester(requester);
+        match accept::too_many_of_one(&self.conn.core, about.peer.ip(), here) {
+            Some(reason) => {
+                about.set_requester(None);
+                Err(reason)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How this node is, for balancers and supervisors.
+    fn health(&mut self, path: &str) -> Option<Response> {
+        let node = &self.conn.core.node;
+        let state = match path {
+            "/healthz" => node.healthy(),
+            "/readyz" => node.ready(),
+            _ => return None,
+        };
+        self.is_check = true;
+        let (status, text) = match state {
+            Ok(()) => (200, "ok\n".to_owned()),
+            Err(unfit) => (503, format!("{unfit}\n")),
+        };
+        Some(Response::new(status, "text/plain; charset=utf-8", text))
     }
 
     fn wish_to_play(
@@ -216,8 +269,8 @@ impl Session<Http> {
             hevc: if legacy { HevcForm::Legacy } else { HevcForm::Enhanced },
         };
         let said = HttpClient {
-            referer: request.referer.or(request.origin).map(Into::into),
-            user_agent: request.user_agent.map(Into::into),
+            referer: request.referer.or(request.origin).map(kept),
+            user_agent: request.user_agent.map(kept),
         };
         let about = &self.conn.about;
         let question = Question {
@@ -232,6 +285,14 @@ impl Session<Http> {
         self.ask(question, request.bearer.as_ref(), wish, now)
     }
 }
+
+/// What a client says of itself is kept for as long as it watches, up to [`KEPT_BYTES`].
+fn kept(mut text: String) -> Box<str> {
+    text.truncate(text.floor_char_boundary(KEPT_BYTES));
+    text.into()
+}
+
+const KEPT_BYTES: usize = 512;
 
 /// `/APP/NAME` without an extension is a page that plays the stream.
 fn is_watch_path(path: &str) -> bool {

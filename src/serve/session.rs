@@ -78,6 +78,8 @@ pub(crate) struct Session<P: Protocol> {
     sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
     why: Option<Box<str>>,
+    /// It only asked how the node is, which is not worth a line: balancers do so all the time.
+    pub(crate) is_check: bool,
 }
 
 /// What the connection waits for, or is let do.
@@ -150,7 +152,9 @@ impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
         let (doing, stream, sent, why) = (Doing::Nothing, None, None, None);
-        Box::new(Self { doing, conn, protocol, stream, received: 0, sent, why })
+        // What came behind a proxy's header.
+        let received = conn.unread.as_ref().map_or(0, |unread| unread.len() as u64);
+        Box::new(Self { doing, conn, protocol, stream, received, sent, why, is_check: false })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.
@@ -192,7 +196,8 @@ impl<P: Protocol> Session<P> {
             grant.end(&reason, self.received, sent);
         }
         let (offset, received) = (self.protocol.machine().offset(), self.received);
-        self.conn.log_end(end, self.stream.as_ref(), &Totals { offset, received, sent });
+        let totals = Totals { offset, received, sent, is_check: self.is_check };
+        self.conn.log_end(end, self.stream.as_ref(), &totals);
     }
 
     async fn work_until_stopped(&mut self) -> Stop<P::Wish> {
@@ -215,7 +220,10 @@ impl<P: Protocol> Session<P> {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let woken = match &mut self.doing {
             Doing::Nothing => Poll::Pending,
-            Doing::Asking(asking) => asking.0.poll(cx, &self.conn.core).map(Wake::Admitted),
+            Doing::Asking(asking) => {
+                let Conn { core, about, .. } = &mut self.conn;
+                asking.0.poll(cx, core, about).map(Wake::Admitted)
+            }
             Doing::Publishing(it) => it.publisher.poll_end(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
@@ -334,9 +342,16 @@ impl<P: Protocol> Session<P> {
             self.stream = Some(key.clone());
         }
         self.why = None;
+        if question.query.len() > QUERY_MAX {
+            let found = question.query.len();
+            let why = format!("expected a query of at most {QUERY_MAX} bytes, found {found}");
+            self.refuse(&wish, &Refused::Denied(why), now);
+            return Ok(());
+        }
         self.end_grant("its client asked for something else", SinkStats::default());
         let question = Arc::new(question);
-        match Admission::begin(&self.conn.core, Arc::clone(&question), bearer, now) {
+        let Conn { core, about, .. } = &mut self.conn;
+        match Admission::begin(core, about, Arc::clone(&question), bearer, now) {
             Ok(admission) => {
                 self.doing = Doing::Asking(Box::new((admission, wish)));
                 Ok(())
@@ -353,11 +368,10 @@ impl<P: Protocol> Session<P> {
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
         match admitted {
-            Admitted::Connect(grant) => {
-                self.conn.about.connected = grant.map(|mut grant| {
+            Admitted::Connect => {
+                if let Some(grant) = &mut self.conn.about.connected {
                     grant.start();
-                    grant
-                });
+                }
                 self.protocol.connected(wish, now);
             }
             Admitted::Refused(reason) => {
@@ -365,12 +379,8 @@ impl<P: Protocol> Session<P> {
                 self.conn.about.node.events.tell(Event::Refused { question, reason: told });
                 self.refuse(&wish, &Refused::Denied(reason), now);
             }
-            Admitted::NoRoom(grant, full) => {
-                self.conn.about.granted = Some(grant);
-                self.refuse(&wish, &Refused::NoRoom(full), now);
-            }
-            Admitted::Stream(ticket, grant) => {
-                self.conn.about.granted = Some(grant);
+            Admitted::NoRoom(full) => self.refuse(&wish, &Refused::NoRoom(full), now),
+            Admitted::Stream(ticket) => {
                 if ticket.owner() != self.conn.core.id {
                     return Err(Stop::Move(ticket, wish));
                 }
@@ -419,7 +429,8 @@ impl<P: Protocol> Session<P> {
         let viewer = Viewer::join(&self.conn.core.hub, request, now)?;
         self.doing = Doing::Playing(viewer);
         let About { granted, node, .. } = &self.conn.about;
-        if let Some(grant) = granted.as_ref().filter(|_| !self.is_published(&key)) {
+        let vacant = self.conn.core.hub.borrow().is_vacant(&key);
+        if let Some(grant) = granted.as_ref().filter(|_| vacant) {
             node.events.tell(Event::NotFound(Arc::clone(grant.question())));
         }
         Ok(())
@@ -438,10 +449,6 @@ impl<P: Protocol> Session<P> {
         self.end_grant(&reason, SinkStats::default());
         self.why = Some(reason.into());
         self.protocol.refuse(wish, why, now);
-    }
-
-    fn is_published(&self, key: &StreamKey) -> bool {
-        self.conn.core.hub.borrow().is_published(key)
     }
 
     /// What was granted has begun.
@@ -513,14 +520,24 @@ impl<P: Protocol> Session<P> {
                 return Err(self);
             }
         };
-        let Self { conn, mut protocol, received, .. } = *self;
+        let Self { conn, mut protocol, received, sent, .. } = *self;
         let Conn { socket: here, about, unread, out: mut unsent, input_waits, .. } = conn;
         let socket = here.depart(socket);
         while protocol.machine().poll_transmit(&mut unsent) {}
         let (key, place) = ticket.into_parts();
         let driver = protocol.pack(wish);
-        let moved =
-            HandOver { socket, about, unread, unsent, input_waits, received, key, place, driver };
+        let moved = HandOver {
+            socket,
+            about,
+            unread,
+            unsent,
+            input_waits,
+            received,
+            sent,
+            key,
+            place,
+            driver,
+        };
         match core.post.hand_over(owner, Box::new(moved)) {
             Ok(()) => Ok(()),
             Err(moved) => match Self::unpack(&core, *moved) {
@@ -543,11 +560,13 @@ impl<P: Protocol> Session<P> {
         conn.input_waits = moved.input_waits;
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
-        (this.received, this.stream) = (moved.received, Some(moved.key));
+        (this.received, this.sent, this.stream) = (moved.received, moved.sent, Some(moved.key));
         Some((this, ticket, wish))
     }
 }
 
+/// Of a query, which is kept for as long as what it asks for lasts.
+const QUERY_MAX: usize = 4 << 10;
 /// What a viewer is told whose wait was in vain.
 pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
 

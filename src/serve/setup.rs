@@ -105,6 +105,12 @@ fn http_config(config: &Config) -> http::Config {
         head_bytes: config.http.head_bytes,
         head_timeout: config.http.head_timeout,
         idle_timeout: config.http.keep_alive,
+        client_field: match config.proxy.client_field {
+            _ if config.proxy.trusted.is_empty() => None,
+            config::ClientField::None => None,
+            config::ClientField::XForwardedFor => Some(http::ForwardedField::XForwardedFor),
+            config::ClientField::Forwarded => Some(http::ForwardedField::Forwarded),
+        },
         ..http::Config::default()
     }
 }
