@@ -22,6 +22,7 @@ use crate::control::events::Bulletin;
 use crate::control::log::{self, Log};
 use crate::control::start_checks::{self, Host, StartError};
 use crate::control::stats;
+use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
 use crate::net::{self, Alarm, Listener, rt};
 use crate::serve::core::{Core, Node};
@@ -66,6 +67,9 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+    /// A certificate cannot be shown.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A core's thread could not be started.
     #[error(
         "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \
@@ -91,6 +95,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
     let token = token(&config.admin)?;
+    let tls = tls::load(&config.tls)?;
     let (ask, desk) = match options.answerer {
         None => (None, None),
         Some(answerer) => {
@@ -125,13 +130,17 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         tracing::debug!(%error, "huge pages stay on");
     }
     launch(&node, &config, &host, &alarms, options.demo, ended)?;
-    tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http, admin = ?host.admin,
+    tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
         connections = host.connections, "listening");
     if options.demo {
         print!("{}", demo::welcome(&host));
     }
     runtime.spawn(stats::log(Arc::clone(&node), config.log.stats_interval));
     let (_configuration, in_force) = watch::channel(Arc::clone(&config));
+    if let Some(configs) = &tls {
+        tls::certify(&node.mesh, configs);
+        runtime.spawn(tls::watch(config.tls.clone(), Arc::clone(&node.mesh)));
+    }
     let bulletin = Bulletin::new();
     runtime.spawn(bulletin.clone().run(heard));
     let admin = Admin {
@@ -245,8 +254,8 @@ async fn wait_for(cores: usize, ends: &mut mpsc::UnboundedReceiver<CoreEnded>) {
     }
 }
 
-/// The sockets one core listens on.
-type Sockets = Vec<(OwnedFd, Protocol)>;
+/// The sockets one core listens on: what is spoken, and whether over TLS.
+type Sockets = Vec<(OwnedFd, Protocol, bool)>;
 
 fn launch(
     node: &Arc<Node>,
@@ -280,9 +289,9 @@ async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
     let config = core.config();
     let tcp = &config.tcp;
     let mut listeners = Vec::new();
-    for (socket, protocol) in sockets {
+    for (socket, protocol, secure) in sockets {
         let listener = Rc::new(Listener::new(socket, tcp.keepalive, tcp.user_timeout));
-        rt::spawn(accept::run(Rc::clone(&core), Rc::clone(&listener), protocol));
+        rt::spawn(accept::run(Rc::clone(&core), Rc::clone(&listener), protocol, secure));
         listeners.push(listener);
     }
     if demo {
@@ -297,9 +306,18 @@ async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
 }
 
 fn bind(backlog: u32, host: &Host) -> Result<Sockets, Error> {
-    let rtmp = listen(&host.rtmp, backlog)?.into_iter().map(|socket| (socket, Protocol::Rtmp));
-    let http = listen(&host.http, backlog)?.into_iter().map(|socket| (socket, Protocol::Http));
-    Ok(rtmp.chain(http).collect())
+    let ports = [
+        (&host.rtmp, Protocol::Rtmp, false),
+        (&host.rtmps, Protocol::Rtmp, true),
+        (&host.http, Protocol::Http, false),
+        (&host.https, Protocol::Http, true),
+    ];
+    let mut sockets = Sockets::new();
+    for (addresses, protocol, secure) in ports {
+        let bound = listen(addresses, backlog)?;
+        sockets.extend(bound.into_iter().map(|socket| (socket, protocol, secure)));
+    }
+    Ok(sockets)
 }
 
 fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error> {

@@ -19,4 +19,7 @@ pub use app::{App, OnConflict};
 pub use error::{ConfigError, Origin, Problem};
 pub use proxy::{ClientField, Proxy, ProxyHeader};
 pub use secret::Secret;
-pub use tree::{Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};
+pub use tree::{
+    Admin, Body, Certificate, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, Tls,
+    TlsVersion, v6_only,
+};

@@ -98,6 +98,8 @@ pub(crate) struct Sink {
     /// Start at the kept key frame rather than at the next.
     pub(crate) from_cache: bool,
     pub(crate) paused: bool,
+    /// Bytes that it counts as written lie before its socket.
+    pub(crate) held: bool,
     /// True once the cursor stood at the head: from then on lag is the viewer's.
     pub(crate) caught_up: bool,
     pub(crate) position: Position,

@@ -1,7 +1,7 @@
 //! Listeners: from a new connection to its driver.
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::conn::{About, Conn};
+use super::conn::{About, Conn, End, Totals};
 use super::core::Core;
 use super::hand_over::{Driver, HandOver};
 use super::proxied;
@@ -25,11 +25,13 @@ use crate::net::{AcceptError, Listener, TcpStream, rt};
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts on one listener for as long as the core runs.
-pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
+///
+/// `secure`: over TLS.
+pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind, secure: bool) {
     let mut this_turn = 0;
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => open(&core, socket, peer, protocol),
+            Ok((socket, peer)) => open(&core, (socket, peer), protocol, secure),
             Err(AcceptError::Connection(error)) => tracing::debug!(%error, "not accepted"),
             Err(AcceptError::OutOfFds(error)) => {
                 let allowed = core.violations.borrow_mut().allow(Instant::now());
@@ -48,15 +50,18 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
     }
 }
 
-fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol: Kind) {
+fn open(core: &Rc<Core>, (socket, peer): (TcpStream, SocketAddr), protocol: Kind, secure: bool) {
     let node = &core.node;
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
     let here = node.addresses.enter(peer.ip());
     let (client, node_of) = (core.next_client(), Arc::clone(node));
     let about = About::new(client, peer, protocol, opened, node_of);
-    let conn = Conn::new(core, socket, about);
+    let mut conn = Conn::new(core, socket, about);
     let header = proxied::header_of(core, peer.ip(), protocol);
+    if secure && header.is_none() && !begin_tls(&mut conn, &[]) {
+        return;
+    }
     let refused = if before >= node.connections_max {
         let most = node.connections_max;
         let by = match core.setup().config.limits.connections {
@@ -68,10 +73,22 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
         too_many_of_one(core, peer.ip(), here)
     };
     match (refused, header) {
-        (Some(reason), header) => refuse(conn, header, &reason),
-        (None, Some(header)) => drive(core, client, proxied::run(conn, header)),
+        (Some(reason), header) => refuse(conn, header.map(|header| (header, secure)), &reason),
+        (None, Some(header)) => drive(core, client, proxied::run(conn, header, secure)),
         (None, None) => serve(conn),
     }
+}
+
+/// Has the connection go on over TLS, of which `begun` has come. False: it cannot, and is to be
+/// closed.
+pub(super) fn begin_tls(conn: &mut Conn, begun: &[u8]) -> bool {
+    let About { peer, protocol, .. } = conn.about;
+    match conn.core.secure(&mut conn.socket, protocol, begun) {
+        Ok(()) => return true,
+        Err(error) if begun.is_empty() => tracing::error!(%error, %peer, "TLS cannot be begun"),
+        Err(error) => conn.log_end(&End::Socket(error), None, &Totals::default()),
+    }
+    false
 }
 
 /// Why `address`, which has `here` connections now, may not have so many. A proxy may: they are not
@@ -88,8 +105,8 @@ pub(super) fn too_many_of_one(core: &Core, address: IpAddr, here: usize) -> Opti
     })
 }
 
-/// Turns a newcomer away, of whom `header` is still to come.
-pub(super) fn refuse(conn: Conn, header: Option<ProxyHeader>, reason: &str) {
+/// Turns a newcomer away, of whom a header may still have to come, and then TLS if that is true.
+pub(super) fn refuse(conn: Conn, header: Option<(ProxyHeader, bool)>, reason: &str) {
     let Conn { core, socket, about, unread, .. } = conn;
     let About { client, peer, protocol, .. } = about;
     let now = Instant::now();
@@ -98,6 +115,8 @@ pub(super) fn refuse(conn: Conn, header: Option<ProxyHeader>, reason: &str) {
         tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
     }
     match protocol {
+        // Over TLS nothing can be said without a handshake.
+        Kind::Http if socket.is_secure() || matches!(header, Some((_, true))) => {}
         Kind::Http => http::refuse_at_the_door(&socket, reason),
         Kind::Rtmp => {
             let reason = format!("{reason}: try another server, or this one again later");

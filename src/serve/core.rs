@@ -1,6 +1,7 @@
 //! What the drivers of one core share.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,11 +16,11 @@ use super::order::{Answer, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
-use super::verdict::{Ask, ClientId};
+use super::verdict::{Ask, ClientId, HttpClient, Protocol};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
-use crate::net::{flush, rt};
+use crate::net::{TcpStream, TlsConfigs, flush, rt};
 use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest};
 use crate::proto::rtmp;
 use crate::shard::{CoreId, Directory, Place};
@@ -124,7 +125,11 @@ pub struct Core {
     pub(crate) chatter: RefCell<RateLimit>,
     /// What the latest RTMP client said of itself; the next one often says the same.
     latest_connect: RefCell<Arc<rtmp::Connect>>,
+    /// The same of HTTP clients.
+    latest_http: RefCell<Arc<HttpClient>>,
     setup: RefCell<Rc<Setup>>,
+    /// For connections over TLS, if there is a certificate.
+    tls: RefCell<Option<Arc<TlsConfigs>>>,
     idle: RefCell<Option<Waker>>,
     stop: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
@@ -153,7 +158,9 @@ impl Core {
             violations: RefCell::new(RateLimit::new(config.limits.log_violations_per_second)),
             chatter: RefCell::new(RateLimit::new(CHATTER_PER_SECOND)),
             latest_connect: RefCell::default(),
+            latest_http: RefCell::default(),
             setup: RefCell::new(Rc::new(Setup::new(config))),
+            tls: RefCell::default(),
             idle: RefCell::default(),
             stop: RefCell::default(),
             stopped: Cell::new(false),
@@ -169,6 +176,22 @@ impl Core {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.setup.borrow().config)
+    }
+
+    /// Has a new connection begin with a handshake, of which `begun` has come.
+    pub(crate) fn secure(
+        &self,
+        socket: &mut TcpStream,
+        protocol: Protocol,
+        begun: &[u8],
+    ) -> io::Result<()> {
+        let configs = self.tls.borrow();
+        let configs = configs.as_ref().ok_or_else(|| io::Error::other("no certificate"))?;
+        let config = match protocol {
+            Protocol::Rtmp => &configs.rtmp,
+            Protocol::Http => &configs.http,
+        };
+        socket.secure(Arc::clone(config), begun)
     }
 
     /// From now on `config` holds: for newcomers, and for the streams there are.
@@ -205,11 +228,12 @@ impl Core {
 
     /// The copy that all who say `info` share.
     pub(crate) fn same_connect(&self, info: Arc<rtmp::Connect>) -> Arc<rtmp::Connect> {
-        let mut latest = self.latest_connect.borrow_mut();
-        if **latest != *info {
-            *latest = info;
-        }
-        Arc::clone(&latest)
+        same(&self.latest_connect, info)
+    }
+
+    /// Likewise.
+    pub(crate) fn same_http(&self, said: HttpClient) -> Arc<HttpClient> {
+        same(&self.latest_http, Arc::new(said))
     }
 
     pub(crate) fn next_client(&self) -> ClientId {
@@ -313,6 +337,7 @@ impl Core {
                 let refuses = self.hub.borrow().refuses_newcomers();
                 self.node.health.answer(self.id, refuses);
             }
+            Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
             Order::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {
@@ -408,6 +433,15 @@ impl Core {
         self.hub.borrow_mut().end_ingest_turn(|| start.elapsed());
         done
     }
+}
+
+/// The latest, if it is equal; else `new`, which is the latest then.
+fn same<T: PartialEq>(latest: &RefCell<Arc<T>>, new: Arc<T>) -> Arc<T> {
+    let mut latest = latest.borrow_mut();
+    if **latest != *new {
+        *latest = new;
+    }
+    Arc::clone(&latest)
 }
 
 const SECOND: Duration = Duration::from_secs(1);

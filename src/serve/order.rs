@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::grant::Grant;
 use crate::config::Config;
+use crate::net::TlsConfigs;
 use crate::plane::CoreSnapshot;
 
 /// Yes, or no and what the client is told.
@@ -28,6 +29,8 @@ pub enum Order {
     Configure(Arc<Config>, oneshot::Sender<()>),
     /// Are you there? Answered by a word in [`Health`](super::health::Health).
     Pulse,
+    /// New connections are to show these certificates.
+    Certify(Arc<TlsConfigs>),
     /// End.
     Stop,
 }

@@ -30,14 +30,19 @@ pub(super) fn header_of(core: &Core, peer: IpAddr, protocol: Protocol) -> Option
 }
 
 /// Reads the header, and goes on with the connection as its client's own, or ends it.
-pub(super) async fn run(mut conn: Conn, header: ProxyHeader) {
+/// `secure`: over TLS, which begins behind the header.
+pub(super) async fn run(mut conn: Conn, header: ProxyHeader, secure: bool) {
     match read(&mut conn, header).await {
-        Ok(Opening { client, rest }) => go_on(conn, client, &rest),
+        Ok(Opening { client, rest }) => go_on(conn, client, &rest, secure),
         Err(None) => {}
         Err(Some(end)) => {
+            let told = match (&end, conn.about.protocol) {
+                (End::Violation(what), Protocol::Http) if !secure => Some(http::bad_request(what)),
+                _ => None,
+            };
             conn.log_end(&end, None, &Totals::default());
-            if let (End::Violation(what), Protocol::Http) = (&end, conn.about.protocol) {
-                conn.out.push(http::bad_request(what));
+            if let Some(told) = told {
+                conn.out.push(told);
                 conn.say_goodbye().await;
             }
         }
@@ -50,7 +55,7 @@ async fn read(conn: &mut Conn, mut header: ProxyHeader) -> Result<Opening, Optio
     let until = conn.about.opened + patience;
     loop {
         match poll_fn(|cx| conn.poll_io(cx, Some(until))).await {
-            Ok(Io::Input(read)) => {
+            Ok(Io::Input { read, .. }) => {
                 let found = header.handle_input(&conn.core.scratch.borrow()[..read]);
                 if let Some(opening) = found.map_err(|error| End::Violation(error.to_string()))? {
                     return Ok(opening);
@@ -73,10 +78,7 @@ async fn read(conn: &mut Conn, mut header: ProxyHeader) -> Result<Opening, Optio
     }
 }
 
-fn go_on(mut conn: Conn, client: Option<SocketAddr>, rest: &[u8]) {
-    if !rest.is_empty() {
-        conn.unread = Some(Box::new(BytesMut::from(rest)));
-    }
+fn go_on(mut conn: Conn, client: Option<SocketAddr>, rest: &[u8], secure: bool) {
     let mut refused = None;
     if let Some(client) = client {
         let proxy = conn.about.peer;
@@ -84,6 +86,13 @@ fn go_on(mut conn: Conn, client: Option<SocketAddr>, rest: &[u8]) {
         let id = conn.about.client;
         tracing::debug!(client = %id, peer = %client, %proxy, "the proxy says whose it is");
         refused = accept::too_many_of_one(&conn.core, client.ip(), here);
+    }
+    if secure {
+        if !accept::begin_tls(&mut conn, rest) {
+            return;
+        }
+    } else if !rest.is_empty() {
+        conn.unread = Some(Box::new(BytesMut::from(rest)));
     }
     match refused {
         Some(reason) => accept::refuse(conn, None, &reason),
