@@ -227,6 +227,53 @@ fn ranges_are_checked() {
 }
 
 #[test]
+fn who_may_come_in_is_checked() {
+    for (line, key, what) in [
+        ("rules = ['deny play 10.0.0.0/40']", "rules", "no address"),
+        ("rules = ['deny']", "rules", "not three words"),
+        ("referers = ['https://a.example']", "referers", "without scheme, port and path"),
+        ("referers = ['a.example/x']", "referers", "without scheme, port and path"),
+        ("referers = ['*.']", "referers", "without scheme, port and path"),
+        ("publish_keys = ['']", "publish_keys", "found an empty one"),
+        ("sign_secret = 'short'", "sign_secret", "at least 16 characters, found 5"),
+        ("sign_publish = true", "sign_publish", "expected a sign_secret"),
+        ("jwt_secret = 'short'", "jwt_secret", "at least 16 characters, found 5"),
+        ("jwt_key_file = 'no/such/file'", "jwt_key_file", "found no/such/file: "),
+        ("jwt_key_file = 'Cargo.toml'", "jwt_key_file", "openssl pkey"),
+        ("jwt_algorithms = ['none']", "jwt_algorithms", "`HS256`"),
+        (
+            "jwt_secret = '0123456789abcdef'\njwt_algorithms = ['ES256']",
+            "jwt_algorithms",
+            "([Hs256])",
+        ),
+        ("publisher_bitrate_action = 'shout'", "publisher_bitrate_action", "`cut`"),
+    ] {
+        let error = load(&format!("[app.x]\n{line}")).expect_err(line);
+        assert!(error.contains(&format!(" app.x.{key}: ")) && error.contains(what), "{error}");
+    }
+    let fine = "[app.x]\nreferers = ['', '*', 'a.example', '*.a.example', '[::1]', '10.0.0.1']\n\
+                rules = ['deny play 2001:db8::/32']\nsign_secret = '0123456789abcdef'";
+    let config = load(fine).expect("valid");
+    assert!(config.to_toml().contains("rules = [\"deny play 2001:db8::/32\"]"));
+}
+
+#[test]
+fn no_secret_is_in_an_error_or_shown() {
+    for line in ["sign_secret = 5318008", "publish_keys = [5318008]", "sign_secret = '5318008'"] {
+        let error = load(&format!("[app.x]\n{line}")).expect_err(line);
+        assert!(!error.contains("5318008"), "{error}");
+    }
+    let error = load("app.x.publish_keys = ['(hidden)']").expect_err("what is shown is no secret");
+    assert!(error.contains("expected the secret itself"), "{error}");
+    let secret = "0123456789abcdef";
+    let text = format!(
+        "[app.x]\nsign_secret = '{secret}'\njwt_secret = '{secret}'\npublish_keys = ['{secret}']"
+    );
+    let config = load(&text).expect("valid");
+    assert!(!config.to_toml().contains(secret) && !format!("{config:?}").contains(secret));
+}
+
+#[test]
 fn the_environment_overrides_the_file() {
     let text = "[rtmp]\nchunk_size = 128\n[app.Live]\nmax_lag = '4s'\n";
     let env = [

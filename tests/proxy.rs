@@ -260,6 +260,42 @@ fn connections_count_for_the_client_and_not_for_the_balancer() {
 }
 
 #[test]
+fn rules_and_arrivals_go_by_the_client() {
+    let node = start(
+        "cores = 1\nlimits.connects_per_second_per_address = 3\n\
+         app.live.rules = ['deny play 192.0.2.15']",
+    );
+    let mut publisher = Peer::publish(node.rtmp, "live/rules");
+    publisher.push(1);
+    let path = "live/rules.flv";
+    let play = |header: &[u8], fields: &str| {
+        let mut web = Web::on(proxied(node.http, header));
+        web.send(&format!("GET /{path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+        web.answer()
+    };
+    for (header, fields) in
+        [(v2("192.0.2.15:1"), ""), (Vec::new(), "X-Forwarded-For: 192.0.2.15\r\n")]
+    {
+        let answer = play(&header, fields);
+        assert_eq!(answer.status, 403);
+        assert!(answer.body.contains("192.0.2.15"), "{}", answer.body);
+    }
+    let mut refused = Peer::on(proxied(node.rtmp, &v1("192.0.2.15:2")), Goal::Play, "live/rules");
+    let (_, reason) = refused.refusal();
+    assert!(reason.contains("192.0.2.15"), "{reason}");
+    // Many of different clients come at once, and too many of one do not.
+    for client in 16..26 {
+        let header = v2(&format!("192.0.2.{client}:1"));
+        Watcher::on(proxied(node.http, &header), path).expect_frames(None, 0);
+    }
+    let mut late = (1..=10).map(|port| {
+        let mut web = Web::on(proxied(node.http, &v2(&format!("192.0.2.27:{port}"))));
+        ask(&mut web, "")
+    });
+    assert!(late.any(|status| status == 503), "ten at once are too many");
+}
+
+#[test]
 fn a_node_that_is_full_tells_so_to_who_comes_through_a_balancer() {
     let node = start("cores = 1\nlimits.connections = 10");
     let mut ten = [(); 10].map(|()| Web::on(proxied(node.http, &v2("192.0.2.20:1"))));

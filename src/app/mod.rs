@@ -4,13 +4,14 @@
 //! before anything else.
 
 mod demo;
+pub mod sign;
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,11 +26,12 @@ use crate::control::stats;
 use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
 use crate::net::{self, Alarm, Listener, rt};
+use crate::serve::access::Census;
 use crate::serve::core::{Core, Node};
 use crate::serve::event::Events;
 use crate::serve::order::Order;
 use crate::serve::verdict::{Ask, Protocol};
-use crate::serve::{Mesh, accept};
+use crate::serve::{Mesh, Tally, accept};
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
@@ -57,15 +59,13 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
-    /// The file with the token of the API cannot be used.
-    #[error(
-        "admin.token_file: {path}: {error}\n  cure: write one line of 16 characters or more into it"
-    )]
-    TokenFile {
-        /// Which.
-        path: String,
-        /// Why.
-        error: io::Error,
+    /// The token of the API cannot be used.
+    #[error("admin.{key}: {cause}")]
+    Token {
+        /// Where it stands.
+        key: &'static str,
+        /// What is wrong with it.
+        cause: String,
     },
     /// A certificate cannot be shown.
     #[error(transparent)]
@@ -90,7 +90,7 @@ pub enum Error {
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     // To the end of this function: dropped, it writes what waits, the last words too.
-    let mut log = log::start(&config.log);
+    let (began, mut log) = (Instant::now(), log::start(&config.log));
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
@@ -110,6 +110,8 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         ask,
         events,
         rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
+        addresses: Tally::new(host.connections),
+        census: Arc::new(Census::new(host.connections)),
         ..Node::new(mesh)
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -129,6 +131,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on");
     }
+    let sockets = listen(&host.admin, config.tcp.backlog)?;
     launch(&node, &config, &host, &alarms, options.demo, ended)?;
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
         connections = host.connections, "listening");
@@ -148,10 +151,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         view: View::new(Arc::clone(&node)),
         node: Arc::clone(&node),
         config: in_force,
-        host: host.clone(),
-        since: SystemTime::now(),
+        host,
+        since: began,
     };
-    let sockets = listen(&host.admin, config.tcp.backlog)?;
     {
         let _inside = runtime.enter();
         admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
@@ -331,16 +333,17 @@ fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error>
 
 /// What clients of the API must know.
 fn token(admin: &config::Admin) -> Result<Option<Token>, Error> {
+    let wrong = |key, cause: String| Error::Token { key, cause };
+    if !admin.enabled || (admin.token.is_empty() && admin.token_file.is_empty()) {
+        return Ok(None);
+    }
     if admin.token_file.is_empty() {
-        return Ok((!admin.token.is_empty()).then(|| Token::new(&admin.token)));
+        return Token::new(&admin.token).map(Some).map_err(|cause| wrong("token", cause));
     }
-    let read = std::fs::read_to_string(&admin.token_file);
-    let told = |error| Error::TokenFile { path: admin.token_file.clone(), error };
-    let token = Secret::from(read.map_err(told)?.trim().to_owned());
-    match token.is_empty() {
-        true => Err(told(io::Error::other("it is empty"))),
-        false => Ok(Some(Token::new(&token))),
-    }
+    let in_file = |cause| wrong("token_file", format!("{}: {cause}", admin.token_file));
+    let text = std::fs::read_to_string(&admin.token_file);
+    let text = text.map_err(|error| in_file(error.to_string()))?;
+    Token::new(&Secret::from(text.trim().to_owned())).map(Some).map_err(in_file)
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+mod access;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -125,14 +127,7 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
             )
         });
     }
-    let short = !admin.token.is_empty() && admin.token.reveal().len() < TOKEN_BYTES;
-    at.require(!short, "token", || {
-        format!("expected at least {TOKEN_BYTES} characters; `openssl rand -hex 24` makes a token")
-    });
 }
-
-/// Shorter tokens can be guessed.
-const TOKEN_BYTES: usize = 16;
 
 /// A directive without `=` that is no level would be taken for the name of a module, and silence
 /// everything else.
@@ -178,6 +173,8 @@ fn tcp(tcp: &Tcp, at: &mut Section<'_>) {
 }
 
 fn limits(limits: &Limits, at: &mut Section<'_>) {
+    let rate = limits.connects_per_second_per_address as usize;
+    at.count("connects_per_second_per_address", rate, 0, 1 << 20);
     at.count("reserved_fds", limits.reserved_fds, 16, 1 << 20);
     // A message's length has 24 bits.
     at.bytes("message_bytes", limits.message_bytes, 64 << 10, 16 << 20);
@@ -244,6 +241,7 @@ fn app(app: &App, at: &mut Section<'_>) {
     at.time("video_stall", app.video_stall, MOMENT, DAY);
     at.time("jump_back", app.jump_back, MOMENT, DAY);
     at.time("jump_forward", app.jump_forward, MOMENT, DAY);
+    access::check(app, at);
 }
 
 const MOMENT: Duration = Duration::from_millis(10);

@@ -206,6 +206,12 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one address; zero for any number.
     pub connections_per_address: usize,
+    /// New connections per second of one address; zero for any number.
+    pub connects_per_second_per_address: u32,
+    /// Viewers of the node; zero for any number.
+    pub viewers: usize,
+    /// Publishers of the node; zero for any number.
+    pub publishers: usize,
     /// File descriptors that connections never get.
     pub reserved_fds: usize,
     /// Viewers of one key that wait for its publisher.
@@ -345,6 +351,9 @@ impl Default for Limits {
         Self {
             connections: 0,
             connections_per_address: 0,
+            connects_per_second_per_address: 0,
+            viewers: 0,
+            publishers: 0,
             reserved_fds: 64,
             waiting_sinks_per_key: 1000,
             waiting_sinks: 10_000,

@@ -28,8 +28,10 @@ impl Bulletin {
     /// Hands on what is heard, for as long as there are cores.
     pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>) {
         while let Some(event) = heard.recv().await {
-            // Err: nobody listens.
-            let _ = self.0.send(Arc::new(event));
+            if self.0.receiver_count() > 0 {
+                // Err: the last has just left.
+                let _ = self.0.send(Arc::new(event));
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::admin::CONNECTIONS_MAX;
 use crate::config::{Config, Cores, v6_only};
 
 /// What the checks found: the configuration in terms of this host.
@@ -141,8 +142,9 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     let http = listen("http.listen", config.http.enabled, &config.http.listen);
     let https = listen("http.tls_listen", config.http.enabled, &config.http.tls_listen);
     let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
-    let own = own_fds(cores.len(), rtmp.len() + rtmps.len() + http.len() + https.len())
-        + config.limits.reserved_fds as u64;
+    let ours = if admin.is_empty() { 0 } else { admin.len() + CONNECTIONS_MAX };
+    let media = rtmp.len() + rtmps.len() + http.len() + https.len();
+    let own = own_fds(cores.len(), media) + ours as u64 + config.limits.reserved_fds as u64;
     let (connections, refusals) =
         connections(raise(Resource::Nofile), own, config.limits.connections).unwrap_or_else(
             |failure| {

@@ -33,7 +33,7 @@ pub use block::{Block, BlockLog, Init, Start};
 pub use handles::{Publisher, Viewer};
 pub use hub::{Hub, HubEvent, NodeCounters};
 pub use publishers::{PublishRefused, PublishRequest};
-pub use settings::{OnConflict, Settings};
+pub use settings::{BitrateAction, OnConflict, Settings};
 pub use sink::{Framing, SinkEnd, SinkEvent, SinkStats};
 pub use source::{PublisherEnd, PushError};
 pub use stats::{

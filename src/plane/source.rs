@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::gop::GopCache;
 use super::stats::Watched;
 use super::timeline::Timeline;
-use super::{Settings, SinkId, Tracks, TransId};
+use super::{BitrateAction, Settings, SinkId, Tracks, TransId};
 use crate::codec;
 use crate::container::amf0;
 use crate::media::{Frame, StreamKey, Track, TrackKind};
@@ -141,6 +141,8 @@ struct Expected {
 struct Rate {
     since: Instant,
     bytes: u64,
+    /// It was said that it is too high.
+    told: bool,
 }
 
 /// A frame that was taken, as it goes to the trans streams.
@@ -186,7 +188,7 @@ impl Source {
             needs_key: false,
             last_video: None,
             video_stalled: false,
-            rate: Rate { since: now, bytes: 0 },
+            rate: Rate { since: now, bytes: 0, told: false },
             waited: Duration::ZERO,
             stats: SourceStats::default(),
             settings,
@@ -211,7 +213,7 @@ impl Source {
     /// A publisher has taken the slot.
     pub(crate) fn start(&mut self, slot: Slot) {
         self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
-        self.rate = Rate { since: slot.since, bytes: 0 };
+        self.rate = Rate { since: slot.since, bytes: 0, told: false };
         self.waited = Duration::ZERO;
         self.publisher = Some(slot);
         self.expected = None;
@@ -389,13 +391,22 @@ impl Source {
         self.stats.frames += 1;
         self.stats.bytes += bytes as u64;
         if now.saturating_duration_since(self.rate.since) >= RATE_OVER {
-            self.rate = Rate { since: now, bytes: 0 };
+            self.rate = Rate { since: now, bytes: 0, told: false };
         }
         self.rate.bytes += bytes as u64;
         let found = self.rate.bytes * 8 / RATE_OVER.as_secs();
         let allowed = self.settings.publisher_bitrate_max;
-        if allowed > 0 && found > allowed {
-            return Err(PushError::TooFast { allowed, found });
+        if allowed == 0 || found <= allowed {
+            return Ok(());
+        }
+        let error = PushError::TooFast { allowed, found };
+        match self.settings.publisher_bitrate_action {
+            BitrateAction::Cut => return Err(error),
+            BitrateAction::Warn if self.rate.told => {}
+            BitrateAction::Warn => {
+                self.rate.told = true;
+                tracing::warn!(stream = %self.key, "{error}");
+            }
         }
         Ok(())
     }

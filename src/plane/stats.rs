@@ -64,6 +64,8 @@ pub struct Totals {
     pub refused_waiting: u64,
     /// Viewers refused because the core was overloaded.
     pub refused_overloaded: u64,
+    /// Viewers not let in because their stream had as many as it may.
+    pub refused_full: u64,
     /// GOPs that outgrew their cache.
     pub gop_overgrown: u64,
     /// Jumps of publishers' clocks that were taken out.
@@ -387,6 +389,7 @@ impl std::ops::AddAssign for Totals {
             not_found: self.not_found + more.not_found,
             refused_waiting: self.refused_waiting + more.refused_waiting,
             refused_overloaded: self.refused_overloaded + more.refused_overloaded,
+            refused_full: self.refused_full + more.refused_full,
             gop_overgrown: self.gop_overgrown + more.gop_overgrown,
             jumps: self.jumps + more.jumps,
         };

@@ -52,6 +52,11 @@ pub enum PlayRefused {
     /// Too many wait on this node.
     #[error("expected at most {0} viewers waiting on this node (limits.waiting_sinks)")]
     TooManyWait(usize),
+    /// As many watch the stream as may.
+    #[error(
+        "expected at most {0} viewers of one stream (viewers_max_per_stream): try this one again later"
+    )]
+    StreamIsFull(usize),
     /// The widest merge window was not enough.
     #[error("this server is overloaded: try another, or this one again later")]
     Overloaded,
@@ -68,9 +73,12 @@ impl Hub {
     ) -> Result<SinkId, PlayRefused> {
         let live = self.by_key.get(&request.key).map(|id| &self.sources[*id]);
         let waiting = live.map_or(0, |source| source.waiting.len());
+        let sinks = live.map_or(0, |source| source.sinks);
         let settings = &request.settings;
         let refused = if self.pressure.refuses_newcomers() {
             Some(PlayRefused::Overloaded)
+        } else if settings.sinks_max > 0 && sinks >= settings.sinks_max {
+            Some(PlayRefused::StreamIsFull(settings.sinks_max))
         } else if live.is_some_and(Source::is_live) {
             None
         } else if waiting >= settings.waiting_sinks_per_key {
@@ -83,6 +91,7 @@ impl Hub {
         if let Some(refused) = refused {
             match refused {
                 PlayRefused::Overloaded => self.totals.refused_overloaded += 1,
+                PlayRefused::StreamIsFull(_) => self.totals.refused_full += 1,
                 _ => self.totals.refused_waiting += 1,
             }
             return Err(refused);

@@ -91,16 +91,25 @@ pub(super) fn begin_tls(conn: &mut Conn, begun: &[u8]) -> bool {
     false
 }
 
-/// Why `address`, which has `here` connections now, may not have so many. A proxy may: they are not
-/// its own.
+/// Why `address`, which has `here` connections now, may not have so many, or so many in a second. A
+/// proxy may: they are not its own.
 pub(super) fn too_many_of_one(core: &Core, address: IpAddr, here: usize) -> Option<String> {
     let setup = core.setup();
-    let most = setup.config.limits.connections_per_address;
-    let too_many = most > 0 && here > most && !setup.config.proxy.trusts(address);
-    too_many.then(|| {
-        format!(
+    if setup.config.proxy.trusts(address) {
+        return None;
+    }
+    let limits = &setup.config.limits;
+    let (most, rate) = (limits.connections_per_address, limits.connects_per_second_per_address);
+    if most > 0 && here > most {
+        return Some(format!(
             "expected at most {most} connections from one address \
              (limits.connections_per_address), found {here}"
+        ));
+    }
+    (!core.node.arrivals.let_in(address, rate, Instant::now())).then(|| {
+        format!(
+            "expected at most {rate} new connections per second from one address \
+             (limits.connects_per_second_per_address)"
         )
     })
 }

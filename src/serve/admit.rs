@@ -2,15 +2,18 @@
 
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
 
 use super::Tell;
+use super::access::Full;
+use super::conn::About;
 use super::core::Core;
 use super::grant::Grant;
 use super::order::Answer;
 use super::reply::Reply;
 use super::verdict::{Action, Question};
+use crate::config::Secret;
 use crate::media::StreamKey;
 use crate::net::rt::Deadline;
 use crate::shard::{CoreId, Place};
@@ -24,27 +27,21 @@ pub(crate) struct Admission {
 
 #[derive(Debug)]
 enum Stage {
-    Verdict {
-        reply: Reply<Answer>,
-        until: Instant,
-        deadline: Deadline,
-    },
-    /// `None` only after it was ready.
-    Place {
-        reply: Reply<Ticket>,
-        grant: Option<Grant>,
-    },
+    Verdict { reply: Reply<Answer>, until: Instant, deadline: Deadline },
+    Place(Reply<Ticket>),
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Admitted {
-    /// An RTMP client may connect. No grant if nobody was asked: then nobody cares for its end.
-    Connect(Option<Grant>),
+    /// An RTMP client may connect.
+    Connect,
     /// The stream's owner, and the way in.
-    Stream(Ticket, Grant),
+    Stream(Ticket),
     /// No, and what the client is told.
     Refused(String),
+    /// Yes, but there is no place.
+    NoRoom(Full),
 }
 
 /// The right to arrive at the owner of a stream once. Dropping it gives it back to the home core.
@@ -57,21 +54,24 @@ pub(crate) struct Ticket {
 
 impl Admission {
     /// Rules first, here and now; then whoever is to be asked; then the home core. Often all of
-    /// it is settled at once.
+    /// it is settled at once. From the yes on `about` has the grant.
     pub(crate) fn begin(
         core: &Rc<Core>,
+        about: &mut About,
         question: Arc<Question>,
+        bearer: Option<&Secret>,
         now: Instant,
     ) -> Result<Self, Admitted> {
-        if let Err(reason) = rules(core, &question.action) {
+        if let Err(reason) = rules(core, &question, bearer) {
             return Err(Admitted::Refused(reason));
         }
         let Some(ask) = &core.node.ask else {
-            if question.stream().is_none() {
-                return Err(Admitted::Connect(None));
+            // If nobody was asked for a connect, nobody cares for its end.
+            if question.stream().is_some() {
+                about.granted =
+                    Some(Grant::new(Arc::clone(&question), Arc::clone(&core.node.events)));
             }
-            let grant = Grant::new(Arc::clone(&question), Arc::clone(&core.node.events));
-            return Self::locate(core, question, grant);
+            return Self::locate(core, about, question);
         };
         let reply = core.answers.expect();
         ask.ask(Arc::clone(&question), core.id, reply.id());
@@ -80,18 +80,27 @@ impl Admission {
         Ok(Self { stage: Stage::Verdict { reply, until, deadline }, question })
     }
 
-    fn locate(core: &Rc<Core>, question: Arc<Question>, grant: Grant) -> Result<Self, Admitted> {
-        let Some(key) = question.stream().cloned() else {
-            return Err(Admitted::Connect(Some(grant)));
-        };
+    fn locate(
+        core: &Rc<Core>,
+        about: &mut About,
+        question: Arc<Question>,
+    ) -> Result<Self, Admitted> {
+        let Some(key) = question.stream().cloned() else { return Err(Admitted::Connect) };
+        let setup = core.setup();
+        // An app that is no more refuses it later.
+        if let (Some((app, _)), Some(grant)) = (setup.app(key.app()), &mut about.granted)
+            && let Err(full) = grant.count(&core.node.census, &setup.config.limits, app)
+        {
+            return Err(Admitted::NoRoom(full));
+        }
         let home = core.post.mesh().home(&key);
         if home == core.id {
             let place = core.look_up(&key);
-            return Err(Admitted::Stream(Ticket::new(core, key, place), grant));
+            return Err(Admitted::Stream(Ticket::new(core, key, place)));
         }
         let reply = core.places.expect();
         core.tell(home, Tell::Lookup { key, from: core.id, ask: reply.id() });
-        Ok(Self { stage: Stage::Place { reply, grant: Some(grant) }, question })
+        Ok(Self { stage: Stage::Place(reply), question })
     }
 
     /// What was asked.
@@ -99,18 +108,23 @@ impl Admission {
         &self.question
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, core: &Rc<Core>) -> Poll<Admitted> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Rc<Core>,
+        about: &mut About,
+    ) -> Poll<Admitted> {
         loop {
             match &mut self.stage {
-                Stage::Place { reply, grant } => {
-                    let ticket = ready!(reply.poll(cx));
-                    let grant = grant.take().expect("it is ready once");
-                    return Poll::Ready(Admitted::Stream(ticket, grant));
-                }
+                Stage::Place(reply) => return reply.poll(cx).map(Admitted::Stream),
                 Stage::Verdict { reply, until, deadline } => match reply.poll(cx) {
                     Poll::Ready(Err(reason)) => return Poll::Ready(Admitted::Refused(reason)),
                     Poll::Ready(Ok(grant)) => {
-                        match Self::locate(core, Arc::clone(&self.question), grant) {
+                        match self.question.stream() {
+                            Some(_) => about.granted = Some(grant),
+                            None => about.connected = Some(grant),
+                        }
+                        match Self::locate(core, about, Arc::clone(&self.question)) {
                             Ok(next) => *self = next,
                             Err(admitted) => return Poll::Ready(admitted),
                         }
@@ -131,8 +145,8 @@ impl Admission {
 }
 
 /// What the configuration alone says.
-fn rules(core: &Core, action: &Action) -> Result<(), String> {
-    let name = match action {
+fn rules(core: &Core, question: &Question, bearer: Option<&Secret>) -> Result<(), String> {
+    let name = match &question.action {
         Action::Connect { app } => app.split('/').next().unwrap_or_default(),
         Action::Publish(key) | Action::Play(key) => key.app(),
     };
@@ -140,10 +154,13 @@ fn rules(core: &Core, action: &Action) -> Result<(), String> {
     let Some((app, _)) = setup.app(name) else {
         return Err(format!("expected a configured app (strict_apps), found {name:?}"));
     };
-    match action {
+    match &question.action {
         Action::Publish(_) if !app.publish => Err(format!("publishing to {name} is not allowed")),
         Action::Play(_) if !app.play => Err(format!("playing from {name} is not allowed")),
-        _ => Ok(()),
+        _ => {
+            let access = setup.access(name);
+            access.check(question, bearer, SystemTime::now()).map_err(|denied| denied.to_string())
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::addresses::Addresses;
+use super::access::{Arrivals, Census};
 use super::admit::Ticket;
 use super::event::Events;
 use super::health::{Health, Unfit};
@@ -16,12 +16,15 @@ use super::order::{Answer, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
+use super::tally::Tally;
 use super::verdict::{Ask, ClientId, HttpClient, Protocol};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, TlsConfigs, flush, rt};
-use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest};
+use crate::plane::{
+    CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest, SinkStats,
+};
 use crate::proto::rtmp;
 use crate::shard::{CoreId, Directory, Place};
 use crate::time::RateLimit;
@@ -48,7 +51,11 @@ pub struct Node {
     /// Where RTMP can be reached, for the pages to say.
     pub rtmp_port: u16,
     /// Open connections by address.
-    pub addresses: Addresses,
+    pub addresses: Tally,
+    /// How often they come.
+    pub arrivals: Arrivals,
+    /// Who publish and watch.
+    pub census: Arc<Census>,
     /// The next connection's id.
     pub clients: AtomicU64,
     /// How its cores are.
@@ -73,7 +80,9 @@ impl Node {
             // Nobody hears.
             events: Events::new(1).0,
             rtmp_port: 0,
-            addresses: Addresses::default(),
+            addresses: Tally::default(),
+            arrivals: Arrivals::default(),
+            census: Arc::new(Census::new(0)),
             clients: AtomicU64::new(1),
         }
     }
@@ -325,7 +334,11 @@ impl Core {
     /// What is answered to somebody who has stopped waiting is dropped.
     fn obey(&self, order: Order) {
         match order {
-            Order::Answer { ask, answer } => drop(self.answers.answer(ask, answer)),
+            Order::Answer { ask, answer } => {
+                if let Err(Ok(grant)) = self.answers.answer(ask, answer) {
+                    grant.end("its client had stopped waiting", 0, SinkStats::default());
+                }
+            }
             Order::Measure(asker) => {
                 let _ = asker.send(self.snapshot());
             }

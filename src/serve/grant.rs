@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::access::{Census, Counted, Full};
 use super::event::{Event, Events, GrantEnd};
 use super::verdict::Question;
+use crate::config::{App, Limits};
 use crate::plane::SinkStats;
 
 /// A question that was answered by yes. Wherever it goes, on its way back to the core, with a
@@ -23,13 +25,27 @@ struct Granted {
     since: Instant,
     started: bool,
     ended: bool,
+    /// Among those who publish or watch, until the end.
+    counted: Option<Counted>,
 }
 
 impl Grant {
     /// Yes to `question`.
     pub fn new(question: Arc<Question>, events: Arc<Events>) -> Self {
         let since = Instant::now();
-        Self { it: Box::new(Granted { question, events, since, started: false, ended: false }) }
+        let (started, ended, counted) = (false, false, None);
+        Self { it: Box::new(Granted { question, events, since, started, ended, counted }) }
+    }
+
+    /// Counts it in, if there is a place.
+    pub(crate) fn count(
+        &mut self,
+        census: &Arc<Census>,
+        limits: &Limits,
+        app: &App,
+    ) -> Result<(), Full> {
+        self.it.counted = Counted::new(census, &self.it.question, limits, app)?;
+        Ok(())
     }
 
     /// What was granted.
@@ -61,7 +77,7 @@ impl Granted {
 impl Drop for Granted {
     fn drop(&mut self) {
         if !self.ended {
-            self.end("the connection was gone", 0, SinkStats::default());
+            self.end("its connection ended", 0, SinkStats::default());
         }
     }
 }
@@ -94,7 +110,7 @@ mod tests {
                 ends.push((end.started, end.received, end.reason.to_string()));
             }
         }
-        let gone = "the connection was gone".to_owned();
+        let gone = "its connection ended".to_owned();
         assert_eq!(ends, [(false, 5, "finished".to_owned()), (true, 0, gone)]);
     }
 }

@@ -128,7 +128,10 @@ impl Protocol for Http {
         let status = match why {
             Refused::Denied(_) => 403,
             Refused::Publish(_) => 409,
-            Refused::Play(_) | Refused::NoDescriptor(_) | Refused::OwnerIsBusy => 503,
+            Refused::Play(_)
+            | Refused::NoRoom(_)
+            | Refused::NoDescriptor(_)
+            | Refused::OwnerIsBusy => 503,
         };
         self.answer(wish.ask, status, &why.to_string(), now);
     }
@@ -266,8 +269,8 @@ impl Session<Http> {
             hevc: if legacy { HevcForm::Legacy } else { HevcForm::Enhanced },
         };
         let said = HttpClient {
-            referer: request.referer.or(request.origin).map(Into::into),
-            user_agent: request.user_agent.map(Into::into),
+            referer: request.referer.or(request.origin).map(kept),
+            user_agent: request.user_agent.map(kept),
         };
         let about = &self.conn.about;
         let question = Question {
@@ -279,9 +282,17 @@ impl Session<Http> {
             connect: None,
             http: Some(self.conn.core.same_http(said)),
         };
-        self.ask(question, wish, now)
+        self.ask(question, request.bearer.as_ref(), wish, now)
     }
 }
+
+/// What a client says of itself is kept for as long as it watches, up to [`KEPT_BYTES`].
+fn kept(mut text: String) -> Box<str> {
+    text.truncate(text.floor_char_boundary(KEPT_BYTES));
+    text.into()
+}
+
+const KEPT_BYTES: usize = 512;
 
 /// `/APP/NAME` without an extension is a page that plays the stream.
 fn is_watch_path(path: &str) -> bool {

@@ -6,7 +6,7 @@
 //! whole connection moves there as one value and goes on.
 
 pub mod accept;
-mod addresses;
+pub mod access;
 pub mod admit;
 mod conn;
 pub mod core;
@@ -25,11 +25,12 @@ mod rtmp;
 mod scheduled;
 mod session;
 mod setup;
+mod tally;
 mod turn_away;
 pub mod verdict;
 
-pub use addresses::Addresses;
 pub use hand_over::HandOver;
+pub use tally::Tally;
 
 /// The way between the cores of a node.
 pub type Mesh = crate::shard::Mesh<HandOver, order::Order>;

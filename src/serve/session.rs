@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::access::Full;
 use super::admit::{Admission, Admitted, Ticket};
 use super::conn::{About, Conn, End, Io, Totals};
 use super::core::Core;
@@ -14,6 +15,7 @@ use super::event::Event;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
 use super::verdict::Question;
+use crate::config::Secret;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
 use crate::plane::{
@@ -108,6 +110,9 @@ pub(crate) enum Refused {
     /// Not allowed.
     #[error("{0}")]
     Denied(String),
+    /// Allowed, but there are as many as there may be.
+    #[error("{0}")]
+    NoRoom(Full),
     /// Somebody else publishes.
     #[error(transparent)]
     Publish(#[from] PublishRefused),
@@ -215,7 +220,10 @@ impl<P: Protocol> Session<P> {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let woken = match &mut self.doing {
             Doing::Nothing => Poll::Pending,
-            Doing::Asking(asking) => asking.0.poll(cx, &self.conn.core).map(Wake::Admitted),
+            Doing::Asking(asking) => {
+                let Conn { core, about, .. } = &mut self.conn;
+                asking.0.poll(cx, core, about).map(Wake::Admitted)
+            }
             Doing::Publishing(it) => it.publisher.poll_end(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
@@ -321,10 +329,12 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// Asks whether the client may do what it wishes. Often the answer is there at once.
+    /// Asks whether the client may do what it wishes. Often the answer is there at once. `bearer`
+    /// is a token that stands beside the query; it goes no further than our own rules.
     pub(crate) fn ask(
         &mut self,
         question: Question,
+        bearer: Option<&Secret>,
         wish: P::Wish,
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
@@ -332,9 +342,16 @@ impl<P: Protocol> Session<P> {
             self.stream = Some(key.clone());
         }
         self.why = None;
+        if question.query.len() > QUERY_MAX {
+            let found = question.query.len();
+            let why = format!("expected a query of at most {QUERY_MAX} bytes, found {found}");
+            self.refuse(&wish, &Refused::Denied(why), now);
+            return Ok(());
+        }
         self.end_grant("its client asked for something else", SinkStats::default());
         let question = Arc::new(question);
-        match Admission::begin(&self.conn.core, Arc::clone(&question), now) {
+        let Conn { core, about, .. } = &mut self.conn;
+        match Admission::begin(core, about, Arc::clone(&question), bearer, now) {
             Ok(admission) => {
                 self.doing = Doing::Asking(Box::new((admission, wish)));
                 Ok(())
@@ -351,11 +368,10 @@ impl<P: Protocol> Session<P> {
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
         match admitted {
-            Admitted::Connect(grant) => {
-                self.conn.about.connected = grant.map(|mut grant| {
+            Admitted::Connect => {
+                if let Some(grant) = &mut self.conn.about.connected {
                     grant.start();
-                    grant
-                });
+                }
                 self.protocol.connected(wish, now);
             }
             Admitted::Refused(reason) => {
@@ -363,8 +379,8 @@ impl<P: Protocol> Session<P> {
                 self.conn.about.node.events.tell(Event::Refused { question, reason: told });
                 self.refuse(&wish, &Refused::Denied(reason), now);
             }
-            Admitted::Stream(ticket, grant) => {
-                self.conn.about.granted = Some(grant);
+            Admitted::NoRoom(full) => self.refuse(&wish, &Refused::NoRoom(full), now),
+            Admitted::Stream(ticket) => {
                 if ticket.owner() != self.conn.core.id {
                     return Err(Stop::Move(ticket, wish));
                 }
@@ -413,7 +429,8 @@ impl<P: Protocol> Session<P> {
         let viewer = Viewer::join(&self.conn.core.hub, request, now)?;
         self.doing = Doing::Playing(viewer);
         let About { granted, node, .. } = &self.conn.about;
-        if let Some(grant) = granted.as_ref().filter(|_| !self.is_published(&key)) {
+        let vacant = self.conn.core.hub.borrow().is_vacant(&key);
+        if let Some(grant) = granted.as_ref().filter(|_| vacant) {
             node.events.tell(Event::NotFound(Arc::clone(grant.question())));
         }
         Ok(())
@@ -432,10 +449,6 @@ impl<P: Protocol> Session<P> {
         self.end_grant(&reason, SinkStats::default());
         self.why = Some(reason.into());
         self.protocol.refuse(wish, why, now);
-    }
-
-    fn is_published(&self, key: &StreamKey) -> bool {
-        self.conn.core.hub.borrow().is_published(key)
     }
 
     /// What was granted has begun.
@@ -507,14 +520,24 @@ impl<P: Protocol> Session<P> {
                 return Err(self);
             }
         };
-        let Self { conn, mut protocol, received, .. } = *self;
+        let Self { conn, mut protocol, received, sent, .. } = *self;
         let Conn { socket: here, about, unread, out: mut unsent, input_waits, .. } = conn;
         let socket = here.depart(socket);
         while protocol.machine().poll_transmit(&mut unsent) {}
         let (key, place) = ticket.into_parts();
         let driver = protocol.pack(wish);
-        let moved =
-            HandOver { socket, about, unread, unsent, input_waits, received, key, place, driver };
+        let moved = HandOver {
+            socket,
+            about,
+            unread,
+            unsent,
+            input_waits,
+            received,
+            sent,
+            key,
+            place,
+            driver,
+        };
         match core.post.hand_over(owner, Box::new(moved)) {
             Ok(()) => Ok(()),
             Err(moved) => match Self::unpack(&core, *moved) {
@@ -537,11 +560,13 @@ impl<P: Protocol> Session<P> {
         conn.input_waits = moved.input_waits;
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
-        (this.received, this.stream) = (moved.received, Some(moved.key));
+        (this.received, this.sent, this.stream) = (moved.received, moved.sent, Some(moved.key));
         Some((this, ticket, wish))
     }
 }
 
+/// Of a query, which is kept for as long as what it asks for lasts.
+const QUERY_MAX: usize = 4 << 10;
 /// What a viewer is told whose wait was in vain.
 pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
 

@@ -4,6 +4,7 @@ use super::error::Error;
 use super::forwarded::ForwardedField;
 use super::server::AskId;
 use super::ws;
+use crate::config::Secret;
 use crate::media::Redacted;
 
 /// What a client asks for. Texts are lossily UTF-8 where the bytes were not; they may be logged
@@ -30,6 +31,8 @@ pub struct Request {
     pub origin: Option<String>,
     /// Referer: the page that asks.
     pub referer: Option<String>,
+    /// The token of `Authorization: Bearer …` (RFC 6750 2.1).
+    pub bearer: Option<Secret>,
     /// User-Agent.
     pub user_agent: Option<String>,
     /// What proxies say of whom it is for: each [`Config::client_field`](super::Config), in their
@@ -188,6 +191,7 @@ pub(super) fn parse(
         host: authority.map(str::to_owned).or(host),
         origin: fields.first("origin"),
         referer: fields.first("referer"),
+        bearer: fields.first("authorization").as_deref().and_then(bearer),
         user_agent: fields.first("user-agent"),
         forwarded: client_field.and_then(|field| {
             let all: Vec<_> = fields.all(field.name()).collect();
@@ -195,6 +199,11 @@ pub(super) fn parse(
         }),
     };
     Ok(Head { keep_alive, request: Some((request, upgrade)) })
+}
+
+fn bearer(credentials: &str) -> Option<Secret> {
+    let (scheme, token) = credentials.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned().into())
 }
 
 /// Authority (of the absolute form), path and query, RFC 9112 3.2.
@@ -344,6 +353,7 @@ mod tests {
     fn every_field_lands_where_it_belongs() {
         let head = "GET /live/a%20b.flv?token=%41&gop=0 HTTP/1.1\r\nHOST: example.org:8080\r\n\
             Origin: https://site\r\nReferer: https://site/page\r\nUser-Agent:  VLC/3 \r\n\
+            Authorization: bearer  abc \r\n\
             X-Forwarded-For: 192.0.2.7, 10.0.0.1\r\nForwarded: for=1.2.3.4\r\n\
             x-forwarded-for: 10.0.0.2\r\n\r\n";
         let expected = Request {
@@ -356,6 +366,7 @@ mod tests {
             host: Some("example.org:8080".into()),
             origin: Some("https://site".into()),
             referer: Some("https://site/page".into()),
+            bearer: Some("abc".to_owned().into()),
             user_agent: Some("VLC/3".into()),
             forwarded: Some("192.0.2.7, 10.0.0.1,10.0.0.2".into()),
         };
