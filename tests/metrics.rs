@@ -26,7 +26,7 @@ const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0;q
 #[track_caller]
 fn get(port: u16, path: &str, headers: &str) -> Answer {
     let mut web = Web::new(port);
-    web.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n"));
+    web.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
     web.answer()
 }
 

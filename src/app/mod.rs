@@ -69,6 +69,9 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// A certificate cannot be shown.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The file of the log cannot be written.
     #[error(
         "log.file: {path}: {error}\n  cure: name a file in a directory that this user may write to"
@@ -79,9 +82,6 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
-    /// A certificate cannot be shown.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// A core's thread could not be started.
     #[error(
         "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \

@@ -58,7 +58,6 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
         ("http", "listen", config.http.enabled, &config.http.listen),
         ("http", "tls_listen", config.http.enabled, &config.http.tls_listen),
         ("admin", "listen", config.admin.enabled, &config.admin.listen),
-        // None, by default, and served without the others too.
         ("admin", "metrics_listen", true, &config.admin.metrics_listen),
     ];
     for (name, key, enabled, listen) in sections {
@@ -66,23 +65,20 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
             continue;
         }
         let mut at = at.section(name);
-        let given = |list: &[SocketAddr]| !list.is_empty();
-        match key {
-            "listen" => {
-                let elsewhere = name != "admin"
-                    && sections.iter().any(|(section, _, _, list)| *section == name && given(list));
-                at.require(elsewhere || given(listen), key, || {
-                    format!(
-                        "expected at least one address; to switch it off, set {name}.enabled = false"
-                    )
-                });
-            }
-            "tls_listen" => {
-                at.agree(!given(listen) || !config.tls.certificates.is_empty(), &[key], || {
-                    "expected a certificate in tls.certificates, found none".to_owned()
-                });
-            }
-            _ => {}
+        if key == "tls_listen" {
+            at.agree(listen.is_empty() || !config.tls.certificates.is_empty(), &[key], || {
+                "expected a certificate in tls.certificates, found none".to_owned()
+            });
+        } else if key == "listen" {
+            let elsewhere = name != "admin"
+                && sections
+                    .iter()
+                    .any(|(section, _, _, listen)| *section == name && !listen.is_empty());
+            at.require(elsewhere || !listen.is_empty(), key, || {
+                format!(
+                    "expected at least one address; to switch it off, set {name}.enabled = false"
+                )
+            });
         }
         for address in listen {
             let clash = seen.iter().find(|(other, section)| match *section == (name, key) {
@@ -163,22 +159,17 @@ fn hooks(config: &Config, at: &mut Section<'_>) {
 
 /// What is wrong with the URL of a hook. It is not shown: it may hold a token.
 fn url(url: &str) -> Result<(), String> {
-    let parsed: Result<hyper::Uri, _> = url.parse();
-    let parsed = parsed.map_err(|error| format!("expected http://HOST[:PORT]/PATH: {error}"))?;
+    const EXPECTED: &str = "expected http://HOST[:PORT]/PATH, or https://";
+    let parsed: hyper::Uri = url.parse().map_err(|error| format!("{EXPECTED}: {error}"))?;
     let authority = parsed.authority().filter(|authority| !authority.host().is_empty());
     match (parsed.scheme_str(), authority) {
-        (Some("https"), _) => {
-            Err("expected http://: hooks speak no TLS yet; have a proxy on this \
-                                   host speak it for them"
-                .to_owned())
-        }
-        (Some("http"), Some(authority)) if authority.as_str().contains('@') => Err(
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => Err(
             "expected no user and password: set hooks.secret, by which requests are signed, or \
                  put a token into the query"
                 .to_owned(),
         ),
-        (Some("http"), Some(_)) => Ok(()),
-        _ => Err("expected http://HOST[:PORT]/PATH".to_owned()),
+        (Some("http" | "https"), Some(_)) => Ok(()),
+        _ => Err(EXPECTED.to_owned()),
     }
 }
 

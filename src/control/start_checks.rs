@@ -146,11 +146,11 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     let https = listen("http.tls_listen", config.http.enabled, &config.http.tls_listen);
     let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
     let metrics = listen("admin.metrics_listen", true, &config.admin.metrics_listen);
-    let with = |places: usize, listen: &[SocketAddr]| match listen.len() {
+    let room = |addresses: &[SocketAddr], clients| match addresses.len() {
         0 => 0,
-        listeners => listeners + places,
+        addresses => addresses + clients,
     };
-    let ours = with(CONNECTIONS_MAX, &admin) + with(SCRAPES_MAX, &metrics);
+    let ours = room(&admin, CONNECTIONS_MAX) + room(&metrics, SCRAPES_MAX);
     let media = rtmp.len() + rtmps.len() + http.len() + https.len();
     let own = own_fds(cores.len(), media) + ours as u64 + config.limits.reserved_fds as u64;
     let fds = raise(Resource::Nofile);

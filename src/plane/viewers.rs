@@ -129,8 +129,8 @@ impl Hub {
             stats: SinkStats::default(),
         });
         self.sources[source].sinks += 1;
-        self.outputs.of(self.sinks[id].output).plays += 1;
         self.sources[source].idle.since = None;
+        self.outputs.of(self.sinks[id].output).plays += 1;
         if self.sources[source].is_live() {
             self.seat(id, now);
         } else {

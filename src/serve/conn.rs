@@ -56,10 +56,10 @@ pub(crate) struct About {
     pub(crate) protocol: Protocol,
     pub(crate) opened: Instant,
     pub(crate) node: Arc<Node>,
-    /// Bytes it was sent by its driver: all but what a viewer is sent of its stream.
-    pub(crate) answered: u64,
     /// To publish or play. Before the next, so that it ends first.
     pub(crate) granted: Option<Grant>,
+    /// Bytes it was sent by its driver: all but what a viewer is sent of its stream.
+    pub(crate) answered: u64,
     /// To connect, if somebody was asked.
     pub(crate) connected: Option<Grant>,
 }
@@ -81,8 +81,8 @@ impl About {
             opened,
             node,
             answered: 0,
-            connected: None,
             granted: None,
+            connected: None,
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct EndLine<'a> {
     pub(crate) received: u64,
     /// What it was sent as a viewer.
     pub(crate) sent: SinkStats,
-    /// It only asked how the node is, as balancers do all day.
+    /// It only asked how the node is.
     pub(crate) is_check: bool,
 }
 

@@ -205,13 +205,13 @@ impl Session<Http> {
         let (target, agent) = ((&*request.path, &*request.query), request.user_agent.as_deref());
         self.protocol.page = Some(Box::new(PageRequest::new(method, target, agent)));
         self.protocol.status = None;
+        self.is_check = false;
         if let Err(reason) = self.find_requester(&request) {
             self.protocol.respond(request.ask, &no_room(&reason), now);
             return Ok(());
         }
         let (ask, path) = (request.ask, request.path.as_str());
         let port = self.conn.core.node.rtmp_port;
-        self.is_check = false;
         let response = if let Some(path) = path.strip_suffix(".flv") {
             match StreamKey::parse(path) {
                 Ok(key) => return self.wish_to_play(key, request, now),

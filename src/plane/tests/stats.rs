@@ -184,8 +184,7 @@ fn a_snapshot_keeps_its_names() {
         keys(&json),
         "apps blocked_writes bytes_per_write core cpu_s cpu_waited_percent cpu_waited_s egress_bytes \
          flush_ns gop_bytes gop_overgrown ingest_bytes ingest_ns jumps log_bytes loop_lag \
-         not_found outputs overruns pinned_out pressure rates refused_full refused_overloaded \
-         refused_waiting \
+         not_found outputs overruns pinned_out pressure rates refused_full refused_overloaded refused_waiting \
          short_writes sinks skips sources stalls streams sweep sweeps swept_viewers transes \
          uptime_s viewer_us viewers viewers_per_sweep writes"
     );
