@@ -17,7 +17,7 @@ use web::Web;
 #[track_caller]
 fn get(node: &Node, path: &str, headers: &str) -> (web::Answer, Value) {
     let mut web = Web::new(node.admin);
-    web.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n"));
+    web.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
     let answer = web.answer();
     let body = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
     (answer, body)
@@ -52,4 +52,17 @@ fn without_a_token_this_host_may_ask_and_paths_that_are_none_are_named_as_such()
         let (answer, body) = get(&node, path, "");
         assert_eq!((answer.status, &body["title"]), (404, &Value::from("not found")), "{path}");
     }
+}
+
+#[test]
+fn without_a_token_no_other_site_has_a_way_in() {
+    let node = Node::start("cores = 1", None);
+    let ask = |headers: &str| {
+        let mut web = Web::new(node.admin);
+        web.send(&format!("GET /api/v1/info HTTP/1.1\r\n{headers}\r\n"));
+        web.answer().status
+    };
+    assert_eq!(ask("Host: evil.example:8081\r\n"), 403, "a name that points here");
+    assert_eq!(ask("Host: localhost\r\nOrigin: https://evil.example\r\n"), 403);
+    assert_eq!(ask("Host: [::1]:8081\r\nOrigin: http://localhost:8081\r\n"), 200);
 }

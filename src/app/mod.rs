@@ -4,13 +4,14 @@
 //! before anything else.
 
 mod demo;
+pub mod sign;
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,19 +19,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::{self, Config, Secret};
 use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer, Desk};
-use crate::control::events::{self, Bulletin};
+use crate::control::events::Bulletin;
 use crate::control::hooks::Hooks;
 use crate::control::log::{self, Log};
+use crate::control::metrics::Metrics;
 use crate::control::start_checks::{self, Host, StartError};
 use crate::control::stats;
 use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
 use crate::net::{self, Alarm, Listener, rt};
+use crate::serve::access::Census;
 use crate::serve::core::{Core, Node};
 use crate::serve::event::Events;
 use crate::serve::order::Order;
 use crate::serve::verdict::Protocol;
-use crate::serve::{Mesh, accept};
+use crate::serve::{Mesh, Tally, accept};
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
@@ -58,19 +61,27 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
-    /// The file with the token of the API cannot be used.
+    /// The token of the API cannot be used.
+    #[error("admin.{key}: {cause}")]
+    Token {
+        /// Where it stands.
+        key: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A certificate cannot be shown.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file of the log cannot be written.
     #[error(
-        "admin.token_file: {path}: {error}\n  cure: write one line of 16 characters or more into it"
+        "log.file: {path}: {error}\n  cure: name a file in a directory that this user may write to"
     )]
-    TokenFile {
+    LogFile {
         /// Which.
         path: String,
         /// Why.
         error: io::Error,
     },
-    /// A certificate cannot be shown.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// A core's thread could not be started.
     #[error(
         "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \
@@ -91,7 +102,9 @@ pub enum Error {
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     // To the end of this function: dropped, it writes what waits, the last words too.
-    let mut log = log::start(&config.log);
+    let began = Instant::now();
+    let mut log = log::start(&config.log)
+        .map_err(|error| Error::LogFile { path: config.log.file.clone(), error })?;
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
@@ -109,6 +122,8 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         asks_always,
         events,
         rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
+        addresses: Tally::new(host.connections),
+        census: Arc::new(Census::new(host.connections)),
         ..Node::new(mesh)
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -130,6 +145,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on");
     }
+    // Before the first connection on too: whoever is served can look who serves.
+    let sockets = listen(&host.admin, config.tcp.backlog)?;
+    let for_metrics = listen(&host.metrics, config.tcp.backlog)?;
     launch(&node, &config, &host, &alarms, options.demo, ended)?;
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
         connections = host.connections, "listening");
@@ -149,13 +167,16 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         view: View::new(Arc::clone(&node)),
         node: Arc::clone(&node),
         config: in_force,
-        host: host.clone(),
-        since: SystemTime::now(),
+        host,
+        log: log.handle(),
+        metrics: Arc::new(Metrics::new()),
+        since: began,
     };
-    let sockets = listen(&host.admin, config.tcp.backlog)?;
+    let admin = Arc::new(admin);
     {
         let _inside = runtime.enter();
-        admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
+        admin::serve_metrics(for_metrics, Arc::clone(&admin)).map_err(Error::Control)?;
+        admin::serve(sockets, admin, token).map_err(Error::Control)?;
         hooks.start(Arc::clone(&node));
     }
     let reason = runtime.block_on(control(
@@ -163,7 +184,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         (options.stop, signals),
         &mut ends,
         &mut log,
-        &alarms,
+        (&node, &alarms),
     ));
     let reason = match reason {
         Ok(reason) => reason,
@@ -179,10 +200,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
     }
     runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
-    runtime.block_on(async {
-        events::end_all(&node.events).await;
-        hooks.finish().await;
-    });
+    runtime.block_on(hooks.finish());
     // Not for a name that is being looked up.
     runtime.shutdown_background();
     Ok(())
@@ -211,7 +229,7 @@ async fn control(
     (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
-    alarms: &[Arc<Alarm>],
+    (node, alarms): (&Node, &[Arc<Alarm>]),
 ) -> Result<&'static str, Error> {
     if let Some(desk) = desk {
         tokio::spawn(desk.run());
@@ -233,6 +251,7 @@ async fn control(
             _ = seconds.tick() => {
                 log.drops().tell();
                 ring(alarms);
+                node.health.ask(&node.mesh, Instant::now());
             }
         }
     }
@@ -338,16 +357,17 @@ fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error>
 
 /// What clients of the API must know.
 fn token(admin: &config::Admin) -> Result<Option<Token>, Error> {
+    let wrong = |key, cause: String| Error::Token { key, cause };
+    if !admin.enabled || (admin.token.is_empty() && admin.token_file.is_empty()) {
+        return Ok(None);
+    }
     if admin.token_file.is_empty() {
-        return Ok((!admin.token.is_empty()).then(|| Token::new(&admin.token)));
+        return Token::new(&admin.token).map(Some).map_err(|cause| wrong("token", cause));
     }
-    let read = std::fs::read_to_string(&admin.token_file);
-    let told = |error| Error::TokenFile { path: admin.token_file.clone(), error };
-    let token = Secret::from(read.map_err(told)?.trim().to_owned());
-    match token.is_empty() {
-        true => Err(told(io::Error::other("it is empty"))),
-        false => Ok(Some(Token::new(&token))),
-    }
+    let in_file = |cause| wrong("token_file", format!("{}: {cause}", admin.token_file));
+    let text = std::fs::read_to_string(&admin.token_file);
+    let text = text.map_err(|error| in_file(error.to_string()))?;
+    Token::new(&Secret::from(text.trim().to_owned())).map(Some).map_err(in_file)
 }
 
 #[cfg(test)]
@@ -358,11 +378,12 @@ mod tests {
     fn a_core_that_ends_unasked_ends_the_program_with_its_name() {
         let (ended, mut ends) = mpsc::unbounded_channel();
         ended.send(CoreEnded { core: CoreId(3), panicked: true }).expect("the other end is there");
-        let mut log = log::start(&config::Log::default());
+        let mut log = log::start(&config::Log::default()).expect("no file");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");
-            control(None, (None, signals), &mut ends, &mut log, &[]).await
+            let node = Node::new(Mesh::new(1, 16));
+            control(None, (None, signals), &mut ends, &mut log, (&node, &[])).await
         });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(

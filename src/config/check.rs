@@ -1,3 +1,5 @@
+mod access;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::app::App;
 use super::hooks::Hook;
 use super::load::KeyPath;
+use super::proxy::Proxy;
 use super::tree::{Admin, Config, Cores, Http, Limits, Log, Tcp};
 use super::units::{duration, size};
 
@@ -21,6 +24,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
         format!("expected 128 to 16777215, found {}", config.rtmp.chunk_size)
     });
     http(&config.http, &mut at.section("http"));
+    proxy(&config.proxy, &mut at.section("proxy"));
     admin(&config.admin, &mut at.section("admin"));
     at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
     hooks(config, &mut at);
@@ -54,6 +58,7 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
         ("http", "listen", config.http.enabled, &config.http.listen),
         ("http", "tls_listen", config.http.enabled, &config.http.tls_listen),
         ("admin", "listen", config.admin.enabled, &config.admin.listen),
+        ("admin", "metrics_listen", true, &config.admin.metrics_listen),
     ];
     for (name, key, enabled, listen) in sections {
         if !enabled {
@@ -64,7 +69,7 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
             at.agree(listen.is_empty() || !config.tls.certificates.is_empty(), &[key], || {
                 "expected a certificate in tls.certificates, found none".to_owned()
             });
-        } else {
+        } else if key == "listen" {
             let elsewhere = name != "admin"
                 && sections
                     .iter()
@@ -102,6 +107,16 @@ fn http(http: &Http, at: &mut Section<'_>) {
     at.time("keep_alive", http.keep_alive, MOMENT, DAY);
 }
 
+fn proxy(proxy: &Proxy, at: &mut Section<'_>) {
+    at.time("header_timeout", proxy.header_timeout, MOMENT, DAY);
+    let everyone = proxy.trusted.iter().find(|network| network.prefix_len() == 0);
+    at.require(everyone.is_none(), "trusted", || {
+        "expected the networks of your proxies, found every address there is: then any client could \
+         say that it is another"
+            .to_owned()
+    });
+}
+
 fn admin(admin: &Admin, at: &mut Section<'_>) {
     let two = !admin.token.is_empty() && !admin.token_file.is_empty();
     at.require(!two, "token_file", || "expected token or token_file, found both".to_owned());
@@ -115,14 +130,8 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
             )
         });
     }
-    let short = !admin.token.is_empty() && admin.token.reveal().len() < TOKEN_BYTES;
-    at.require(!short, "token", || {
-        format!("expected at least {TOKEN_BYTES} characters; `openssl rand -hex 24` makes a token")
-    });
+    at.count("metrics_streams_max", admin.metrics_streams_max, 0, 1 << 20);
 }
-
-/// Shorter tokens can be guessed.
-const TOKEN_BYTES: usize = 16;
 
 fn hooks(config: &Config, at: &mut Section<'_>) {
     let hooks = &config.hooks;
@@ -174,25 +183,30 @@ fn stray_directive(level: &str) -> Option<&str> {
     words.find(|word| !word.contains(['=', '[']) && !is_level(word) && !ours(word))
 }
 
+/// Whether `level` can be a `log.level`.
+///
+/// # Errors
+/// What was expected.
+pub fn check_log_level(level: &str) -> Result<(), String> {
+    let expected = "expected a level (error, warn, info, debug, trace, off) or directives such as \
+                    \"info,corecast::proto=trace\", found";
+    if let Some(word) = stray_directive(level) {
+        return Err(format!("{expected} {word:?}"));
+    }
+    match EnvFilter::builder().parse(level) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{expected} {level:?}: {error}")),
+    }
+}
+
 fn log(log: &Log, at: &mut Section<'_>) {
-    if let Some(word) = stray_directive(&log.level) {
-        at.require(false, "level", || {
-            format!(
-                "expected a level (error, warn, info, debug, trace, off) or directives such as \
-                 \"info,corecast::proto=trace\", found {word:?}"
-            )
-        });
-        return;
+    if let Err(expected) = check_log_level(&log.level) {
+        at.require(false, "level", || expected);
     }
-    if let Err(error) = EnvFilter::builder().parse(&log.level) {
-        at.require(false, "level", || {
-            format!(
-                "expected a level (error, warn, info, debug, trace) or directives such as \
-                 \"info,corecast::proto=trace\", found {:?}: {error}",
-                log.level
-            )
-        });
+    if log.rotate_bytes > 0 {
+        at.bytes("rotate_bytes", log.rotate_bytes, 64 << 10, 1 << 40);
     }
+    at.count("keep", log.keep, 0, 1000);
     at.count("queue_lines", log.queue_lines, 1, 1 << 24);
     if !log.stats_interval.is_zero() {
         at.time("stats_interval", log.stats_interval, SECOND, DAY);
@@ -208,6 +222,8 @@ fn tcp(tcp: &Tcp, at: &mut Section<'_>) {
 }
 
 fn limits(limits: &Limits, at: &mut Section<'_>) {
+    let rate = limits.connects_per_second_per_address as usize;
+    at.count("connects_per_second_per_address", rate, 0, 1 << 20);
     at.count("reserved_fds", limits.reserved_fds, 16, 1 << 20);
     // A message's length has 24 bits.
     at.bytes("message_bytes", limits.message_bytes, 64 << 10, 16 << 20);
@@ -274,6 +290,7 @@ fn app(app: &App, at: &mut Section<'_>) {
     at.time("video_stall", app.video_stall, MOMENT, DAY);
     at.time("jump_back", app.jump_back, MOMENT, DAY);
     at.time("jump_forward", app.jump_forward, MOMENT, DAY);
+    access::check(app, at);
 }
 
 const MOMENT: Duration = Duration::from_millis(10);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc};
 
-use crate::serve::event::{Event, Events};
+use crate::serve::event::Event;
 
 /// Where events can be listened to. Who is slower than [`BACKLOG`] events misses some, and is told
 /// how many.
@@ -29,22 +29,10 @@ impl Bulletin {
     pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>, first: impl Fn(&Event)) {
         while let Some(event) = heard.recv().await {
             first(&event);
-            // Err: nobody listens.
-            let _ = self.0.send(Arc::new(event));
+            if self.0.receiver_count() > 0 {
+                // Err: the last has just left.
+                let _ = self.0.send(Arc::new(event));
+            }
         }
     }
 }
-
-/// The cores are gone, with connections on them: tells the end of what those were granted. What
-/// hears events must run.
-pub(crate) async fn end_all(events: &Events) {
-    for some in events.open().chunks(AT_ONCE) {
-        some.iter().for_each(|grant| grant.end("the server stopped"));
-        while !events.are_heard() {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// Less than the queue has room for.
-const AT_ONCE: usize = 1024;

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::admin::{CONNECTIONS_MAX, SCRAPES_MAX};
 use super::hooks;
 use crate::config::{Config, Cores, v6_only};
 
@@ -30,6 +31,8 @@ pub struct Host {
     pub https: Vec<SocketAddr>,
     /// Where the API listens, likewise.
     pub admin: Vec<SocketAddr>,
+    /// Where the metrics listen beside, likewise.
+    pub metrics: Vec<SocketAddr>,
     /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
     pub connections: usize,
     /// RTMP newcomers beyond those that may be told why at once. They have descriptors of their own.
@@ -142,8 +145,14 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     let http = listen("http.listen", config.http.enabled, &config.http.listen);
     let https = listen("http.tls_listen", config.http.enabled, &config.http.tls_listen);
     let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
-    let own = own_fds(cores.len(), rtmp.len() + rtmps.len() + http.len() + https.len())
-        + config.limits.reserved_fds as u64;
+    let metrics = listen("admin.metrics_listen", true, &config.admin.metrics_listen);
+    let room = |addresses: &[SocketAddr], clients| match addresses.len() {
+        0 => 0,
+        addresses => addresses + clients,
+    };
+    let ours = room(&admin, CONNECTIONS_MAX) + room(&metrics, SCRAPES_MAX);
+    let media = rtmp.len() + rtmps.len() + http.len() + https.len();
+    let own = own_fds(cores.len(), media) + ours as u64 + config.limits.reserved_fds as u64;
     let fds = raise(Resource::Nofile);
     // Hook servers are to be reached however many clients there are.
     let own = own + hooks::connections_max(&config.hooks).min(fds / HOOKS_PART);
@@ -155,7 +164,7 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
-    let host = Host { cores, rtmp, rtmps, http, https, admin, connections, refusals };
+    let host = Host { cores, rtmp, rtmps, http, https, admin, metrics, connections, refusals };
     tell(config, &host);
     Ok(host)
 }
@@ -454,6 +463,7 @@ mod tests {
             http: vec![],
             https: vec![],
             admin: vec![],
+            metrics: vec![],
             connections: 1,
             refusals: 0,
         };

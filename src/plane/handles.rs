@@ -166,9 +166,9 @@ impl Viewer {
         self.hub.borrow().unsent_max(self.id)
     }
 
-    /// What it was sent.
+    /// What it was sent, and how far it is behind.
     pub fn stats(&self) -> SinkStats {
-        self.hub.borrow().sinks[self.id].stats
+        self.hub.borrow().sink_stats(self.id)
     }
 
     /// Its number on this core, as in the logs.

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::apps::Apps;
+use super::outputs::Outputs;
 use super::pressure::Pressure;
 use super::sink::Sink;
-use super::source::Source;
+use super::source::{Phase, Source};
 use super::stats::{Totals, Watched};
 use super::timings::Timings;
 use super::trans::Trans;
@@ -37,6 +39,8 @@ pub struct Hub {
     pub(super) sweeps: VecDeque<TransId>,
     pub(super) pressure: Pressure,
     pub(super) totals: Totals,
+    pub(super) outputs: Outputs,
+    pub(super) apps: Apps,
     pub(super) watched: Watched,
     /// How late what was due was begun.
     pub(super) loop_lags: Timings,
@@ -64,6 +68,16 @@ pub struct NodeCounters {
     pub refused_connections: AtomicUsize,
     /// Connections that the owner of their stream had no room for in its inbox.
     pub refused_hand_overs: AtomicUsize,
+    /// Requests that a rule, a hook server or the configuration refused.
+    pub refused_denied: AtomicUsize,
+    /// Publishers that found another there.
+    pub refused_conflicts: AtomicUsize,
+    /// Requests that were refused for want of a file descriptor.
+    pub refused_no_descriptor: AtomicUsize,
+    /// Connections that were accepted on an RTMP listener, those included that were then refused.
+    pub accepted_rtmp: AtomicUsize,
+    /// The same on an HTTP listener.
+    pub accepted_http: AtomicUsize,
 }
 
 /// What the plane tells its core.
@@ -118,6 +132,8 @@ impl Hub {
             sweeps: VecDeque::new(),
             pressure: Pressure::default(),
             totals: Totals::default(),
+            outputs: Outputs::default(),
+            apps: Apps::default(),
             watched: Watched::new(now),
             loop_lags: Timings::default(),
             sweep_times: Timings::default(),
@@ -139,6 +155,7 @@ impl Hub {
             transes: self.transes.len() as u64,
             log_bytes: self.transes.iter().map(|(_, trans)| trans.log.bytes() as u64).sum(),
             gop_bytes: self.sources.iter().map(|(_, source)| source.gop.bytes() as u64).sum(),
+            egress_bytes: self.outputs.egress_bytes(),
             ..self.totals
         }
     }
@@ -172,6 +189,12 @@ impl Hub {
         }
     }
 
+    /// True if nobody publishes `key` here, and nobody who did may still return.
+    pub fn is_vacant(&self, key: &StreamKey) -> bool {
+        let source = self.by_key.get(key).map(|id| &self.sources[*id]);
+        source.is_none_or(|source| source.phase == Phase::Vacant)
+    }
+
     /// What pressure does to this core.
     pub fn pressure(&self) -> PressureSnapshot {
         self.pressure.snapshot()
@@ -190,6 +213,11 @@ impl Hub {
     /// True while anything moves: without it, nobody need measure how busy the core is.
     pub fn is_active(&self) -> bool {
         !self.sources.is_empty()
+    }
+
+    /// True while pressure is such that nobody new is let in.
+    pub fn refuses_newcomers(&self) -> bool {
+        self.pressure.refuses_newcomers()
     }
 
     /// A second has passed, and `late` more, in which the core was busy for `busy` of 1.
@@ -291,6 +319,7 @@ impl Hub {
             }
             let source = self.sources.remove(id);
             self.by_key.remove(&source.key);
+            self.apps.left(&source, self.now);
             if self.sources.is_empty() {
                 // Nobody measures an idle core: what pressure there was must not outlast it.
                 let before = std::mem::take(&mut self.pressure).snapshot();

@@ -55,6 +55,7 @@ impl Hub {
             }
             slot.end(PublisherEnd::TakenOver(request.key));
         }
+        source.app = self.apps.place(source.key.app());
         source.settings = request.settings;
         source.start(Slot { serial, since: now, mail: Rc::clone(mail) });
         let (until, serial_of_source) = (now + source.settings.probe_timeout, source.serial);

@@ -10,7 +10,7 @@ use super::gop::GopCache;
 use super::idle::Idle;
 use super::stats::Watched;
 use super::timeline::Timeline;
-use super::{Settings, SinkId, Tracks, TransId};
+use super::{BitrateAction, Settings, SinkId, Tracks, TransId};
 use crate::codec;
 use crate::container::amf0;
 use crate::media::{Frame, StreamKey, Track, TrackKind};
@@ -57,6 +57,8 @@ pub enum PushError {
 pub(crate) struct Source {
     pub(crate) key: StreamKey,
     pub(crate) serial: u64,
+    /// Where its app is counted, from its first publisher on.
+    pub(super) app: usize,
     pub(crate) settings: Rc<Settings>,
     /// The directory's count of owners of this key; given back when the source ends.
     pub(crate) epoch: u64,
@@ -157,6 +159,8 @@ struct Expected {
 struct Rate {
     since: Instant,
     bytes: u64,
+    /// It was said that it is too high.
+    told: bool,
 }
 
 /// A frame that was taken, as it goes to the trans streams.
@@ -186,6 +190,7 @@ impl Source {
         Self {
             key,
             serial,
+            app: 0,
             epoch,
             phase: Phase::Vacant,
             publisher: None,
@@ -202,12 +207,17 @@ impl Source {
             needs_key: false,
             last_video: None,
             video_stalled: false,
-            rate: Rate { since: now, bytes: 0 },
+            rate: Rate { since: now, bytes: 0, told: false },
             waited: Duration::ZERO,
             stats: SourceStats::default(),
             idle: Idle::default(),
             settings,
         }
+    }
+
+    /// True while nobody has published it: viewers wait.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.phase == Phase::Vacant
     }
 
     /// True when newcomers can be given a trans stream.
@@ -228,7 +238,7 @@ impl Source {
     /// A publisher has taken the slot.
     pub(crate) fn start(&mut self, slot: Slot) {
         self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
-        self.rate = Rate { since: slot.since, bytes: 0 };
+        self.rate = Rate { since: slot.since, bytes: 0, told: false };
         self.waited = Duration::ZERO;
         self.publisher = Some(slot);
         self.expected = None;
@@ -406,13 +416,22 @@ impl Source {
         self.stats.frames += 1;
         self.stats.bytes += bytes as u64;
         if now.saturating_duration_since(self.rate.since) >= RATE_OVER {
-            self.rate = Rate { since: now, bytes: 0 };
+            self.rate = Rate { since: now, bytes: 0, told: false };
         }
         self.rate.bytes += bytes as u64;
         let found = self.rate.bytes * 8 / RATE_OVER.as_secs();
         let allowed = self.settings.publisher_bitrate_max;
-        if allowed > 0 && found > allowed {
-            return Err(PushError::TooFast { allowed, found });
+        if allowed == 0 || found <= allowed {
+            return Ok(());
+        }
+        let error = PushError::TooFast { allowed, found };
+        match self.settings.publisher_bitrate_action {
+            BitrateAction::Cut => return Err(error),
+            BitrateAction::Warn if self.rate.told => {}
+            BitrateAction::Warn => {
+                self.rate.told = true;
+                tracing::warn!(stream = %self.key, "{error}");
+            }
         }
         Ok(())
     }

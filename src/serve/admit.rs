@@ -2,19 +2,20 @@
 
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
 
 use super::Tell;
+use super::access::Full;
+use super::conn::About;
 use super::core::Core;
 use super::grant::Grant;
 use super::order::Answer;
 use super::reply::Reply;
 use super::verdict::{Action, Ask, Question};
-use crate::config::{Hook, Hooks};
+use crate::config::{Hook, Hooks, Secret};
 use crate::media::StreamKey;
 use crate::net::rt::Deadline;
-use crate::plane::SinkStats;
 use crate::shard::{CoreId, Place};
 
 /// An open question of one connection: a verdict, then the owner of its stream.
@@ -26,27 +27,21 @@ pub(crate) struct Admission {
 
 #[derive(Debug)]
 enum Stage {
-    Verdict {
-        reply: Reply<Answer>,
-        until: Instant,
-        deadline: Deadline,
-    },
-    /// `None` only after it was ready.
-    Place {
-        reply: Reply<Ticket>,
-        grant: Option<Grant>,
-    },
+    Verdict { reply: Reply<Answer>, until: Instant, deadline: Deadline },
+    Place(Reply<Ticket>),
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Admitted {
-    /// An RTMP client may connect. No grant if nobody was asked: then nobody cares for its end.
-    Connect(Option<Grant>),
+    /// An RTMP client may connect.
+    Connect,
     /// The stream's owner, and the way in.
-    Stream(Ticket, Grant),
+    Stream(Ticket),
     /// No, and what the client is told.
     Refused(String),
+    /// Yes, but there is no place.
+    NoRoom(Full),
 }
 
 /// The right to arrive at the owner of a stream once. Dropping it gives it back to the home core.
@@ -59,22 +54,28 @@ pub(crate) struct Ticket {
 
 impl Admission {
     /// Rules first, here and now; then whoever is to be asked; then the home core. Often all of
-    /// it is settled at once.
+    /// it is settled at once. From the yes on `about` has the grant.
     pub(crate) fn begin(
         core: &Rc<Core>,
+        about: &mut About,
         question: Arc<Question>,
+        bearer: Option<&Secret>,
         now: Instant,
     ) -> Result<Self, Admitted> {
-        if let Err(reason) = rules(core, &question.action) {
+        if let Err(reason) = rules(core, &question, bearer) {
             return Err(Admitted::Refused(reason));
         }
-        let hooks = &core.setup().config.hooks;
+        let setup = core.setup();
+        let hooks = &setup.config.hooks;
         let Some(ask) = who_decides(core, hooks, &question.action) else {
-            if question.stream().is_none() && !hooks.has(Hook::Close) {
-                return Err(Admitted::Connect(None));
+            let grant = || Grant::new(Arc::clone(&question), Arc::clone(&core.node.events));
+            match question.stream() {
+                Some(_) => about.granted = Some(grant()),
+                // Nobody else cares for the end of a connect.
+                None if hooks.has(Hook::Close) => about.connected = Some(grant()),
+                None => {}
             }
-            let grant = Grant::new(Arc::clone(&question), Arc::clone(&core.node.events));
-            return Self::locate(core, question, grant);
+            return Self::locate(core, about, question);
         };
         let reply = core.answers.expect();
         ask.ask(Arc::clone(&question), core.id, reply.id());
@@ -84,24 +85,33 @@ impl Admission {
     }
 
     /// `question` is what was granted, which may be another stream than was asked for.
-    fn locate(core: &Rc<Core>, question: Arc<Question>, grant: Grant) -> Result<Self, Admitted> {
+    fn locate(
+        core: &Rc<Core>,
+        about: &mut About,
+        question: Arc<Question>,
+    ) -> Result<Self, Admitted> {
+        let Some(key) = question.stream().cloned() else { return Err(Admitted::Connect) };
+        // Keys and signatures were for the stream that was asked for.
         if question.asked.is_some()
-            && let Err(reason) = rules(core, &question.action)
+            && let Err(reason) = is_open(core, &question.action)
         {
-            grant.end(&reason, 0, SinkStats::default());
             return Err(Admitted::Refused(reason));
         }
-        let Some(key) = question.stream().cloned() else {
-            return Err(Admitted::Connect(Some(grant)));
-        };
+        let setup = core.setup();
+        // An app that is no more refuses it later.
+        if let (Some((app, _)), Some(grant)) = (setup.app(key.app()), &mut about.granted)
+            && let Err(full) = grant.count(&core.node.census, &setup.config.limits, app)
+        {
+            return Err(Admitted::NoRoom(full));
+        }
         let home = core.post.mesh().home(&key);
         if home == core.id {
             let place = core.look_up(&key);
-            return Err(Admitted::Stream(Ticket::new(core, key, place), grant));
+            return Err(Admitted::Stream(Ticket::new(core, key, place)));
         }
         let reply = core.places.expect();
         core.tell(home, Tell::Lookup { key, from: core.id, ask: reply.id() });
-        Ok(Self { stage: Stage::Place { reply, grant: Some(grant) }, question })
+        Ok(Self { stage: Stage::Place(reply), question })
     }
 
     /// What was asked.
@@ -109,18 +119,24 @@ impl Admission {
         &self.question
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, core: &Rc<Core>) -> Poll<Admitted> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Rc<Core>,
+        about: &mut About,
+    ) -> Poll<Admitted> {
         loop {
             match &mut self.stage {
-                Stage::Place { reply, grant } => {
-                    let ticket = ready!(reply.poll(cx));
-                    let grant = grant.take().expect("it is ready once");
-                    return Poll::Ready(Admitted::Stream(ticket, grant));
-                }
+                Stage::Place(reply) => return reply.poll(cx).map(Admitted::Stream),
                 Stage::Verdict { reply, until, deadline } => match reply.poll(cx) {
                     Poll::Ready(Err(reason)) => return Poll::Ready(Admitted::Refused(reason)),
                     Poll::Ready(Ok(grant)) => {
-                        match Self::locate(core, Arc::clone(grant.question()), grant) {
+                        let granted = Arc::clone(grant.question());
+                        match granted.stream() {
+                            Some(_) => about.granted = Some(grant),
+                            None => about.connected = Some(grant),
+                        }
+                        match Self::locate(core, about, granted) {
                             Ok(next) => *self = next,
                             Err(admitted) => return Poll::Ready(admitted),
                         }
@@ -151,7 +167,15 @@ fn who_decides<'a>(core: &'a Core, hooks: &Hooks, action: &Action) -> Option<&'a
 }
 
 /// What the configuration alone says.
-fn rules(core: &Core, action: &Action) -> Result<(), String> {
+fn rules(core: &Core, question: &Question, bearer: Option<&Secret>) -> Result<(), String> {
+    let name = is_open(core, &question.action)?;
+    let setup = core.setup();
+    let access = setup.access(name);
+    access.check(question, bearer, SystemTime::now()).map_err(|denied| denied.to_string())
+}
+
+/// The app of `action`, if it has that, for anyone at all.
+fn is_open<'a>(core: &Core, action: &'a Action) -> Result<&'a str, String> {
     let name = match action {
         Action::Connect { app } => app.split('/').next().unwrap_or_default(),
         Action::Publish(key) | Action::Play(key) => key.app(),
@@ -163,7 +187,7 @@ fn rules(core: &Core, action: &Action) -> Result<(), String> {
     match action {
         Action::Publish(_) if !app.publish => Err(format!("publishing to {name} is not allowed")),
         Action::Play(_) if !app.play => Err(format!("playing from {name} is not allowed")),
-        _ => Ok(()),
+        _ => Ok(name),
     }
 }
 

@@ -4,23 +4,27 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::addresses::Addresses;
+use super::access::{Arrivals, Census};
 use super::admit::Ticket;
 use super::event::Events;
+use super::health::{Health, Unfit};
 use super::order::{Answer, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
+use super::tally::Tally;
 use super::verdict::{Advice, Ask, ClientId, HttpClient, Protocol};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, TlsConfigs, flush, rt};
-use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest};
+use crate::plane::{
+    CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest, SinkStats,
+};
 use crate::proto::rtmp;
 use crate::shard::{CoreId, Directory, Place};
 use crate::time::RateLimit;
@@ -50,9 +54,17 @@ pub struct Node {
     /// Where RTMP can be reached, for the pages to say.
     pub rtmp_port: u16,
     /// Open connections by address.
-    pub addresses: Addresses,
+    pub addresses: Tally,
+    /// How often they come.
+    pub arrivals: Arrivals,
+    /// Who publish and watch.
+    pub census: Arc<Census>,
     /// The next connection's id.
     pub clients: AtomicU64,
+    /// How its cores are.
+    pub health: Health,
+    /// It ends, and those it serves are being sent elsewhere.
+    pub draining: AtomicBool,
 }
 
 impl Node {
@@ -64,15 +76,39 @@ impl Node {
             refusals: AtomicUsize::new(0),
             counters: Arc::default(),
             loads: (0..mesh.cores()).map(|_| AtomicU64::new(0)).collect(),
+            health: Health::new(mesh.cores()),
+            draining: AtomicBool::new(false),
             mesh,
             ask: None,
             asks_always: false,
             // Nobody hears.
             events: Events::new(1).0,
             rtmp_port: 0,
-            addresses: Addresses::default(),
+            addresses: Tally::default(),
+            arrivals: Arrivals::default(),
+            census: Arc::new(Census::new(0)),
             clients: AtomicU64::new(1),
         }
+    }
+
+    /// Whether this process works: each core has answered within a second.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn healthy(&self) -> Result<(), Unfit> {
+        self.health.check(Instant::now())
+    }
+
+    /// Whether a balancer should send newcomers here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), Unfit> {
+        self.healthy()?;
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Unfit::Draining);
+        }
+        self.health.shedding().map_or(Ok(()), |core| Err(Unfit::Shedding(core)))
     }
 }
 
@@ -158,13 +194,19 @@ impl Core {
     }
 
     /// Has a new connection begin with a handshake.
-    pub(crate) fn secure(&self, socket: &mut TcpStream, protocol: Protocol) -> io::Result<()> {
+    pub(crate) fn secure(
+        &self,
+        socket: &mut TcpStream,
+        protocol: Protocol,
+        early: &[u8],
+    ) -> io::Result<()> {
         let configs = self.tls.borrow();
         let configs = configs.as_ref().ok_or_else(|| io::Error::other("no certificate"))?;
-        socket.secure(Arc::clone(match protocol {
+        let config = match protocol {
             Protocol::Rtmp => &configs.rtmp,
             Protocol::Http => &configs.http,
-        }))
+        };
+        socket.secure(Arc::clone(config), early)
     }
 
     /// From now on `config` holds: for newcomers, and for the streams there are.
@@ -298,7 +340,11 @@ impl Core {
     /// What is answered to somebody who has stopped waiting is dropped.
     fn obey(&self, order: Order) {
         match order {
-            Order::Answer { ask, answer } => drop(self.answers.answer(ask, answer)),
+            Order::Answer { ask, answer } => {
+                if let Err(Ok(grant)) = self.answers.answer(ask, answer) {
+                    grant.end("its client had stopped waiting", 0, SinkStats::default());
+                }
+            }
             Order::Advice { ask, advice } => {
                 let _ = self.advice.answer(ask, advice);
             }
@@ -310,6 +356,10 @@ impl Core {
                 let _ = asker.send(());
             }
             Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
+            Order::Pulse => {
+                let refuses = self.hub.borrow().refuses_newcomers();
+                self.node.health.answer(self.id, refuses);
+            }
             Order::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::grant::{OpenGrant, OpenGrants};
 use super::verdict::Question;
 use crate::media::StreamKey;
 use crate::plane::SinkStats;
@@ -15,7 +14,9 @@ use crate::plane::SinkStats;
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A publisher has the slot of its stream, or a viewer is being sent its first block.
+    /// A publisher has the slot of its stream, a viewer is being sent its first block, or an RTMP
+    /// client that somebody was asked about is connected. One who takes a stream over starts before
+    /// the other ends.
     Started(Arc<Question>),
     /// What was granted is over, whether it had started or not. There is one of these for each
     /// grant, however it ended.
@@ -67,26 +68,25 @@ pub struct GrantEnd {
 pub struct Events {
     queue: mpsc::Sender<Event>,
     lost: AtomicU64,
-    pub(super) open: OpenGrants,
 }
 
 impl Events {
     /// A queue for `depth` events, and where they are heard.
     pub fn new(depth: usize) -> (Arc<Self>, mpsc::Receiver<Event>) {
         let (queue, heard) = mpsc::channel(depth);
-        (Arc::new(Self { queue, lost: AtomicU64::new(0), open: OpenGrants::default() }), heard)
+        (Arc::new(Self { queue, lost: AtomicU64::new(0) }), heard)
     }
 
-    /// Tells of `event`, without waiting.
+    /// Tells of `event`, without waiting. What strangers can cause as often as they like has half of
+    /// the queue, so that starts and ends find room.
     pub fn tell(&self, event: Event) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(event) {
+        let half_full = self.queue.capacity() < self.queue.max_capacity() / 2;
+        let matters = matches!(event, Event::Started(_) | Event::Ended { .. });
+        let told =
+            if half_full && !matters { Err(()) } else { self.queue.try_send(event).map_err(drop) };
+        if told.is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// What was granted and has not ended.
-    pub(crate) fn open(&self) -> Vec<OpenGrant> {
-        self.open.all()
     }
 
     /// True if nothing waits to be heard.

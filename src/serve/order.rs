@@ -37,6 +37,8 @@ pub enum Order {
     Configure(Arc<Config>, oneshot::Sender<()>),
     /// New connections are to show these certificates.
     Certify(Arc<TlsConfigs>),
+    /// Are you there? Answered by a word in [`Health`](super::health::Health).
+    Pulse,
     /// End.
     Stop,
 }

@@ -150,12 +150,17 @@ impl Protocol for Rtmp {
         match why {
             // Its greeting was made, and is thrown away. Another stream may be on another core, but
             // who is told to try elsewhere should go.
-            Refused::Play(PlayRefused::Overloaded) => self.machine.play_refused(&why.to_string()),
+            Refused::Play(PlayRefused::Overloaded | PlayRefused::StreamIsFull(_)) => {
+                self.machine.play_refused(&why.to_string());
+            }
             Refused::Play(_) => self.machine.play_not_found(now, &why.to_string()),
             Refused::Publish(_) => {
                 self.machine.refuse(now, *ask, &Refusal::InUse(why.to_string()));
             }
-            Refused::Denied(_) | Refused::NoDescriptor(_) | Refused::OwnerIsBusy => {
+            Refused::Denied(_)
+            | Refused::NoRoom(_)
+            | Refused::NoDescriptor(_)
+            | Refused::OwnerIsBusy => {
                 self.machine.refuse(now, *ask, &Refusal::Denied(why.to_string()));
             }
         }
@@ -210,7 +215,7 @@ impl Session<Rtmp> {
             connect: self.protocol.connect.clone(),
             http: None,
         };
-        self.ask(question, wish, now)
+        self.ask(question, None, wish, now)
     }
 }
 

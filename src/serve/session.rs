@@ -7,14 +7,17 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::access::Full;
 use super::admit::{Admission, Admitted, Ticket};
-use super::conn::{About, Conn, End, Io, Totals};
+use super::conn::{About, Conn, End, Io};
 use super::core::Core;
+use super::end_line::{EndLine, RequestLine};
 use super::event::Event;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
 use super::publishing::{News, Publishing};
 use super::verdict::Question;
+use crate::config::Secret;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
 use crate::plane::{
@@ -61,6 +64,11 @@ pub(crate) trait Protocol: Sized + 'static {
     /// The plane has ended the publisher.
     fn publisher_ended(&mut self, end: &PublisherEnd);
 
+    /// The last request, for the last line in the log, where clients make requests.
+    fn last_request(&self) -> Option<RequestLine<'_>> {
+        None
+    }
+
     /// What crosses cores.
     fn pack(self, wish: Self::Wish) -> Driver;
 
@@ -76,11 +84,15 @@ pub(crate) struct Session<P: Protocol> {
     pub(crate) protocol: P,
     /// The stream of the last question, for the log.
     stream: Option<StreamKey>,
+    /// The last question itself, likewise.
+    question: Option<Arc<Question>>,
     received: u64,
     /// By plays that have ended.
     sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
     why: Option<Box<str>>,
+    /// It only asked how the node is, which is not worth a line: balancers do so all the time.
+    pub(crate) is_check: bool,
 }
 
 /// What the connection waits for, or is let do.
@@ -105,6 +117,9 @@ pub(crate) enum Refused {
     /// Not allowed.
     #[error("{0}")]
     Denied(String),
+    /// Allowed, but there are as many as there may be.
+    #[error("{0}")]
+    NoRoom(Full),
     /// Somebody else publishes.
     #[error(transparent)]
     Publish(#[from] PublishRefused),
@@ -143,8 +158,11 @@ enum Wake {
 impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
-        let (doing, stream, sent, why) = (Doing::Nothing, None, None, None);
-        Box::new(Self { doing, conn, protocol, stream, received: 0, sent, why })
+        let (doing, stream, question) = (Doing::Nothing, None, None);
+        let (sent, why, is_check) = (None, None, false);
+        // What came behind a proxy's header.
+        let received = conn.unread.as_ref().map_or(0, |unread| unread.len() as u64);
+        Box::new(Self { doing, conn, protocol, stream, question, received, sent, why, is_check })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.
@@ -185,8 +203,16 @@ impl<P: Protocol> Session<P> {
         if let Some(grant) = self.conn.about.connected.take() {
             grant.end(&reason, self.received, sent);
         }
-        let (offset, received) = (self.protocol.machine().offset(), self.received);
-        self.conn.log_end(end, self.stream.as_ref(), &Totals { offset, received, sent });
+        let line = EndLine {
+            offset: self.protocol.machine().offset(),
+            question: self.question.as_deref(),
+            stream: self.stream.as_ref(),
+            request: self.protocol.last_request(),
+            received: self.received,
+            sent,
+            is_check: self.is_check,
+        };
+        line.write(&self.conn, end);
     }
 
     async fn work_until_stopped(&mut self) -> Stop<P::Wish> {
@@ -209,7 +235,10 @@ impl<P: Protocol> Session<P> {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let woken = match &mut self.doing {
             Doing::Nothing => Poll::Pending,
-            Doing::Asking(asking) => asking.0.poll(cx, &self.conn.core).map(Wake::Admitted),
+            Doing::Asking(asking) => {
+                let Conn { core, about, .. } = &mut self.conn;
+                asking.0.poll(cx, core, about).map(Wake::Admitted)
+            }
             Doing::Publishing(it) => it.poll(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
@@ -309,10 +338,12 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// Asks whether the client may do what it wishes. Often the answer is there at once.
+    /// Asks whether the client may do what it wishes. Often the answer is there at once. `bearer`
+    /// is a token that stands beside the query; it goes no further than our own rules.
     pub(crate) fn ask(
         &mut self,
         question: Question,
+        bearer: Option<&Secret>,
         wish: P::Wish,
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
@@ -320,9 +351,17 @@ impl<P: Protocol> Session<P> {
             self.stream = Some(key.clone());
         }
         self.why = None;
+        if question.query.len() > QUERY_MAX {
+            let found = question.query.len();
+            let why = format!("expected a query of at most {QUERY_MAX} bytes, found {found}");
+            self.refuse(&wish, &Refused::Denied(why), now);
+            return Ok(());
+        }
         self.end_grant("its client asked for something else", SinkStats::default());
         let question = Arc::new(question);
-        match Admission::begin(&self.conn.core, Arc::clone(&question), now) {
+        self.question = Some(Arc::clone(&question));
+        let Conn { core, about, .. } = &mut self.conn;
+        match Admission::begin(core, about, Arc::clone(&question), bearer, now) {
             Ok(admission) => {
                 self.doing = Doing::Asking(Box::new((admission, wish)));
                 Ok(())
@@ -339,22 +378,23 @@ impl<P: Protocol> Session<P> {
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
         match admitted {
-            Admitted::Connect(grant) => {
-                self.conn.about.connected = grant.map(|mut grant| {
+            Admitted::Connect => {
+                if let Some(grant) = &mut self.conn.about.connected {
                     grant.start();
-                    grant
-                });
+                }
                 self.protocol.connected(wish, now);
             }
             Admitted::Refused(reason) => {
-                let (question, told) = (Arc::clone(question), reason.clone());
-                self.conn.about.node.events.tell(Event::Refused { question, reason: told });
+                if self.conn.about.granted.is_none() {
+                    let (question, told) = (Arc::clone(question), reason.clone());
+                    self.conn.about.node.events.tell(Event::Refused { question, reason: told });
+                }
                 self.refuse(&wish, &Refused::Denied(reason), now);
             }
-            Admitted::Stream(ticket, grant) => {
-                let asked = grant.question().asked.clone();
-                self.conn.about.granted = Some(grant);
-                if let Some(asked) = asked {
+            Admitted::NoRoom(full) => self.refuse(&wish, &Refused::NoRoom(full), now),
+            Admitted::Stream(ticket) => {
+                let grant = self.conn.about.granted.as_ref();
+                if let Some(asked) = grant.and_then(|grant| grant.question().asked.clone()) {
                     self.stream = Some(ticket.key().clone());
                     self.log(&format!("given instead of {asked}"));
                 }
@@ -406,7 +446,8 @@ impl<P: Protocol> Session<P> {
         let viewer = Viewer::join(&self.conn.core.hub, request, now)?;
         self.doing = Doing::Playing(viewer);
         let About { granted, node, .. } = &self.conn.about;
-        if let Some(grant) = granted.as_ref().filter(|_| !self.is_published(&key)) {
+        let vacant = self.conn.core.hub.borrow().is_vacant(&key);
+        if let Some(grant) = granted.as_ref().filter(|_| vacant) {
             node.events.tell(Event::NotFound(Arc::clone(grant.question())));
         }
         Ok(())
@@ -417,6 +458,7 @@ impl<P: Protocol> Session<P> {
         if self.conn.core.violations.borrow_mut().allow(now).is_some() {
             self.log_sparingly(&format!("refused: {why}"));
         }
+        self.count_refusal(why);
         let reason = why.to_string();
         if let Some(grant) = &self.conn.about.granted {
             let (question, reason) = (Arc::clone(grant.question()), reason.clone());
@@ -427,8 +469,16 @@ impl<P: Protocol> Session<P> {
         self.protocol.refuse(wish, why, now);
     }
 
-    fn is_published(&self, key: &StreamKey) -> bool {
-        self.conn.core.hub.borrow().is_published(key)
+    fn count_refusal(&self, why: &Refused) {
+        let counters = &self.conn.core.node.counters;
+        let counter = match why {
+            Refused::Denied(_) => &counters.refused_denied,
+            Refused::Publish(_) => &counters.refused_conflicts,
+            Refused::NoDescriptor(_) => &counters.refused_no_descriptor,
+            // Counted where they are found.
+            Refused::Play(_) | Refused::OwnerIsBusy | Refused::NoRoom(_) => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What was granted has begun.
@@ -500,14 +550,24 @@ impl<P: Protocol> Session<P> {
                 return Err(self);
             }
         };
-        let Self { conn, mut protocol, received, .. } = *self;
+        let Self { conn, mut protocol, received, sent, .. } = *self;
         let Conn { socket: here, about, unread, out: mut unsent, input_waits, .. } = conn;
         let socket = here.depart(socket);
         while protocol.machine().poll_transmit(&mut unsent) {}
         let (key, place) = ticket.into_parts();
         let driver = protocol.pack(wish);
-        let moved =
-            HandOver { socket, about, unread, unsent, input_waits, received, key, place, driver };
+        let moved = HandOver {
+            socket,
+            about,
+            unread,
+            unsent,
+            input_waits,
+            received,
+            sent,
+            key,
+            place,
+            driver,
+        };
         match core.post.hand_over(owner, Box::new(moved)) {
             Ok(()) => Ok(()),
             Err(moved) => match Self::unpack(&core, *moved) {
@@ -530,11 +590,15 @@ impl<P: Protocol> Session<P> {
         conn.input_waits = moved.input_waits;
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
-        (this.received, this.stream) = (moved.received, Some(moved.key));
+        (this.received, this.sent, this.stream) = (moved.received, moved.sent, Some(moved.key));
+        let granted = this.conn.about.granted.as_ref();
+        this.question = granted.map(|grant| Arc::clone(grant.question()));
         Some((this, ticket, wish))
     }
 }
 
+/// Of a query, which is kept for as long as what it asks for lasts.
+const QUERY_MAX: usize = 4 << 10;
 /// What a viewer is told whose wait was in vain.
 pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
 

@@ -1,7 +1,6 @@
 //! What the node is and how its cores are.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use axum::Json;
 use axum::extract::State;
@@ -17,8 +16,6 @@ pub(super) struct Info {
     version: &'static str,
     /// Seconds since it started.
     uptime_s: f64,
-    /// When it started, in seconds since 1970.
-    since: u64,
     /// The CPUs that its cores are pinned to.
     cpus: Vec<usize>,
     /// Connections that may be open at once.
@@ -27,11 +24,9 @@ pub(super) struct Info {
 
 /// GET /info
 pub(super) async fn info(State(admin): State<Arc<Admin>>) -> Json<Info> {
-    let since = admin.since.duration_since(UNIX_EPOCH).unwrap_or_default();
     Json(Info {
         version: env!("CARGO_PKG_VERSION"),
-        uptime_s: admin.since.elapsed().unwrap_or_default().as_secs_f64(),
-        since: since.as_secs(),
+        uptime_s: admin.since.elapsed().as_secs_f64(),
         cpus: admin.host.cores.clone(),
         connections_max: admin.host.connections,
     })
