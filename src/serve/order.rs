@@ -35,10 +35,10 @@ pub enum Order {
     Measure(oneshot::Sender<CoreSnapshot>),
     /// From now on this holds. Answered when it does.
     Configure(Arc<Config>, oneshot::Sender<()>),
-    /// New connections are to show these certificates.
-    Certify(Arc<TlsConfigs>),
     /// Are you there? Answered by a word in [`Health`](super::health::Health).
     Pulse,
+    /// New connections are to show these certificates.
+    Certify(Arc<TlsConfigs>),
     /// End.
     Stop,
 }
