@@ -79,6 +79,7 @@ fn run(source: &Source, options: Options) -> ExitCode {
             error @ (app::Error::Start(_)
             | app::Error::Launch(_)
             | app::Error::Bind { .. }
+            | app::Error::LogFile { .. }
             | app::Error::Token { .. }
             | app::Error::Tls(_)),
         ) => {

@@ -116,7 +116,7 @@ fn a_key_in_the_wrong_section_is_told_the_right_one() {
 
 #[test]
 fn a_key_like_no_other_gets_the_list() {
-    let expected = "c.toml:1:5: log.x: unknown key; expected one of format, level, queue_lines, stats_interval";
+    let expected = "c.toml:1:5: log.x: unknown key; expected one of file, format, keep, level, queue_lines, rotate, rotate_bytes, stats_interval";
     refused("log.x = 1", expected);
 }
 
@@ -213,6 +213,11 @@ fn ranges_are_checked() {
         ("http.head_bytes = 0", "http.head_bytes"),
         ("log.level = 'loud=very'", "log.level"),
         ("log.queue_lines = 0", "log.queue_lines"),
+        ("log.rotate_bytes = 1000", "log.rotate_bytes"),
+        ("log.rotate = 'hourly'", "log.rotate"),
+        ("log.keep = 1001", "log.keep"),
+        ("admin.metrics_streams_max = 2000000", "admin.metrics_streams_max"),
+        ("admin.metrics_listen = ['0.0.0.0:8080']", "admin.metrics_listen"),
         ("log.stats_interval = '1ms'", "log.stats_interval"),
         ("tcp.keepalive = '10h'", "tcp.keepalive"),
         ("limits.message_bytes = '17MiB'", "limits.message_bytes"),
@@ -308,6 +313,37 @@ fn an_error_of_the_environment_names_the_variable() {
     let expected =
         "CORECAST_RTMP: rtmp: expected one of its keys: chunk_size, enabled, listen, tls_listen";
     assert_eq!(error, expected);
+}
+
+#[test]
+fn the_url_of_a_hook_is_one_that_can_be_asked_and_is_not_shown_if_it_is_not() {
+    let expected = "expected http://HOST[:PORT]/PATH, or https://";
+    let invalid = format!("{expected}: invalid uri character");
+    for (url, expected) in [
+        ("http://user:s3cret@hooks.example/", "expected no user and password: set hooks.secret"),
+        ("rtmp://hooks.example/s3cret", expected),
+        ("hooks.example/s3cret", expected),
+        ("/s3cret", expected),
+        ("http://bad host/s3cret", &invalid),
+    ] {
+        let error = load(&format!("hooks.on_play = '{url}'")).expect_err("must be refused");
+        let found = error.strip_prefix("c.toml:1:17: hooks.on_play: ").expect("its key and place");
+        assert!(found.starts_with(expected) && !found.contains("s3cret"), "{error}");
+    }
+    for url in ["http://[::1]:8085/hooks?token=x", "https://hooks.example/"] {
+        assert!(load(&format!("hooks.on_play = '{url}'")).is_ok());
+    }
+}
+
+#[test]
+fn who_asks_waits_for_longer_than_the_hook_may_take() {
+    let text = "hooks.timeout = '5s'";
+    assert!(load(text).is_ok(), "nobody is asked");
+    let text = format!("{text}\nhooks.on_connect = 'http://h/'");
+    let expected =
+        "c.toml:1:17: hooks.timeout: expected less than limits.verdict_timeout (5s), found 5s";
+    refused(&text, expected);
+    assert!(load(&format!("{text}\nlimits.verdict_timeout = '6s'")).is_ok());
 }
 
 #[test]

@@ -105,6 +105,9 @@ pub struct App {
     pub publisher_bitrate_max: u64,
     /// What becomes of a publisher that sends more.
     pub publisher_bitrate_action: BitrateAction,
+    /// How long nobody watches a published stream before that is told; zero for never.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
 }
 
 /// How a token is signed (RFC 7518 3.1).
@@ -180,6 +183,7 @@ impl Default for App {
             jump_forward: Duration::from_secs(10),
             publisher_bitrate_max: 0,
             publisher_bitrate_action: BitrateAction::Cut,
+            idle_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -25,9 +25,10 @@ impl Bulletin {
         self.0.subscribe()
     }
 
-    /// Hands on what is heard, for as long as there are cores.
-    pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>) {
+    /// Hands on what is heard, for as long as there are cores. `first` misses nothing of it.
+    pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>, first: impl Fn(&Event)) {
         while let Some(event) = heard.recv().await {
+            first(&event);
             if self.0.receiver_count() > 0 {
                 // Err: the last has just left.
                 let _ = self.0.send(Arc::new(event));

@@ -68,6 +68,8 @@ pub struct Settings {
     pub publisher_bitrate_action: BitrateAction,
     /// Most viewers of one stream, waiting ones included; zero for any number.
     pub sinks_max: usize,
+    /// How long nobody watches before the publisher's driver is told; zero for never.
+    pub idle_timeout: Duration,
     /// Most viewers that may wait for one key.
     pub waiting_sinks_per_key: usize,
     /// Most viewers that may wait on this node.
@@ -100,6 +102,7 @@ impl Default for Settings {
             publisher_bitrate_max: 0,
             publisher_bitrate_action: BitrateAction::Cut,
             sinks_max: 0,
+            idle_timeout: Duration::from_secs(60),
             waiting_sinks_per_key: 1000,
             waiting_sinks: 10_000,
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::gop::GopCache;
+use super::idle::Idle;
 use super::stats::Watched;
 use super::timeline::Timeline;
 use super::{BitrateAction, Settings, SinkId, Tracks, TransId};
@@ -23,6 +24,9 @@ pub enum PublisherEnd {
     /// The source failed inside.
     #[error("the source of {0} failed")]
     SourceFailed(StreamKey),
+    /// Nobody watched it for the app's `idle_timeout`, and somebody said that it is to end.
+    #[error("nobody watches {0} (hooks.on_idle)")]
+    Idle(StreamKey),
 }
 
 /// Why a frame was not taken.
@@ -53,6 +57,8 @@ pub enum PushError {
 pub(crate) struct Source {
     pub(crate) key: StreamKey,
     pub(crate) serial: u64,
+    /// Where its app is counted, from its first publisher on.
+    pub(super) app: usize,
     pub(crate) settings: Rc<Settings>,
     /// The directory's count of owners of this key; given back when the source ends.
     pub(crate) epoch: u64,
@@ -79,6 +85,7 @@ pub(crate) struct Source {
     /// How long the oldest of what was read last may have waited for that.
     pub(crate) waited: Duration,
     pub(crate) stats: SourceStats,
+    pub(super) idle: Idle,
 }
 
 /// Where the life of a source is.
@@ -99,6 +106,15 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// Tells the publisher's driver that nobody watches.
+    pub(crate) fn tell_idle(&self) {
+        let mut mail = self.mail.borrow_mut();
+        mail.idle = true;
+        if let Some(waker) = mail.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Tells the publisher's driver that the slot is no longer its own.
     pub(crate) fn end(&self, why: PublisherEnd) {
         let mut mail = self.mail.borrow_mut();
@@ -113,6 +129,8 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(crate) struct PublisherMail {
     pub(crate) end: Option<PublisherEnd>,
+    /// Nobody watches, and its driver has not heard of it.
+    pub(crate) idle: bool,
     pub(crate) waker: Option<Waker>,
 }
 
@@ -172,6 +190,7 @@ impl Source {
         Self {
             key,
             serial,
+            app: 0,
             epoch,
             phase: Phase::Vacant,
             publisher: None,
@@ -191,8 +210,14 @@ impl Source {
             rate: Rate { since: now, bytes: 0, told: false },
             waited: Duration::ZERO,
             stats: SourceStats::default(),
+            idle: Idle::default(),
             settings,
         }
+    }
+
+    /// True while nobody has published it: viewers wait.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.phase == Phase::Vacant
     }
 
     /// True when newcomers can be given a trans stream.

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::source::Phase;
 use super::timings::{Quantiles, Timings};
-use super::{Hub, SourceId};
+use super::{AppSnapshot, Hub, OutputTotals, SourceId};
 use crate::media::StreamKey;
 
 /// Counters of one core since its start, and what it holds now.
@@ -111,6 +111,10 @@ pub struct CoreSnapshot {
     /// All of [`Self::sweep`] since the start.
     #[serde(skip)]
     pub sweep_times: Timings,
+    /// What its viewers are sent, by protocol and format.
+    pub outputs: Vec<OutputTotals>,
+    /// Its apps, those that have no stream any more included.
+    pub apps: Vec<AppSnapshot>,
     /// Its streams, those that are only waited for included.
     pub streams: Vec<StreamSnapshot>,
 }
@@ -237,6 +241,8 @@ impl Hub {
             sweep: Quantiles::default(),
             loop_lags: self.loop_lags.clone(),
             sweep_times: self.sweep_times.clone(),
+            outputs: self.output_totals(),
+            apps: self.app_snapshots(now),
             streams: self.sources.iter().map(|(id, _)| self.stream_snapshot(id, now)).collect(),
         }
     }

@@ -54,6 +54,11 @@ fn open(core: &Rc<Core>, (socket, peer): (TcpStream, SocketAddr), protocol: Kind
     let node = &core.node;
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
+    let accepted = match protocol {
+        Kind::Rtmp => &node.counters.accepted_rtmp,
+        Kind::Http => &node.counters.accepted_http,
+    };
+    accepted.fetch_add(1, Ordering::Relaxed);
     let here = node.addresses.enter(peer.ip());
     let (client, node_of) = (core.next_client(), Arc::clone(node));
     let about = About::new(client, peer, protocol, opened, node_of);
@@ -121,7 +126,7 @@ pub(super) fn refuse(conn: Conn, header: Option<(ProxyHeader, bool)>, reason: &s
     let now = Instant::now();
     about.node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
     if let Some(suppressed) = core.violations.borrow_mut().allow(now) {
-        tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
+        tracing::warn!(%client, %peer, %protocol, suppressed, "refused: {reason}");
     }
     match protocol {
         // Over TLS nothing can be said without a handshake.

@@ -17,7 +17,7 @@ use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
 use super::tally::Tally;
-use super::verdict::{Ask, ClientId, HttpClient, Protocol};
+use super::verdict::{Advice, Ask, ClientId, HttpClient, Protocol};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
@@ -44,8 +44,11 @@ pub struct Node {
     pub counters: Arc<NodeCounters>,
     /// Load of each core, in bytes per second moved, see [`SOURCE_LOAD`].
     pub loads: Box<[AtomicU64]>,
-    /// Asked about each connect, publish and play; without one the rules alone decide.
+    /// Asked about each connect, publish and play, if there is anyone to ask; without one the rules
+    /// alone decide.
     pub ask: Option<Arc<dyn Ask>>,
+    /// Whether it is to be asked about all of them, or only where the configuration has a hook.
+    pub asks_always: bool,
     /// Told what happens.
     pub events: Arc<Events>,
     /// Where RTMP can be reached, for the pages to say.
@@ -77,6 +80,7 @@ impl Node {
             draining: AtomicBool::new(false),
             mesh,
             ask: None,
+            asks_always: false,
             // Nobody hears.
             events: Events::new(1).0,
             rtmp_port: 0,
@@ -125,6 +129,7 @@ pub struct Core {
     pub(crate) post: Post,
     pub(crate) directory: RefCell<Directory>,
     pub(crate) answers: Rc<Replies<Answer>>,
+    pub(crate) advice: Rc<Replies<Advice>>,
     pub(crate) places: Rc<Replies<Ticket>>,
     /// Everybody's read buffer: what is read into it is used up before anyone else runs.
     pub(crate) scratch: RefCell<Box<[u8]>>,
@@ -162,6 +167,7 @@ impl Core {
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),
             answers: Rc::default(),
+            advice: Rc::default(),
             places: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             violations: RefCell::new(RateLimit::new(config.limits.log_violations_per_second)),
@@ -338,6 +344,9 @@ impl Core {
                 if let Err(Ok(grant)) = self.answers.answer(ask, answer) {
                     grant.end("its client had stopped waiting", 0, SinkStats::default());
                 }
+            }
+            Order::Advice { ask, advice } => {
+                let _ = self.advice.answer(ask, advice);
             }
             Order::Measure(asker) => {
                 let _ = asker.send(self.snapshot());

@@ -95,6 +95,7 @@ mod tests {
             peer: ([127, 0, 0, 1], 1).into(),
             protocol: Protocol::Rtmp,
             action: Action::Connect { app: "live".to_owned() },
+            asked: None,
             query: "".into(),
             connect: None,
             http: None,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::accept;
 use super::conn::Conn;
+use super::end_line::{PageRequest, RequestLine};
 use super::hand_over::Driver;
 use super::page;
 use super::session::{Arrival, NOT_FOUND, Protocol, Refused, Session, Stop};
@@ -22,6 +23,10 @@ use crate::proto::http::{self, AskId, End, Event, Query, Request, Response, Serv
 pub(crate) struct Http {
     machine: Server,
     playing: Option<(AskId, http::Framing)>,
+    /// The last request, if it was for no stream.
+    page: Option<Box<PageRequest>>,
+    /// What the last request was answered.
+    status: Option<u16>,
 }
 
 /// A request for a stream.
@@ -39,7 +44,7 @@ const FLV: &str = "video/x-flv";
 /// A new connection.
 pub(crate) fn session(conn: Conn) -> Box<Session<Http>> {
     let machine = Server::new(Arc::clone(&conn.core.setup().http), Instant::now());
-    Session::new(conn, Http { machine, playing: None })
+    Session::new(conn, Http { machine, playing: None, page: None, status: None })
 }
 
 /// Tells a peer that there is no room, before it has a driver or a place.
@@ -96,6 +101,7 @@ impl Protocol for Http {
             if session.conn.core.hub.borrow().is_published(&at.key) {
                 session.conn.out.push(greeting.bytes);
                 session.protocol.machine.accept_stream(wish.ask, http::Framing::Close);
+                session.protocol.status = Some(200);
             } else {
                 session.protocol.answer(wish.ask, 404, NOT_FOUND, now);
             }
@@ -138,6 +144,7 @@ impl Protocol for Http {
 
     fn started(&mut self) {
         if let Some((ask, framing)) = self.playing {
+            self.status = Some(if framing == http::Framing::WebSocket { 101 } else { 200 });
             self.machine.accept_stream(ask, framing);
         }
     }
@@ -153,7 +160,15 @@ impl Protocol for Http {
         self.machine.end_stream(now, why, &end.to_string());
     }
 
+    fn extend_silence(&mut self, _: Instant) -> Option<Instant> {
+        None
+    }
+
     fn publisher_ended(&mut self, _: &PublisherEnd) {}
+
+    fn last_request(&self) -> Option<RequestLine<'_>> {
+        Some(RequestLine { page: self.page.as_deref(), status: self.status })
+    }
 
     fn pack(self, wish: Wish) -> Driver {
         Driver::Http(Box::new((self, wish)))
@@ -173,9 +188,14 @@ impl Http {
             403 => "forbidden",
             404 => "not found",
             409 => "in use",
-            _ => return self.machine.respond(now, ask, &no_room(detail)),
+            _ => return self.respond(ask, &no_room(detail), now),
         };
-        self.machine.respond(now, ask, &Response::json_error(status, error, detail));
+        self.respond(ask, &Response::json_error(status, error, detail), now);
+    }
+
+    fn respond(&mut self, ask: AskId, response: &Response, now: Instant) {
+        self.status = Some(response.status);
+        self.machine.respond(now, ask, response);
     }
 }
 
@@ -186,6 +206,10 @@ impl Session<Http> {
             return Ok(());
         }
         let (ask, path) = (request.ask, request.path.as_str());
+        let method = if request.method == http::Method::Head { "HEAD" } else { "GET" };
+        let (target, agent) = ((path, request.query.as_str()), request.user_agent.as_deref());
+        self.protocol.page = Some(Box::new(PageRequest::new(method, target, agent)));
+        self.protocol.status = None;
         let port = self.conn.core.node.rtmp_port;
         self.is_check = false;
         let response = if let Some(path) = path.strip_suffix(".flv") {
@@ -205,7 +229,7 @@ impl Session<Http> {
             let detail = "expected /APP/NAME.flv, or /APP/NAME for a page";
             Response::json_error(404, "not found", detail)
         };
-        self.protocol.machine.respond(now, ask, &response);
+        self.protocol.respond(ask, &response, now);
         Ok(())
     }
 
@@ -257,7 +281,7 @@ impl Session<Http> {
         let flag = |name| query.flag(name).unwrap_or(true);
         if !flag("audio") && !flag("video") {
             let response = Response::json_error(400, "bad request", super::rtmp::NOTHING_LEFT);
-            self.protocol.machine.respond(now, request.ask, &response);
+            self.protocol.respond(request.ask, &response, now);
             return Ok(());
         }
         let legacy = query.get("hevc").is_some_and(|form| form == "legacy");
@@ -278,10 +302,13 @@ impl Session<Http> {
             peer: about.peer,
             protocol: about.protocol,
             action: Action::Play(key),
+            asked: None,
             query: request.query.into(),
             connect: None,
             http: Some(self.conn.core.same_http(said)),
         };
+        // The question says it all.
+        self.protocol.page = None;
         self.ask(question, request.bearer.as_ref(), wish, now)
     }
 }

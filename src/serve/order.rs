@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::grant::Grant;
+use super::verdict::Advice;
 use crate::config::Config;
 use crate::net::TlsConfigs;
 use crate::plane::CoreSnapshot;
@@ -22,6 +23,13 @@ pub enum Order {
         ask: u64,
         /// The answer. One that comes late is dropped, which ends what it grants.
         answer: Answer,
+    },
+    /// The answer to what a publisher's connection asked about a [`Concern`](super::verdict::Concern).
+    Advice {
+        /// The asker's number.
+        ask: u64,
+        /// The answer.
+        advice: Advice,
     },
     /// How is it going?
     Measure(oneshot::Sender<CoreSnapshot>),

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 
-use super::conn::{Conn, End, Io, Totals};
+use super::conn::{Conn, End, Io};
 use super::core::Core;
+use super::end_line::EndLine;
 use super::proxy_header::{Opening, ProxyHeader};
 use super::verdict::Protocol;
 use super::{accept, http};
@@ -40,7 +41,7 @@ pub(super) async fn run(mut conn: Conn, header: ProxyHeader, secure: bool) {
                 (End::Violation(what), Protocol::Http) if !secure => Some(http::bad_request(what)),
                 _ => None,
             };
-            conn.log_end(&end, None, &Totals::default());
+            EndLine::default().write(&conn, &end);
             if let Some(told) = told {
                 conn.out.push(told);
                 conn.say_goodbye().await;

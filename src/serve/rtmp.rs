@@ -176,6 +176,10 @@ impl Protocol for Rtmp {
         self.machine.play_ended(now);
     }
 
+    fn extend_silence(&mut self, now: Instant) -> Option<Instant> {
+        self.machine.extend_silence(now)
+    }
+
     fn publisher_ended(&mut self, end: &PublisherEnd) {
         self.machine.publish_ended(&end.to_string());
     }
@@ -206,6 +210,7 @@ impl Session<Rtmp> {
             peer: about.peer,
             protocol: about.protocol,
             action,
+            asked: None,
             query: query.into(),
             connect: self.protocol.connect.clone(),
             http: None,

@@ -78,6 +78,7 @@ fn settings(app: &config::App, limits: &config::Limits) -> Settings {
             config::BitrateAction::Warn => BitrateAction::Warn,
         },
         sinks_max: app.viewers_max_per_stream,
+        idle_timeout: app.idle_timeout,
         waiting_sinks_per_key: limits.waiting_sinks_per_key,
         waiting_sinks: limits.waiting_sinks,
     }

@@ -6,6 +6,8 @@
 mod auth;
 mod health;
 mod info;
+mod level;
+mod metrics;
 mod problem;
 
 use std::io;
@@ -24,6 +26,8 @@ use tokio::sync::{Semaphore, watch};
 pub(crate) use self::auth::Token;
 use self::problem::Problem;
 use super::events::Bulletin;
+use super::log;
+use super::metrics::Metrics;
 use super::start_checks::Host;
 use super::view::View;
 use crate::config::Config;
@@ -42,12 +46,18 @@ pub(crate) struct Admin {
     pub(crate) bulletin: Bulletin,
     /// What it runs on.
     pub(crate) host: Host,
+    /// Its log.
+    pub(crate) log: log::Handle,
+    /// Its metrics, those aside that are in the figures.
+    pub(crate) metrics: Arc<Metrics>,
     /// When the process began.
     pub(crate) since: Instant,
 }
 
 /// Connections to the API at once; more wait to be accepted. Their descriptors are set aside.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
+/// The same where the metrics alone are served.
+pub(crate) const SCRAPES_MAX: usize = 16;
 /// The longest a request's head may take, and the longest between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a client may take nothing of an answer.
@@ -65,8 +75,23 @@ pub(crate) fn serve(
     admin: Arc<Admin>,
     token: Option<Token>,
 ) -> io::Result<()> {
-    let router = router(admin, token);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    serve_by(&router(admin, token), sockets, CONNECTIONS_MAX)
+}
+
+/// Serves the metrics alone on `sockets`, to anyone.
+///
+/// # Errors
+/// As [`serve`].
+pub(crate) fn serve_metrics(sockets: Vec<OwnedFd>, admin: Arc<Admin>) -> io::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .fallback(only_metrics)
+        .with_state(admin);
+    serve_by(&router, sockets, SCRAPES_MAX)
+}
+
+fn serve_by(router: &Router, sockets: Vec<OwnedFd>, connections: usize) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(connections));
     for socket in sockets {
         let listener = std::net::TcpListener::from(socket);
         listener.set_nonblocking(true)?;
@@ -127,15 +152,25 @@ fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
     let api = Router::new()
         .route("/info", get(info::info))
         .route("/cores", get(info::cores))
+        .route("/log/level", get(level::level).put(level::set_level))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(token.map(Arc::new), auth::check))
-        .with_state(admin);
-    Router::new().nest("/api/v1", api).merge(health).fallback(no_such_path)
+        .with_state(Arc::clone(&admin));
+    let metrics = Router::new().route("/metrics", get(metrics::metrics)).with_state(admin);
+    let guard = axum::middleware::from_fn_with_state(token.map(Arc::new), auth::check);
+    Router::new()
+        .nest("/api/v1", api.layer(guard.clone()))
+        .merge(metrics.layer(guard))
+        .merge(health)
+        .fallback(no_such_path)
 }
 
 async fn no_such_path() -> Problem {
     Problem::not_found("there is nothing at this path")
+}
+
+async fn only_metrics() -> Problem {
+    Problem::not_found("the metrics are at /metrics; all else is on the admin port")
 }
 
 async fn wrong_method() -> Problem {

@@ -5,6 +5,7 @@
 
 mod configure;
 mod flush;
+mod idle;
 mod publishers;
 mod slow;
 mod starts;

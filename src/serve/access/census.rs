@@ -161,6 +161,7 @@ mod tests {
             peer: (from, 1).into(),
             protocol: Protocol::Rtmp,
             action: wish(StreamKey::parse(path).expect("a key")),
+            asked: None,
             query: "".into(),
             connect: None,
             http: None,

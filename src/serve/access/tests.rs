@@ -13,6 +13,7 @@ fn question(wish: fn(StreamKey) -> Action, query: &str) -> Question {
         peer: ([192, 0, 2, 7], 1).into(),
         protocol: Protocol::Http,
         action: wish(StreamKey::parse("live/x").expect("a key")),
+        asked: None,
         query: query.into(),
         connect: None,
         http: None,
