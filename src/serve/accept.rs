@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::conn::{About, Conn, End, Totals};
+use super::conn::{About, Conn, End};
 use super::core::Core;
+use super::end_line::EndLine;
 use super::hand_over::{Driver, HandOver};
 use super::proxied;
 use super::proxy_header::ProxyHeader;
@@ -91,7 +92,7 @@ pub(super) fn begin_tls(conn: &mut Conn, begun: &[u8]) -> bool {
     match conn.core.secure(&mut conn.socket, protocol, begun) {
         Ok(()) => return true,
         Err(error) if begun.is_empty() => tracing::error!(%error, %peer, "TLS cannot be begun"),
-        Err(error) => conn.log_end(&End::Socket(error), None, &Totals::default()),
+        Err(error) => EndLine::default().write(conn, &End::Socket(error)),
     }
     false
 }
