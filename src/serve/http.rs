@@ -78,7 +78,7 @@ impl Protocol for Http {
     fn apply(session: &mut Session<Self>, now: Instant) -> Result<bool, Stop<Wish>> {
         match session.protocol.machine.poll_event() {
             None => return Ok(false),
-            Some(Event::Request(request)) => session.route(request, now)?,
+            Some(Event::Request(request)) => session.route(*request, now)?,
             Some(Event::Closed { code }) => {
                 session.stop_playing("the viewer left");
                 let code = code.map_or("none".to_owned(), |code| code.to_string());
