@@ -7,28 +7,35 @@ mod demo;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::config::{self, Config, Secret};
+use crate::config::{self, Config};
+use crate::control::TokenFile;
 use crate::control::admin::{self, Admin, Token};
-use crate::control::ask::{self, Answerer, Desk};
+use crate::control::ask::{self, Answerer};
+use crate::control::drain::{self, Drain};
 use crate::control::events::Bulletin;
+use crate::control::listeners::{Listeners, bind_admin};
 use crate::control::log::{self, Log};
-use crate::control::start_checks::{self, Host, StartError};
+use crate::control::notify::Notify;
+use crate::control::reload::{Reload, Source};
+use crate::control::start_checks::{self, Host, Listening, StartError};
 use crate::control::stats;
 use crate::control::view::View;
-use crate::net::{self, Alarm, Listener, rt};
+use crate::net::{self, Alarm};
+use crate::serve::Mesh;
 use crate::serve::core::{Core, Node};
+use crate::serve::doors::Door;
 use crate::serve::event::Events;
 use crate::serve::order::Order;
 use crate::serve::verdict::{Ask, Protocol};
-use crate::serve::{Mesh, accept};
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
@@ -38,7 +45,9 @@ pub struct Options {
     pub demo: bool,
     /// Asked before anyone may connect, publish or play; without one the configuration decides.
     pub answerer: Option<Arc<dyn Answerer>>,
-    /// Ends the program when it is sent to or dropped, as SIGTERM does.
+    /// Reads the configuration again; without one there is no file to reload.
+    pub source: Option<Source>,
+    /// Ends the program at once when it is sent to or dropped, as SIGINT does.
     pub stop: Option<oneshot::Receiver<()>>,
 }
 
@@ -57,15 +66,8 @@ pub enum Error {
         error: io::Error,
     },
     /// The file with the token of the API cannot be used.
-    #[error(
-        "admin.token_file: {path}: {error}\n  cure: write one line of 16 characters or more into it"
-    )]
-    TokenFile {
-        /// Which.
-        path: String,
-        /// Why.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    TokenFile(#[from] TokenFile),
     /// A core's thread could not be started.
     #[error(
         "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \
@@ -80,7 +82,7 @@ pub enum Error {
     Control(#[source] io::Error),
 }
 
-/// Runs until SIGTERM, SIGINT or [`Options::stop`].
+/// Runs until SIGINT or [`Options::stop`], or until it has drained after SIGTERM.
 ///
 /// # Errors
 /// [`Error::Start`] before anything is bound; the others later.
@@ -90,7 +92,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
-    let token = token(&config.admin)?;
+    let token = Token::of(&config.admin)?.map(Arc::new);
     let (ask, desk) = match options.answerer {
         None => (None, None),
         Some(answerer) => {
@@ -104,7 +106,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         refusals_max: host.refusals,
         ask,
         events,
-        rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
+        rtmp_port: AtomicU16::new(host.rtmp.first().map_or(1935, SocketAddr::port)),
         ..Node::new(mesh)
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -130,25 +132,49 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if options.demo {
         print!("{}", demo::welcome(&host));
     }
-    runtime.spawn(stats::log(Arc::clone(&node), config.log.stats_interval));
-    let (_configuration, in_force) = watch::channel(Arc::clone(&config));
+    let (configuration, in_force) = watch::channel(Arc::clone(&config));
+    let (token, tokens) = watch::channel(token);
+    runtime.spawn(stats::log(Arc::clone(&node), in_force.clone()));
     let bulletin = Bulletin::new();
     runtime.spawn(bulletin.clone().run(heard));
+    let listening =
+        Listening { rtmp: host.rtmp.clone(), http: host.http.clone(), admin: host.admin.clone() };
+    let listeners = Listeners::new(Arc::clone(&node), &listening);
+    let listeners = Arc::new(tokio::sync::Mutex::new(listeners));
+    let notify = Arc::new(Notify::new());
+    let drain = Drain::new(Arc::clone(&node), Arc::clone(&listeners), in_force.clone());
+    let drain = Arc::new(drain);
+    let reload = Arc::new(Reload::new(
+        options.source,
+        Arc::clone(&node),
+        Arc::clone(&listeners),
+        configuration,
+        token,
+        Arc::clone(&notify),
+    ));
     let admin = Admin {
         bulletin,
         view: View::new(Arc::clone(&node)),
         node: Arc::clone(&node),
-        config: in_force,
+        config: in_force.clone(),
+        reload: Arc::clone(&reload),
+        drain: Arc::clone(&drain),
         host: host.clone(),
         since: SystemTime::now(),
     };
-    let sockets = listen(&host.admin, config.tcp.backlog)?;
     {
         let _inside = runtime.enter();
-        admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
+        let sockets = listen_admin(&host.admin, config.tcp.backlog)?;
+        let mut listeners = listeners.try_lock().expect("nobody else runs yet");
+        listeners.serve(admin::Server::new(Arc::new(admin), tokens), sockets);
     }
-    let reason =
-        runtime.block_on(control(desk, (options.stop, signals), &mut ends, &mut log, &alarms));
+    runtime.spawn(Arc::clone(&notify).run(Arc::clone(&node), drain.watch()));
+    if let Some(desk) = desk {
+        runtime.spawn(desk.run());
+    }
+    let operator = Operator { drain, reload, notify: Arc::clone(&notify), in_force };
+    let told = (options.stop, signals);
+    let reason = runtime.block_on(control(&operator, told, &mut ends, &mut log, &alarms));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -156,6 +182,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
             return Err(error);
         }
     };
+    notify.stopping(STOP_TIMEOUT);
     tracing::info!(reason, "stopping");
     for core in 0..node.mesh.cores() {
         let core = CoreId(u16::try_from(core).expect("fewer than 2^16 cores"));
@@ -169,31 +196,54 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
 /// Events that may wait for the control thread.
 const EVENT_QUEUE: usize = 65_536;
 
-/// The signals that end the program.
+/// The signals that mean something to the program.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     /// Inside a runtime.
     fn listen() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt, hang_up: signal(SignalKind::hangup())? })
+    }
+}
+
+/// What signals set going.
+struct Operator {
+    drain: Arc<Drain>,
+    reload: Arc<Reload>,
+    notify: Arc<Notify>,
+    in_force: watch::Receiver<Arc<Config>>,
+}
+
+impl Operator {
+    /// False if it drains already: then it is to stop.
+    fn drain(&self) -> bool {
+        let drains = self.drain.start(true);
+        if drains {
+            self.notify.stopping(self.in_force.borrow().drain.timeout);
+        }
+        drains
+    }
+
+    fn reload(&self) {
+        let reload = Arc::clone(&self.reload);
+        tokio::spawn(async move { reload.reload().await });
     }
 }
 
 /// The control thread's life. Answers with why it ended.
 async fn control(
-    desk: Option<Desk>,
+    operator: &Operator,
     (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
     alarms: &[Arc<Alarm>],
 ) -> Result<&'static str, Error> {
-    if let Some(desk) = desk {
-        tokio::spawn(desk.run());
-    }
     let told = async {
         match stop {
             Some(stop) => drop(stop.await),
@@ -201,10 +251,18 @@ async fn control(
         }
     };
     tokio::pin!(told);
+    let mut drain = operator.drain.watch();
+    let drained = drain.wait_for(|at| at.then_stops && at.state == drain::State::Drained);
+    tokio::pin!(drained);
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return Ok("SIGTERM"),
+            _ = signals.terminate.recv() => match operator.drain() {
+                true => tracing::info!("SIGTERM: drains; once more, or SIGINT, stops it at once"),
+                false => return Ok("SIGTERM once more"),
+            },
+            _ = &mut drained => return Ok("SIGTERM, and drained"),
+            _ = signals.hang_up.recv() => operator.reload(),
             _ = signals.interrupt.recv() => return Ok("SIGINT"),
             () = &mut told => return Ok("told to"),
             Some(end) = ends.recv() => return Err(Error::CoreDied(end.core)),
@@ -239,9 +297,6 @@ async fn wait_for(cores: usize, ends: &mut mpsc::UnboundedReceiver<CoreEnded>) {
     }
 }
 
-/// The sockets one core listens on.
-type Sockets = Vec<(OwnedFd, Protocol)>;
-
 fn launch(
     node: &Arc<Node>,
     config: &Arc<Config>,
@@ -269,54 +324,38 @@ fn launch(
     shard::launch(&host.cores, alarms, ended, main).map_err(Error::Launch)
 }
 
-async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
+async fn core_main(core: Rc<Core>, doors: Vec<Door>, demo: bool) {
     core.start();
-    let config = core.config();
-    let tcp = &config.tcp;
-    let mut listeners = Vec::new();
-    for (socket, protocol) in sockets {
-        let listener = Rc::new(Listener::new(socket, tcp.keepalive, tcp.user_timeout));
-        rt::spawn(accept::run(Rc::clone(&core), Rc::clone(&listener), protocol));
-        listeners.push(listener);
-    }
+    doors.into_iter().for_each(|door| core.open(door));
     if demo {
         demo::start(&core);
     }
     core.stopped().await;
-    for listener in listeners {
-        if let Err(error) = listener.close() {
-            tracing::debug!(%error, "a listener was not closed");
+    core.close_doors();
+}
+
+fn bind(backlog: u32, host: &Host) -> Result<Vec<Door>, Error> {
+    let mut doors = Vec::new();
+    for (addresses, protocol) in [(&host.rtmp, Protocol::Rtmp), (&host.http, Protocol::Http)] {
+        for &address in addresses {
+            let socket = net::bind(address, config::v6_only(address, addresses), backlog);
+            let socket = socket.map_err(|error| Error::Bind { address, error })?;
+            doors.push(Door { address, protocol, socket });
         }
     }
+    Ok(doors)
 }
 
-fn bind(backlog: u32, host: &Host) -> Result<Sockets, Error> {
-    let rtmp = listen(&host.rtmp, backlog)?.into_iter().map(|socket| (socket, Protocol::Rtmp));
-    let http = listen(&host.http, backlog)?.into_iter().map(|socket| (socket, Protocol::Http));
-    Ok(rtmp.chain(http).collect())
-}
-
-fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error> {
-    let bind = |address: &SocketAddr| {
-        let v6_only = config::v6_only(*address, addresses);
-        let socket = net::bind(*address, v6_only, backlog);
-        socket.map_err(|error| Error::Bind { address: *address, error })
+/// The sockets of the API, inside a runtime.
+fn listen_admin(
+    addresses: &[SocketAddr],
+    backlog: u32,
+) -> Result<Vec<(SocketAddr, TcpListener)>, Error> {
+    let bind = |&address: &SocketAddr| match bind_admin(address, addresses, backlog) {
+        Ok(socket) => Ok((address, socket)),
+        Err(error) => Err(Error::Bind { address, error }),
     };
     addresses.iter().map(bind).collect()
-}
-
-/// What clients of the API must know.
-fn token(admin: &config::Admin) -> Result<Option<Token>, Error> {
-    if admin.token_file.is_empty() {
-        return Ok((!admin.token.is_empty()).then(|| Token::new(&admin.token)));
-    }
-    let read = std::fs::read_to_string(&admin.token_file);
-    let told = |error| Error::TokenFile { path: admin.token_file.clone(), error };
-    let token = Secret::from(read.map_err(told)?.trim().to_owned());
-    match token.is_empty() {
-        true => Err(told(io::Error::other("it is empty"))),
-        false => Ok(Some(Token::new(&token))),
-    }
 }
 
 #[cfg(test)]
@@ -331,12 +370,26 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");
-            control(None, (None, signals), &mut ends, &mut log, &[]).await
+            let node = Arc::new(Node::new(Mesh::new(1, 16)));
+            control(&operator(&node), (None, signals), &mut ends, &mut log, &[]).await
         });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(
             error.to_string(),
             "core 3 died; its streams are lost, so the whole process ends"
         );
+    }
+
+    /// Of a node that listens nowhere.
+    fn operator(node: &Arc<Node>) -> Operator {
+        let (configuration, in_force) = watch::channel(Arc::default());
+        let (token, _) = watch::channel(None);
+        let listeners = Listeners::new(Arc::clone(node), &Listening::default());
+        let listeners = Arc::new(tokio::sync::Mutex::new(listeners));
+        let drain = Drain::new(Arc::clone(node), Arc::clone(&listeners), in_force.clone());
+        let notify = Arc::new(Notify::new());
+        let node = Arc::clone(node);
+        let reload = Reload::new(None, node, listeners, configuration, token, Arc::clone(&notify));
+        Operator { drain: Arc::new(drain), reload: Arc::new(reload), notify, in_force }
     }
 }

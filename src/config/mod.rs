@@ -6,6 +6,7 @@
 
 mod app;
 mod check;
+mod diff;
 mod env;
 mod error;
 mod load;
@@ -17,4 +18,6 @@ mod units;
 pub use app::{App, OnConflict};
 pub use error::{ConfigError, Origin, Problem};
 pub use secret::Secret;
-pub use tree::{Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};
+pub use tree::{
+    Admin, Body, Config, Cores, Drain, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only,
+};

@@ -37,4 +37,4 @@ impl Serialize for Secret {
     }
 }
 
-const HIDDEN: &str = "(hidden)";
+pub(super) const HIDDEN: &str = "(hidden)";

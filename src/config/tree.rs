@@ -26,6 +26,8 @@ pub struct Config {
     pub admin: Admin,
     /// The log.
     pub log: Log,
+    /// How the node goes out of service.
+    pub drain: Drain,
     /// Every TCP socket.
     pub tcp: Tcp,
     /// Bounds of what the outside world can make us hold.
@@ -135,6 +137,21 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object per line.
     Json,
+}
+
+/// `[drain]`: how the node goes out of service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// How long the listeners stay open when the node says that it is not ready; while nobody is
+    /// connected, not at all.
+    #[serde(with = "duration")]
+    pub delay: Duration,
+    /// Viewers ended per second, on all cores together; more if `timeout` leaves too little time.
+    pub rate: u32,
+    /// The longest it takes from the first signal on.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
 }
 
 /// `[tcp]`: every TCP socket. TCP_NODELAY is always set.
@@ -270,6 +287,13 @@ impl Default for Log {
             queue_lines: 8192,
             stats_interval: Duration::from_secs(60),
         }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        let (delay, timeout) = (Duration::from_secs(5), Duration::from_secs(25));
+        Self { delay, rate: 500, timeout }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Hub {
     /// Trans streams whose sweep is under way, first first.
     pub(super) sweeps: VecDeque<TransId>,
     pub(super) pressure: Pressure,
+    /// The server is going out of service: nobody new may watch.
+    pub(super) draining: bool,
     pub(super) totals: Totals,
     pub(super) watched: Watched,
     /// How late what was due was begun.
@@ -116,6 +118,7 @@ impl Hub {
             behind: BinaryHeap::new(),
             sweeps: VecDeque::new(),
             pressure: Pressure::default(),
+            draining: false,
             totals: Totals::default(),
             watched: Watched::new(now),
             loop_lags: Timings::default(),

@@ -6,6 +6,7 @@
 //! is a number to the plane.
 
 mod block;
+mod drain;
 mod gop;
 mod handles;
 mod hub;
@@ -30,6 +31,7 @@ mod model;
 mod tests;
 
 pub use block::{Block, BlockLog, Init, Start};
+pub use drain::Left;
 pub use handles::{Publisher, Viewer};
 pub use hub::{Hub, HubEvent, NodeCounters};
 pub use publishers::{PublishRefused, PublishRequest};

@@ -1,6 +1,7 @@
 //! Random lives of one stream, checked against a model simple enough to be believed: the list of
 //! frames the source took. What a viewer got must be a run of that list.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,16 +66,7 @@ impl Life {
         let strict = pick(&[0, 1]) == 1;
         let ms = Duration::from_millis;
         let rig = Rig::with(|settings| {
-            settings.merge_window = ms(pick(&[0, 40, 100, 350]));
-            settings.gop_cache = pick(&[0, 1, 1]) == 1;
-            settings.gop_cache_max = ms(pick(&[500, 3000, 15_000]));
-            settings.gop_cache_bytes = pick(&[20_000, 1 << 20]) as usize;
-            settings.key_wait = ms(if strict { 1_000_000_000 } else { 1500 });
-            settings.max_lag = ms(pick(&[500, 2000, 8000]));
-            settings.log_max_bytes = pick(&[20_000, 100_000, 1 << 20]) as usize;
-            settings.block_bytes = pick(&[2000, 10_000, 1 << 20]) as usize;
-            settings.pinned_max_bytes = pick(&[10_000, 1 << 20]) as usize;
-            settings.stall_timeout = ms(pick(&[1000, 4000]));
+            vary(settings, strict, &mut pick);
             settings.publisher_grace = ms(1500);
             settings.wait_for_publisher = ms(2000);
         });
@@ -114,7 +106,9 @@ impl Life {
             970..980 => self.send_private(),
             980..990 => self.change_config(),
             990..995 => self.leave_or_return(),
-            995..998 => {
+            995 => self.reconfigure(),
+            996 => self.drain_or_stay(),
+            997 => {
                 let ms = self.below(2500);
                 self.rig.advance(ms);
             }
@@ -160,6 +154,34 @@ impl Life {
         let has_video = stream.config.0.is_some() && !stream.stalled;
         stream.line_begun = true;
         stream.taken.push(Taken { kind, key, at_ms: now, config: stream.config, has_video });
+    }
+
+    /// Other numbers for the stream that is on: of what is promised to viewers nothing changes.
+    fn reconfigure(&mut self) {
+        let mut settings = Settings::clone(&self.rig.settings);
+        let strict = self.strict;
+        let mut pick = |from: &[u64]| from[(next(&mut self.random) % from.len() as u64) as usize];
+        vary(&mut settings, strict, &mut pick);
+        self.rig.settings = Rc::new(settings);
+        let settings = Rc::clone(&self.rig.settings);
+        self.rig.hub.borrow_mut().configure(|_| Some(Rc::clone(&settings)));
+        self.rig.run();
+    }
+
+    /// Some are told to leave; who has not left by the end of the drain stays.
+    fn drain_or_stay(&mut self) {
+        let now = self.rig.now;
+        let count = self.below(3) as usize;
+        let ms = self.below(300);
+        self.rig.hub.borrow_mut().drain(count, now);
+        self.rig.advance(ms);
+        self.hear_events();
+        for _ in 0..self.below(20) {
+            self.push();
+            self.rig.advance(20);
+        }
+        self.hear_events();
+        self.rig.hub.borrow_mut().stay();
     }
 
     fn only_sound(&mut self) {
@@ -292,6 +314,10 @@ impl Life {
                     SinkEvent::NotFound => {
                         assert!(!viewing.started);
                         viewing.ended = Some(SinkEnd::PublisherGone);
+                    }
+                    SinkEvent::TurnedAway => {
+                        assert!(!viewing.started);
+                        viewing.ended = Some(SinkEnd::Draining);
                     }
                     SinkEvent::Ended(end) => viewing.ended = Some(end),
                 }
@@ -439,6 +465,21 @@ impl Viewing {
             TrackKind::Data => true,
         }
     }
+}
+
+/// Numbers that may change while the stream is on.
+fn vary(settings: &mut Settings, strict: bool, pick: &mut impl FnMut(&[u64]) -> u64) {
+    let ms = Duration::from_millis;
+    settings.merge_window = ms(pick(&[0, 40, 100, 350]));
+    settings.gop_cache = pick(&[0, 1, 1]) == 1;
+    settings.gop_cache_max = ms(pick(&[500, 3000, 15_000]));
+    settings.gop_cache_bytes = pick(&[20_000, 1 << 20]) as usize;
+    settings.key_wait = ms(if strict { 1_000_000_000 } else { 1500 });
+    settings.max_lag = ms(pick(&[500, 2000, 8000]));
+    settings.log_max_bytes = pick(&[20_000, 100_000, 1 << 20]) as usize;
+    settings.block_bytes = pick(&[2000, 10_000, 1 << 20]) as usize;
+    settings.pinned_max_bytes = pick(&[10_000, 1 << 20]) as usize;
+    settings.stall_timeout = ms(pick(&[1000, 4000]));
 }
 
 /// A script tag's body that is not the stream's.

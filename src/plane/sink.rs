@@ -29,6 +29,8 @@ pub enum SinkEvent {
     /// Nobody published in time, or the stream ended before its first block: the greeting was not
     /// sent.
     NotFound,
+    /// The server is going out of service, before its first block: the greeting was not sent.
+    TurnedAway,
     /// No more will come.
     Ended(SinkEnd),
 }
@@ -54,12 +56,15 @@ pub enum SinkEnd {
     /// The source failed inside.
     #[error("the source failed")]
     SourceFailed,
+    /// The node is going out of service.
+    #[error("this server is going out of service: try another")]
+    Draining,
 }
 
 impl SinkEnd {
     /// True if the socket may stand inside a message: close it without another word.
     pub fn breaks_off(self) -> bool {
-        !matches!(self, Self::PublisherGone | Self::SourceFailed)
+        !matches!(self, Self::PublisherGone | Self::SourceFailed | Self::Draining)
     }
 }
 
@@ -98,6 +103,8 @@ pub(crate) struct Sink {
     /// Start at the kept key frame rather than at the next.
     pub(crate) from_cache: bool,
     pub(crate) paused: bool,
+    /// It is to be ended where the next key block begins.
+    pub(crate) leaving: bool,
     /// True once the cursor stood at the head: from then on lag is the viewer's.
     pub(crate) caught_up: bool,
     pub(crate) position: Position,

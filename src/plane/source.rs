@@ -23,6 +23,9 @@ pub enum PublisherEnd {
     /// The source failed inside.
     #[error("the source of {0} failed")]
     SourceFailed(StreamKey),
+    /// The node is going out of service.
+    #[error("this server is going out of service: try another")]
+    Draining,
 }
 
 /// Why a frame was not taken.

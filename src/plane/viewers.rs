@@ -55,6 +55,9 @@ pub enum PlayRefused {
     /// The widest merge window was not enough.
     #[error("this server is overloaded: try another, or this one again later")]
     Overloaded,
+    /// The node is going out of service.
+    #[error("this server is going out of service: try another")]
+    Draining,
 }
 
 /// Replies to a viewer that does not read them; past this it is ended.
@@ -69,7 +72,9 @@ impl Hub {
         let live = self.by_key.get(&request.key).map(|id| &self.sources[*id]);
         let waiting = live.map_or(0, |source| source.waiting.len());
         let settings = &request.settings;
-        let refused = if self.pressure.refuses_newcomers() {
+        let refused = if self.draining {
+            Some(PlayRefused::Draining)
+        } else if self.pressure.refuses_newcomers() {
             Some(PlayRefused::Overloaded)
         } else if live.is_some_and(Source::is_live) {
             None
@@ -83,6 +88,7 @@ impl Hub {
         if let Some(refused) = refused {
             match refused {
                 PlayRefused::Overloaded => self.totals.refused_overloaded += 1,
+                PlayRefused::Draining => {}
                 _ => self.totals.refused_waiting += 1,
             }
             return Err(refused);
@@ -99,6 +105,7 @@ impl Hub {
             framing: request.framing,
             from_cache: request.from_cache && request.settings.gop_cache,
             paused: false,
+            leaving: false,
             caught_up: false,
             position: Position::Waiting,
             in_hand: None,
@@ -149,11 +156,13 @@ impl Hub {
             sink.in_hand = None;
             sink.private = Chain::default();
         }
-        if sink.greeting.is_some() && !why.breaks_off() {
-            self.totals.not_found += 1;
-            sink.tell(SinkEvent::NotFound);
-        } else {
-            sink.tell(SinkEvent::Ended(why));
+        match why {
+            why if sink.greeting.is_none() || why.breaks_off() => sink.tell(SinkEvent::Ended(why)),
+            SinkEnd::Draining => sink.tell(SinkEvent::TurnedAway),
+            _ => {
+                self.totals.not_found += 1;
+                sink.tell(SinkEvent::NotFound);
+            }
         }
         let source = sink.source;
         self.left_source(source);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
+use super::block::Start;
 use super::hub::Revisit;
 use super::sink::{Position, Sink};
 use super::trans::Sweep;
@@ -59,6 +60,10 @@ impl Hub {
         self.prepare(id, now);
         let sink = &self.sinks[id];
         let mut list = SliceList { slices: Slices::new(), left: VISIT_BYTES };
+        if sink.position == Position::Ended {
+            // What is left of it is for its driver.
+            return (sink.fd, list.slices);
+        }
         let mut fits = true;
         if let Some((block, sent)) = &sink.in_hand {
             fits = list.add_after(block.parts(sink.framing), *sent);
@@ -69,8 +74,10 @@ impl Hub {
             && !sink.paused
         {
             for block in self.transes[trans].log.from(next) {
-                // A changed init goes first, and is made private on the next visit.
+                // A changed init goes first, and is made private on the next visit. Who leaves does
+                // so before a key block.
                 if Some(block.init.version) != sink.init_sent
+                    || (sink.leaving && block.key != Start::No)
                     || !list.add_after(block.parts(sink.framing), 0)
                 {
                     break;
@@ -225,6 +232,9 @@ impl Hub {
         let here = log.get(next);
         let lag = |start| Duration::from_nanos(end.since(start).max(0).unsigned_abs());
         let lags = here.is_none_or(|block| sink.caught_up && lag(block.start) > max_lag);
+        if sink.leaving && (lags || here.is_none_or(|block| block.key != Start::No)) {
+            return self.end_sink(id, SinkEnd::Draining, now);
+        }
         let newest_key = log.newest_key().filter(|key| *key > next);
         let number = match (lags, newest_key) {
             (true, Some(key)) => {

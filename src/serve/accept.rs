@@ -21,12 +21,13 @@ use crate::net::{AcceptError, Listener, TcpStream, rt};
 /// in the kernel's queue.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Accepts on one listener for as long as the core runs.
+/// Accepts on one listener until it is closed.
 pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
     let mut this_turn = 0;
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => open(&core, socket, peer, protocol),
+            Err(AcceptError::Closed) => return,
             Err(AcceptError::Connection(error)) => tracing::debug!(%error, "not accepted"),
             Err(AcceptError::OutOfFds(error)) => {
                 let allowed = core.violations.borrow_mut().allow(Instant::now());

@@ -3,14 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::admit::Ticket;
+use super::doors::{Door, Doors};
 use super::event::Events;
-use super::order::{Answer, Order};
+use super::order::{Answer, Leave, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
@@ -19,7 +20,7 @@ use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
 use crate::net::{flush, rt};
-use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest};
+use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, Left, NodeCounters, PublishRequest};
 use crate::proto::rtmp;
 use crate::shard::{CoreId, Directory, Place};
 use crate::time::RateLimit;
@@ -43,8 +44,10 @@ pub struct Node {
     pub ask: Option<Arc<dyn Ask>>,
     /// Told what happens.
     pub events: Arc<Events>,
+    /// It is going out of service, or is out of it: load balancers should send nobody here.
+    pub draining: AtomicBool,
     /// Where RTMP can be reached, for the pages to say.
-    pub rtmp_port: u16,
+    pub rtmp_port: AtomicU16,
     /// Open connections by address.
     pub addresses: Addresses,
     /// The next connection's id.
@@ -64,7 +67,8 @@ impl Node {
             ask: None,
             // Nobody hears.
             events: Events::new(1).0,
-            rtmp_port: 0,
+            draining: AtomicBool::new(false),
+            rtmp_port: AtomicU16::new(0),
             addresses: Addresses::default(),
             clients: AtomicU64::new(1),
         }
@@ -98,6 +102,7 @@ pub struct Core {
     /// What the latest RTMP client said of itself; the next one often says the same.
     latest_connect: RefCell<Arc<rtmp::Connect>>,
     setup: RefCell<Rc<Setup>>,
+    doors: Doors,
     idle: RefCell<Option<Waker>>,
     stop: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
@@ -127,6 +132,7 @@ impl Core {
             chatter: RefCell::new(RateLimit::new(CHATTER_PER_SECOND)),
             latest_connect: RefCell::default(),
             setup: RefCell::new(Rc::new(Setup::new(config))),
+            doors: Doors::default(),
             idle: RefCell::default(),
             stop: RefCell::default(),
             stopped: Cell::new(false),
@@ -151,7 +157,18 @@ impl Core {
         self.violations.replace(RateLimit::new(limit));
         let settings = |key: &StreamKey| Some(Rc::clone(setup.app(key.app())?.1));
         self.hub.borrow_mut().configure(settings);
+        self.doors.configure(&setup.config.tcp);
         self.setup.replace(setup);
+    }
+
+    /// Accepts on `door` until it is closed.
+    pub fn open(self: &Rc<Self>, door: Door) {
+        self.doors.open(self, door);
+    }
+
+    /// Accepts no more anywhere.
+    pub fn close_doors(&self) {
+        self.doors.close_all();
     }
 
     /// The streams.
@@ -272,7 +289,7 @@ impl Core {
     }
 
     /// What is answered to somebody who has stopped waiting is dropped.
-    fn obey(&self, order: Order) {
+    fn obey(self: &Rc<Self>, order: Order) {
         match order {
             Order::Answer { ask, answer } => drop(self.answers.answer(ask, answer)),
             Order::Measure(asker) => {
@@ -282,6 +299,20 @@ impl Core {
                 self.configure(config);
                 let _ = asker.send(());
             }
+            Order::Ping(asker) => {
+                let _ = asker.send(());
+            }
+            Order::Open(doors, asker) => {
+                doors.into_iter().for_each(|door| self.open(door));
+                let _ = asker.send(());
+            }
+            Order::Close(addresses, asker) => {
+                self.doors.close(&addresses);
+                let _ = asker.send(());
+            }
+            Order::Leave(who, asker) => {
+                let _ = asker.send(self.leave(who));
+            }
             Order::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {
@@ -289,6 +320,17 @@ impl Core {
                 }
             }
         }
+    }
+
+    fn leave(&self, who: Leave) -> Left {
+        let (mut hub, now) = (self.hub.borrow_mut(), Instant::now());
+        match who {
+            Leave::Nobody => hub.stay(),
+            Leave::Viewers(count) => hub.drain(count, now),
+            Leave::Publishers => hub.end_publishers(now),
+            Leave::Everyone => hub.drain_now(now),
+        }
+        hub.left()
     }
 
     fn least_loaded(&self) -> CoreId {

@@ -1,6 +1,7 @@
 //! HTTP connections: pages, FLV by HTTP and by WebSocket.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::conn::Conn;
@@ -137,8 +138,18 @@ impl Protocol for Http {
         }
     }
 
+    fn turned_away(&mut self, reason: &str, now: Instant) {
+        if let Some((ask, _)) = self.playing.take() {
+            self.machine.respond(now, ask, &no_room(reason));
+        }
+    }
+
     fn viewer_ended(&mut self, end: SinkEnd, now: Instant) {
-        let why = if end == SinkEnd::PublisherGone { End::Over } else { End::Policy };
+        let why = match end {
+            SinkEnd::PublisherGone => End::Over,
+            SinkEnd::Draining => End::GoingAway,
+            _ => End::Policy,
+        };
         self.machine.end_stream(now, why, &end.to_string());
     }
 
@@ -171,7 +182,7 @@ impl Http {
 impl Session<Http> {
     fn route(&mut self, request: Request, now: Instant) -> Result<(), Stop<Wish>> {
         let (ask, path) = (request.ask, request.path.as_str());
-        let port = self.conn.core.node.rtmp_port;
+        let port = self.conn.core.node.rtmp_port.load(Ordering::Relaxed);
         let response = if let Some(path) = path.strip_suffix(".flv") {
             match StreamKey::parse(path) {
                 Ok(key) => return self.wish_to_play(key, request, now),

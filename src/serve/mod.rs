@@ -10,6 +10,7 @@ mod addresses;
 pub mod admit;
 mod conn;
 pub mod core;
+pub mod doors;
 pub mod event;
 pub mod grant;
 mod hand_over;

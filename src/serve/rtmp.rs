@@ -150,7 +150,9 @@ impl Protocol for Rtmp {
         match why {
             // Its greeting was made, and is thrown away. Another stream may be on another core, but
             // who is told to try elsewhere should go.
-            Refused::Play(PlayRefused::Overloaded) => self.machine.play_refused(&why.to_string()),
+            Refused::Play(PlayRefused::Overloaded | PlayRefused::Draining) => {
+                self.machine.play_refused(&why.to_string())
+            }
             Refused::Play(_) => self.machine.play_not_found(now, &why.to_string()),
             Refused::Publish(_) => {
                 self.machine.refuse(now, *ask, &Refusal::InUse(why.to_string()));
@@ -167,8 +169,15 @@ impl Protocol for Rtmp {
         self.machine.play_not_found(now, reason);
     }
 
-    fn viewer_ended(&mut self, _: SinkEnd, now: Instant) {
-        self.machine.play_ended(now);
+    fn turned_away(&mut self, reason: &str, _: Instant) {
+        self.machine.play_refused(reason);
+    }
+
+    fn viewer_ended(&mut self, end: SinkEnd, now: Instant) {
+        match end {
+            SinkEnd::Draining => self.machine.play_over(now),
+            _ => self.machine.play_ended(now),
+        }
     }
 
     fn publisher_ended(&mut self, end: &PublisherEnd) {

@@ -50,6 +50,9 @@ pub(crate) trait Protocol: Sized + 'static {
     /// Nobody published in time, and the greeting was not sent.
     fn not_found(&mut self, reason: &str, now: Instant);
 
+    /// The server is going out of service, and the greeting was not sent.
+    fn turned_away(&mut self, reason: &str, now: Instant);
+
     /// The plane has ended the viewer.
     fn viewer_ended(&mut self, end: SinkEnd, now: Instant);
 
@@ -271,6 +274,12 @@ impl<P: Protocol> Session<P> {
             Wake::Viewer(SinkEvent::NotFound) => {
                 self.stop_playing(NOT_FOUND);
                 self.protocol.not_found(NOT_FOUND, now);
+            }
+            Wake::Viewer(SinkEvent::TurnedAway) => {
+                let why = SinkEnd::Draining.to_string();
+                self.stop_playing(&why);
+                self.protocol.turned_away(&why, now);
+                self.why = Some(why.into());
             }
             Wake::Viewer(SinkEvent::Ended(end)) => {
                 self.stop_playing(&end.to_string());

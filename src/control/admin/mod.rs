@@ -7,8 +7,6 @@ mod auth;
 mod info;
 mod problem;
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,10 +16,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 
 pub(crate) use self::auth::Token;
+pub use self::auth::TokenFile;
 use self::problem::Problem;
+use super::drain::Drain;
 use super::events::Bulletin;
+use super::reload::Reload;
 use super::start_checks::Host;
 use super::view::View;
 use crate::config::Config;
@@ -36,6 +38,10 @@ pub(crate) struct Admin {
     pub(crate) view: View,
     /// The configuration in force.
     pub(crate) config: watch::Receiver<Arc<Config>>,
+    /// The way to another.
+    pub(crate) reload: Arc<Reload>,
+    /// The way out of service.
+    pub(crate) drain: Arc<Drain>,
     /// What happens on it.
     pub(crate) bulletin: Bulletin,
     /// What it runs on.
@@ -51,25 +57,23 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// After the host ran out of descriptors, nothing is accepted for this long.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// Serves on `sockets`, which listen already, for as long as the runtime runs. Without a token
-/// nobody is asked for one.
-///
-/// # Errors
-/// A socket is none that can be waited on.
-pub(crate) fn serve(
-    sockets: Vec<OwnedFd>,
-    admin: Arc<Admin>,
-    token: Option<Token>,
-) -> io::Result<()> {
-    let router = router(admin, token);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    for socket in sockets {
-        let listener = std::net::TcpListener::from(socket);
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        tokio::spawn(accept(listener, router.clone(), Arc::clone(&places)));
+/// What is served, on as many listeners as there are.
+#[derive(Debug)]
+pub(crate) struct Server {
+    router: Router,
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    /// While `token` holds none, nobody is asked for one.
+    pub(crate) fn new(admin: Arc<Admin>, token: watch::Receiver<Option<Arc<Token>>>) -> Self {
+        Self { router: router(admin, token), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
     }
-    Ok(())
+
+    /// Serves on `listener` until the task is aborted; who is connected then stays. Inside a runtime.
+    pub(crate) fn serve(&self, listener: TcpListener) -> JoinHandle<()> {
+        tokio::spawn(accept(listener, self.router.clone(), Arc::clone(&self.places)))
+    }
 }
 
 async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
@@ -102,13 +106,13 @@ async fn answer(socket: TcpStream, router: Router) {
     }
 }
 
-fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
+fn router(admin: Arc<Admin>, token: watch::Receiver<Option<Arc<Token>>>) -> Router {
     let api = Router::new()
         .route("/info", get(info::info))
         .route("/cores", get(info::cores))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(token.map(Arc::new), auth::check))
+        .layer(axum::middleware::from_fn_with_state(token, auth::check))
         .with_state(admin);
     Router::new().nest("/api/v1", api).fallback(no_such_path)
 }

@@ -4,6 +4,7 @@
 //! script data, `V1` and `A1` configurations, `meta`, `flv5` a file header with its flags.
 
 mod configure;
+mod drain;
 mod flush;
 mod publishers;
 mod slow;

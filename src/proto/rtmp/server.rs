@@ -410,6 +410,14 @@ impl Server {
         }
     }
 
+    /// As [`Self::play_ended`], and the connection is finished.
+    pub fn play_over(&mut self, now: Instant) {
+        if let State::Connected(session) = &mut self.state {
+            session.play_ended(&mut self.core, now);
+            self.close();
+        }
+    }
+
     /// The publisher is put out, for a reason that is told to it. The connection is finished.
     pub fn publish_ended(&mut self, reason: &str) {
         if let State::Connected(session) = &mut self.state

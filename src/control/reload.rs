@@ -1,0 +1,207 @@
+//! The configuration, read again while the node runs: on SIGHUP, and when the API is asked to.
+//!
+//! What is read is checked as at the start, new listeners are bound, and only then anything changes:
+//! a file that is wrong changes nothing. Connections stay through all of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::{Mutex, watch};
+
+use super::admin::Token;
+use super::cores::{ANSWER_WITHIN, ask_all, silent};
+use super::listeners::Listeners;
+use super::notify::Notify;
+use super::start_checks;
+use crate::config::Config;
+use crate::serve::core::Node;
+use crate::serve::order::Order;
+
+/// Reads the configuration from where it came at the start.
+pub struct Source(Arc<Read>);
+
+type Read = dyn Fn() -> Result<Config, Vec<String>> + Send + Sync;
+
+impl Source {
+    /// `read` answers with a checked configuration, or with everything that is wrong with it.
+    pub fn new(read: impl Fn() -> Result<Config, Vec<String>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source")
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Reloaded {
+    /// Keys that hold from now on.
+    pub(crate) applied: Vec<String>,
+    /// Keys that have changed, and keep their old value until the process is started anew.
+    pub(crate) needs_restart: Vec<String>,
+    /// What is wrong. If `applied` is empty, nothing has changed.
+    pub(crate) problems: Vec<String>,
+}
+
+/// The configuration in force, and the way to another.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    source: Option<Source>,
+    node: Arc<Node>,
+    listeners: Arc<Mutex<Listeners>>,
+    in_force: watch::Sender<Arc<Config>>,
+    token: watch::Sender<Option<Arc<Token>>>,
+    notify: Arc<Notify>,
+    /// One at a time.
+    turn: Mutex<()>,
+}
+
+/// What cannot change while the process runs: its key, and how to keep what is in force.
+type Fixed = (&'static str, fn(&mut Config, &Config));
+
+const FIXED: [Fixed; 8] = [
+    ("cores", |new, old| new.cores.clone_from(&old.cores)),
+    ("limits.connections", |new, old| new.limits.connections = old.limits.connections),
+    ("limits.mesh_queue", |new, old| new.limits.mesh_queue = old.limits.mesh_queue),
+    ("limits.reserved_fds", |new, old| new.limits.reserved_fds = old.limits.reserved_fds),
+    ("log.format", |new, old| new.log.format = old.log.format),
+    ("log.level", |new, old| new.log.level.clone_from(&old.log.level)),
+    ("log.queue_lines", |new, old| new.log.queue_lines = old.log.queue_lines),
+    ("tcp.backlog", |new, old| new.tcp.backlog = old.tcp.backlog),
+];
+
+impl Reload {
+    /// For what `in_force` and `token` hold now.
+    pub(crate) fn new(
+        source: Option<Source>,
+        node: Arc<Node>,
+        listeners: Arc<Mutex<Listeners>>,
+        in_force: watch::Sender<Arc<Config>>,
+        token: watch::Sender<Option<Arc<Token>>>,
+        notify: Arc<Notify>,
+    ) -> Self {
+        Self { source, node, listeners, in_force, token, notify, turn: Mutex::default() }
+    }
+
+    /// Reads, checks, compares and applies, and says so in the log.
+    pub(crate) async fn reload(&self) -> Reloaded {
+        let _turn = self.turn.lock().await;
+        self.notify.reloading();
+        let reloaded = self
+            .try_reload()
+            .await
+            .unwrap_or_else(|problems| Reloaded { problems, ..Reloaded::default() });
+        self.notify.ready();
+        let Reloaded { applied, needs_restart, problems } = &reloaded;
+        for problem in problems {
+            tracing::error!("reload: {problem}");
+        }
+        if !needs_restart.is_empty() {
+            tracing::warn!(keys = ?needs_restart, "reload: these keep their old value until a restart");
+        }
+        match (&applied[..], &problems[..]) {
+            ([], []) => tracing::info!("reload: nothing else has changed"),
+            ([], _) => tracing::error!("reload: nothing was changed"),
+            _ => tracing::info!(keys = ?applied, "reload: applied"),
+        }
+        reloaded
+    }
+
+    async fn try_reload(&self) -> Result<Reloaded, Vec<String>> {
+        let Some(Source(read)) = &self.source else {
+            return Err(vec!["there is no file to reload: none was named at the start".to_owned()]);
+        };
+        let (read, old) = (Arc::clone(read), Arc::clone(&self.in_force.borrow()));
+        let mut listeners = self.listeners.lock().await;
+        let own = listeners.addresses();
+        // Files and ports may be waited for.
+        let checked = tokio::task::spawn_blocking(move || check(&read, &old, &own));
+        let checked = checked.await.map_err(|error| vec![error.to_string()])??;
+        let Checked { config, token, listening, mut reloaded } = checked;
+        if *self.token.borrow() != token {
+            let key = "admin.token_file".to_owned();
+            let told = reloaded.applied.iter().any(|key| key.starts_with("admin.token"));
+            reloaded.applied.extend(Some(key).filter(|_| !told));
+        }
+        let change = listeners.prepare(&listening, &config)?;
+        let config = Arc::new(config);
+        let configure = |_, asker| Order::Configure(Arc::clone(&config), asker);
+        let late = silent(&ask_all(&self.node, ANSWER_WITHIN, configure).await);
+        let late = late.or(listeners.apply(change).await);
+        reloaded.problems.extend(late.map(|who| format!("{who}: it changes as soon as it does")));
+        self.token.send_replace(token);
+        self.in_force.send_replace(config);
+        Ok(reloaded)
+    }
+}
+
+/// A configuration that may be applied.
+struct Checked {
+    config: Config,
+    token: Option<Arc<Token>>,
+    listening: start_checks::Listening,
+    reloaded: Reloaded,
+}
+
+/// Reads and checks all that can be checked without touching anything. `own` are addresses that we
+/// listen on.
+fn check(
+    read: &Arc<Read>,
+    old: &Config,
+    own: &[std::net::SocketAddr],
+) -> Result<Checked, Vec<String>> {
+    let mut config = read()?;
+    let mut reloaded = Reloaded::default();
+    for key in old.changed(&config) {
+        match FIXED.iter().find(|(fixed, _)| *fixed == key) {
+            None => reloaded.applied.push(key),
+            Some((_, keep)) => {
+                keep(&mut config, old);
+                reloaded.needs_restart.push(key);
+            }
+        }
+    }
+    let mut problems = Vec::new();
+    let token = Token::of(&config.admin).map_err(|error| problems.push(error.to_string()));
+    let listening = start_checks::listening(&config, own);
+    let listening = listening.map_err(|failures| {
+        problems.extend(failures.iter().map(ToString::to_string));
+    });
+    match (token, listening) {
+        (Ok(token), Ok(listening)) => {
+            Ok(Checked { config, token: token.map(Arc::new), listening, reloaded })
+        }
+        _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::load(text, "test", []).expect("valid")
+    }
+
+    #[test]
+    fn what_cannot_change_is_named_and_keeps_its_value() {
+        let quiet = "rtmp.enabled = false\nhttp.enabled = false\nadmin.enabled = false\n";
+        let old = config(quiet);
+        let new = format!(
+            "{quiet}cores = 1\nlimits.connections = 9\nlimits.mesh_queue = 64\n\
+             limits.reserved_fds = 70\nlog.format = 'json'\nlog.level = 'warn'\n\
+             log.queue_lines = 9\ntcp.backlog = 9\nrtmp.chunk_size = 4096\n\
+             app.new.gop_cache = false"
+        );
+        let read: Arc<Read> = Arc::new(move || Ok(config(&new)));
+        let Checked { config, reloaded, .. } = check(&read, &old, &[]).expect("it is right");
+        let fixed = FIXED.map(|(key, _)| key.to_owned());
+        assert_eq!(reloaded.needs_restart, fixed);
+        assert_eq!(reloaded.applied, ["app.new", "rtmp.chunk_size"]);
+        assert_eq!(old.changed(&config), reloaded.applied);
+    }
+}

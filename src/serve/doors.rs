@@ -1,0 +1,68 @@
+//! What one core listens on; it changes while the core runs.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use super::accept;
+use super::core::Core;
+use super::verdict::Protocol;
+use crate::config::Tcp;
+use crate::net::{Listener, rt};
+
+/// A socket that listens, for one core to accept on.
+#[derive(Debug)]
+pub struct Door {
+    /// Where; it names the door.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// The core's own of several that share the address.
+    pub socket: OwnedFd,
+}
+
+/// The doors of one core that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Doors(RefCell<Vec<(SocketAddr, Rc<Listener>)>>);
+
+impl Doors {
+    /// Accepts on `door` until it is closed.
+    pub(crate) fn open(&self, core: &Rc<Core>, door: Door) {
+        let config = core.config();
+        let Door { address, protocol, socket } = door;
+        let Tcp { keepalive, user_timeout, .. } = config.tcp;
+        let listener = Rc::new(Listener::new(socket, keepalive, user_timeout));
+        rt::spawn(accept::run(Rc::clone(core), Rc::clone(&listener), protocol));
+        self.0.borrow_mut().push((address, listener));
+    }
+
+    /// Closes those at `addresses`. Who has come in by them stays.
+    pub(crate) fn close(&self, addresses: &[SocketAddr]) {
+        self.0.borrow_mut().retain(|(address, listener)| {
+            let stays = !addresses.contains(address);
+            if !stays {
+                close(listener);
+            }
+            stays
+        });
+    }
+
+    /// Closes all.
+    pub(crate) fn close_all(&self) {
+        self.0.borrow_mut().drain(..).for_each(|(_, listener)| close(&listener));
+    }
+
+    /// What holds for the sockets of newcomers from now on.
+    pub(crate) fn configure(&self, tcp: &Tcp) {
+        for (_, listener) in &*self.0.borrow() {
+            listener.configure(tcp.keepalive, tcp.user_timeout);
+        }
+    }
+}
+
+fn close(listener: &Listener) {
+    if let Err(error) = listener.close() {
+        tracing::debug!(%error, "a listener was not closed");
+    }
+}
