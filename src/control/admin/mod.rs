@@ -4,8 +4,15 @@
 //! silent or rude costs one of [`CONNECTIONS_MAX`] places and nothing else.
 
 mod auth;
+mod client;
+mod events;
+mod extract;
 mod info;
+mod openapi;
+mod origin;
+mod page;
 mod problem;
+mod streams;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,11 +20,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use bytes::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(crate) use self::auth::Token;
 use self::problem::Problem;
@@ -46,6 +59,8 @@ pub(crate) struct Admin {
 
 /// Connections to the API at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
+/// The largest body of a request, in bytes.
+const BODY_MAX: usize = 64 << 10;
 /// The longest a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// After the host ran out of descriptors, nothing is accepted for this long.
@@ -103,12 +118,24 @@ async fn answer(socket: TcpStream, router: Router) {
 }
 
 fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
-    let api = Router::new()
-        .route("/info", get(info::info))
-        .route("/cores", get(info::cores))
+    let (api, mut document) = OpenApiRouter::with_openapi(openapi::document())
+        .routes(routes!(info::info))
+        .routes(routes!(info::cores))
+        .routes(routes!(info::config))
+        .routes(routes!(events::events))
+        .routes(routes!(streams::streams))
+        .split_for_parts();
+    openapi::complete(&mut document, token.is_some());
+    let document = Bytes::from(document.to_json().expect("plain values"));
+    let described = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
+    let gate = origin::Gate::new(Arc::clone(&admin), token.is_some());
+    let api = api
+        .route("/openapi.json", get(described))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(token.map(Arc::new), auth::check))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn_with_state(token.map(Arc::new), auth::check))
+        .layer(from_fn_with_state(gate, origin::check))
         .with_state(admin);
     Router::new().nest("/api/v1", api).fallback(no_such_path)
 }
