@@ -203,8 +203,7 @@ impl Session<Rtmp> {
             action,
             query: query.into(),
             connect: self.protocol.connect.clone(),
-            referer: None,
-            user_agent: None,
+            http: None,
         };
         self.ask(question, wish, now)
     }
