@@ -21,7 +21,7 @@ help:
 	@echo 'make lives       long random lives of the plane against its model (a minute)'
 	@echo 'make strain      slow readers, floods, dying publishers, release builds (five minutes)'
 	@echo 'make soak        viewers come and go for MINUTES=$(MINUTES); does the server leak?'
-	@echo 'make bench       every figure, server against floor: half an hour of a quiet machine'
+	@echo 'make bench       every figure, server against floor: 40 minutes of a quiet machine'
 	@echo '                 (ONLY=http-flv,rtmp for some rows; target/bench.svg is the plot)'
 	@echo 'make microbench  the single steps of a byte'"'"'s way (FILTER=flush for some)'
 	@echo 'make fuzz        each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (or FUZZ_TARGETS="a b")'

@@ -1,5 +1,5 @@
 //! How publishers are read: once per merge window, but at once when there is much, or when one has
-//! left.
+//! left, on whichever core.
 
 #![allow(missing_docs)]
 
@@ -12,6 +12,7 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
+use corecast::container::amf0::Value;
 use corecast::proto::rtmp::client::Event;
 use corecast::proto::rtmp::{Goal, kind};
 use node::{Node, log};
@@ -92,4 +93,23 @@ fn what_is_more_than_the_socket_keeps_is_read_within_the_window_and_all_of_it() 
             number += 1;
         }
     }
+}
+
+#[test]
+fn who_goes_on_at_another_core_while_its_input_is_let_wait_is_heard_there() {
+    /// Every second one moves at least. If the core it leaves places the name, it does so at once,
+    /// while the kernel still lets its input wait; which core that is, is left to chance.
+    const NAMES: u32 = 24;
+    let node = Node::start("cores = 2\napp.brief.merge_window = '40ms'", None);
+    let mut publisher = Raw::ready(node.rtmp, "brief");
+    for number in 0..NAMES {
+        let close = talk::call("closeStream", 0.0, 1, &[Value::Null]);
+        publisher.send(&[close, talk::publish(&format!("again-{number}"))].concat());
+        while publisher.status().0 != "NetStream.Publish.Start" {}
+        // Few bytes, so the kernel must tell of each. Once they are read the server rests.
+        publisher.send(&talk::ping(number));
+        publisher.pong(number);
+    }
+    let moves = log().lines(&["moved here", &format!("peer={} ", publisher.address())]);
+    assert!(moves.len() > 1, "it publishes now here, now there: {moves:?}");
 }

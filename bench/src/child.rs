@@ -1,23 +1,21 @@
 //! Programs beside this one, with what they say: heard while they run, quoted when they fail.
 
 use std::ffi::OsString;
-use std::fs::DirBuilder;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use corecast_load::server::Process;
+use corecast_load::server::{Directory, Process, last_lines};
 
 /// A program under way, ended when dropped. Nobody waits for it any longer when its flag is set.
 #[derive(Debug)]
 pub struct Child {
     process: Process,
     name: String,
-    log: Scratch,
+    /// Of its log.
+    dir: Directory,
     stop: Arc<AtomicBool>,
 }
 
@@ -33,11 +31,11 @@ impl Child {
         stop: &Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let log = Scratch::new("log")?;
+        let dir = Directory::new()?;
         let arguments = arguments.into_iter().map(OsString::from);
         let command = [program.into()].into_iter().chain(arguments).collect::<Vec<OsString>>();
-        let process = Process::start(&command, cores, Some(log.path()))?;
-        Ok(Self { process, name, log, stop: Arc::clone(stop) })
+        let process = Process::start(&command, cores, Some(&dir.path().join(LOG)))?;
+        Ok(Self { process, name, dir, stop: Arc::clone(stop) })
     }
 
     /// Waits until it has ended by itself.
@@ -72,7 +70,7 @@ impl Child {
         let until = Instant::now() + at_most;
         loop {
             let running = self.must_run();
-            let words = std::fs::read_to_string(self.log.path())?;
+            let words = std::fs::read_to_string(self.log())?;
             // What has no end yet may not be all of a line.
             let whole = words.rsplit_once('\n').map_or("", |(whole, _)| whole);
             if let Some(meant) = whole.lines().find_map(&meaning) {
@@ -103,64 +101,22 @@ impl Child {
         }
     }
 
+    fn log(&self) -> PathBuf {
+        self.dir.path().join(LOG)
+    }
+
     fn failed(&self, why: &str) -> io::Error {
-        let words = std::fs::read_to_string(self.log.path()).unwrap_or_default();
-        let lines = words.lines().collect::<Vec<_>>();
-        let last = &lines[lines.len().saturating_sub(LAST_WORDS)..];
+        let last = last_lines(&self.log(), LAST_WORDS);
         let last = last.iter().map(|line| format!("\n    {line}")).collect::<String>();
         io::Error::other(format!("{}: {why}{last}", self.name))
     }
 }
 
+const LOG: &str = "log";
 const SUCCESS: &str = "exit status 0";
 /// Lines of a failed program that are shown.
 const LAST_WORDS: usize = 8;
 const LOOK: Duration = Duration::from_millis(20);
-
-/// The path of a file in a directory of its own, which nobody else can enter and which is removed
-/// when dropped.
-#[derive(Debug)]
-pub struct Scratch(PathBuf);
-
-impl Scratch {
-    /// A path whose last part is `name`. There is no such file yet.
-    ///
-    /// # Errors
-    /// The system's temporary directory takes no directory.
-    pub fn new(name: &str) -> io::Result<Self> {
-        let place = std::env::temp_dir();
-        for _ in 0..NAMES {
-            // Seeded by the kernel, so that nobody can lie in wait for it.
-            let random = RandomState::new().hash_one(name);
-            let directory = place.join(format!("corecast-bench-{random:016x}"));
-            match DirBuilder::new().mode(0o700).create(&directory) {
-                Ok(()) => return Ok(Self(directory.join(name))),
-                // One that is there is a stranger's.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    let why = format!("{}: {error} (cure: set TMPDIR)", place.display());
-                    return Err(io::Error::new(error.kind(), why));
-                }
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
-    }
-
-    /// The path.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Whatever is left lies in the system's directory for such.
-        let _ = self.0.parent().map(std::fs::remove_dir_all);
-    }
-}
-
-/// Names that may all be taken before it is given up.
-const NAMES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -194,23 +150,9 @@ mod tests {
         let never = |_: &str| None::<()>;
         let error = endless.hear("more", never, Duration::ZERO).expect_err("no more").to_string();
         assert!(error.contains("expected it to say more"), "{error}");
-        let log = endless.log.path().to_owned();
+        let log = endless.log();
         let error = endless.wait(Duration::ZERO).expect_err("it sleeps").to_string();
         assert!(error.contains("has not ended") && !log.exists(), "{error}");
-    }
-
-    #[test]
-    fn a_scratch_file_lies_where_only_its_owner_may_go_and_leaves_nothing() {
-        use std::os::unix::fs::PermissionsExt;
-        let (one, other) =
-            (Scratch::new("x").expect("room for it"), Scratch::new("x").expect("room for it"));
-        assert_ne!(one.path(), other.path());
-        std::fs::write(one.path(), "text").expect("its directory is there");
-        let directory = one.path().parent().expect("it lies in one").to_owned();
-        let mode = std::fs::metadata(&directory).expect("it is there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o700);
-        drop(one);
-        assert!(!directory.exists());
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use corecast_load::report::{Report, json};
-use corecast_load::server::Server;
+use corecast_load::server::{Directory, Server};
 
-use crate::child::{Child, Scratch};
+use crate::child::Child;
 use crate::whole::must_be_whole;
 
 /// The load generator and the cores it may use.
@@ -61,11 +61,13 @@ pub struct Play {
 #[derive(Debug)]
 pub struct Playing {
     child: Child,
-    report: Scratch,
+    /// Of its report.
+    dir: Directory,
     play: Play,
     at_most: Duration,
 }
 
+const REPORT: &str = "report.json";
 /// Beside what it was told to take: connecting, and writing the report.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than any measurement. Publishers end by then, even if who started them was killed.
@@ -113,7 +115,7 @@ impl Load {
     /// # Errors
     /// The process could not be started.
     pub fn start(&self, play: &Play) -> io::Result<Playing> {
-        let report = Scratch::new("report.json")?;
+        let dir = Directory::new()?;
         let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
         let mut arguments = vec![
             "play".to_owned(),
@@ -124,13 +126,13 @@ impl Load {
             format!("--settle={}", seconds(play.settle)),
             format!("--duration={}", seconds(play.duration)),
             format!("--inspect={}%", play.inspect_percent),
-            format!("--json={}", report.path().display()),
+            format!("--json={}", dir.path().join(REPORT).display()),
         ];
         arguments.extend(play.pid.map(|pid| format!("--pid={pid}")));
         let child = Child::start(&self.program, arguments, &self.cores, &self.stop)?;
         let ramp = Duration::from_secs_f64(play.viewers as f64 / play.ramp);
         let at_most = ramp + play.settle + play.duration + PATIENCE;
-        Ok(Playing { child, report, play: play.clone(), at_most })
+        Ok(Playing { child, dir, play: play.clone(), at_most })
     }
 
     /// Runs viewers to their end.
@@ -150,7 +152,7 @@ impl Playing {
     /// ([`must_be_whole`]).
     pub fn wait(self) -> io::Result<Report> {
         self.child.wait(self.at_most)?;
-        let text = std::fs::read_to_string(self.report.path())?;
+        let text = std::fs::read_to_string(self.dir.path().join(REPORT))?;
         let report = json::read(&text).map_err(io::Error::other)?;
         must_be_whole(&report, &self.play).map_err(io::Error::other)?;
         Ok(report)

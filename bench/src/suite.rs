@@ -33,6 +33,8 @@ pub struct Suite {
     pub others: RefCell<Vec<f64>>,
     /// Rounds that failed: what was to be done, as figures begin, and why it was not.
     pub failed: RefCell<Vec<[String; 2]>>,
+    /// What somebody stopped before all its rounds were done, as figures begin.
+    pub unfinished: RefCell<Vec<String>>,
 }
 
 /// The merge window that is the default.
@@ -67,7 +69,9 @@ impl Suite {
                 }
                 Err(error) => error,
             };
-            if !self.is_stopped() {
+            if self.is_stopped() {
+                self.unfinished.borrow_mut().push(what.to_owned());
+            } else {
                 eprintln!("  {what}, round {number}: {error}");
                 self.failed.borrow_mut().push([what.to_owned(), in_a_line(&error)]);
                 failures += 1;
@@ -216,6 +220,7 @@ mod tests {
             repeats_left: Cell::default(),
             others: RefCell::default(),
             failed: RefCell::default(),
+            unfinished: RefCell::default(),
         }
     }
 
@@ -256,5 +261,17 @@ mod tests {
         });
         assert_eq!(done.expect("one went well"), [1]);
         assert!(suite.failed.take().is_empty());
+        assert_eq!(suite.unfinished.take(), ["work"]);
+    }
+
+    #[test]
+    fn what_was_done_before_somebody_stops_is_finished() {
+        let suite = suite();
+        let done = suite.each_round("work", 3, |round| {
+            suite.load.stop.store(round == 3, Ordering::Relaxed);
+            Ok(round)
+        });
+        assert_eq!(done.expect("all went well"), [1, 2, 3]);
+        assert!(suite.unfinished.take().is_empty());
     }
 }

@@ -1,14 +1,16 @@
 //! Servers under measurement: started by any command, on cores of their own, each with a process
 //! group that is ended by its own number.
 
+mod directory;
 mod process;
 mod recipe;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+pub use directory::Directory;
 pub use process::Process;
 pub use recipe::{Recipe, Server};
 
@@ -27,6 +29,13 @@ pub fn beside(name: &str) -> io::Result<PathBuf> {
             path.display()
         ))),
     }
+}
+
+/// The last `count` lines of what a program said to `log`.
+pub fn last_lines(log: &Path, count: usize) -> Vec<String> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines = text.lines().collect::<Vec<_>>();
+    lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 /// Keeps this thread, and all threads and processes it starts from now on, on `cores`. None of

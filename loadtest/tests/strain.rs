@@ -105,29 +105,27 @@ fn measured(report: &Report) -> String {
     )
 }
 
-const SMALL: usize = 16 << 10;
-
-#[test]
-fn a_reader_with_a_small_receive_buffer_misses_nothing() {
+/// Of `of` viewers, by HTTP-FLV and then by RTMP, the sockets of a share hold 16 KiB, and a share
+/// looks at every byte.
+#[track_caller]
+fn assert_small_buffers_miss_nothing(share: f64, of: usize, inspect: f64, duration: Duration) {
     let server = server(None, "");
     let _fleet = publish(&server, false);
-    let small_buffer = Some(SmallBuffer { share: 1.0, bytes: SMALL });
+    let small_buffer = Some(SmallBuffer { share, bytes: 16 << 10 });
     for url in [server.http("live/x.flv"), server.rtmp("live/x")] {
-        let options = viewers(&server, &url, 1, secs(15));
-        let options = Options { inspect: 1.0, small_buffer, ..options };
-        assert_unharmed(&url, &watch(&options));
+        let options = viewers(&server, &url, of, duration);
+        assert_unharmed(&url, &watch(&Options { inspect, small_buffer, ..options }));
     }
 }
 
 #[test]
+fn a_reader_with_a_small_receive_buffer_misses_nothing() {
+    assert_small_buffers_miss_nothing(1.0, 1, 1.0, secs(15));
+}
+
+#[test]
 fn two_hundred_readers_with_small_receive_buffers_beside_eight_hundred_miss_nothing() {
-    let server = server(None, "");
-    let _fleet = publish(&server, false);
-    let small_buffer = Some(SmallBuffer { share: 0.2, bytes: SMALL });
-    for url in [server.http("live/x.flv"), server.rtmp("live/x")] {
-        let options = Options { small_buffer, ..viewers(&server, &url, 1000, secs(20)) };
-        assert_unharmed(&url, &watch(&options));
-    }
+    assert_small_buffers_miss_nothing(0.2, 1000, 0.1, secs(20));
 }
 
 #[test]

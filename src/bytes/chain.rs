@@ -7,6 +7,12 @@ use bytes::{Buf, Bytes};
 /// Appending and writing share by count; no byte is copied.
 #[derive(Debug, Default)]
 pub struct Chain {
+    /// `None` while nothing waits: a viewer keeps its chain for hours and fills it for milliseconds.
+    waiting: Option<Box<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
     slices: VecDeque<Bytes>,
     len: usize,
 }
@@ -16,60 +22,62 @@ impl Chain {
     pub fn push(&mut self, slice: impl Into<Bytes>) {
         let slice = slice.into();
         if !slice.is_empty() {
-            self.len += slice.len();
-            self.slices.push_back(slice);
+            let waiting = self.waiting.get_or_insert_default();
+            waiting.len += slice.len();
+            waiting.slices.push_back(slice);
         }
     }
 
     /// Bytes waiting.
     pub fn len(&self) -> usize {
-        self.len
+        self.waiting.as_ref().map_or(0, |waiting| waiting.len)
     }
 
     /// True when nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.waiting.is_none()
     }
 
     /// The slice to be written next.
     pub fn first(&self) -> Option<&[u8]> {
-        self.slices.front().map(|slice| &slice[..])
+        self.slices().next()
     }
 
     /// The waiting slices, first to last.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        self.slices.iter().map(|slice| &slice[..])
+        let slices = self.waiting.iter().flat_map(|waiting| &waiting.slices);
+        slices.map(|slice| &slice[..])
     }
 
     /// Forgets the first `count` bytes: they were written. `count` must not exceed [`Self::len`].
     pub fn advance(&mut self, mut count: usize) {
-        self.len -= count;
+        let Some(waiting) = &mut self.waiting else { return };
+        waiting.len -= count;
         while count > 0 {
-            let first = self.slices.front_mut().expect("len counts the bytes of the slices");
+            let first = waiting.slices.front_mut().expect("len counts the bytes of the slices");
             if count < first.len() {
                 first.advance(count);
                 return;
             }
             count -= first.len();
-            self.slices.pop_front();
+            waiting.slices.pop_front();
         }
-        if self.slices.is_empty() {
-            // A viewer keeps its chain for hours and fills it for milliseconds.
-            self.slices.shrink_to_fit();
+        if waiting.slices.is_empty() {
+            self.waiting = None;
         }
     }
 
     /// Moves everything out, first to last.
     pub fn drain(&mut self) -> impl Iterator<Item = Bytes> {
-        self.len = 0;
-        std::mem::take(&mut self.slices).into_iter()
+        self.waiting.take().into_iter().flat_map(|waiting| waiting.slices)
     }
 
     /// Everything as one slice; copies only when there is more than one.
-    pub fn into_bytes(mut self) -> Bytes {
-        match self.slices.len() {
-            1 => self.slices.pop_front().expect("one slice"),
-            _ => self.slices.iter().flatten().copied().collect(),
+    pub fn into_bytes(self) -> Bytes {
+        let Some(mut waiting) = self.waiting else { return Bytes::new() };
+        match waiting.slices.len() {
+            1 => waiting.slices.pop_front().expect("one slice"),
+            _ => waiting.slices.iter().flatten().copied().collect(),
         }
     }
 }

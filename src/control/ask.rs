@@ -119,8 +119,7 @@ mod tests {
             action: Action::Connect { app: "live".to_owned() },
             query: "".into(),
             connect: None,
-            referer: None,
-            user_agent: None,
+            http: None,
         })
     }
 

@@ -19,6 +19,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
+use utoipa::ToSchema;
 
 use super::cores::ask_all;
 use super::listeners::Listeners;
@@ -28,7 +29,7 @@ use crate::serve::core::Node;
 use crate::serve::order::{Leave, Order};
 
 /// How far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Progress {
     /// What it does now.
     pub(crate) state: State,
@@ -43,7 +44,7 @@ pub(crate) struct Progress {
 }
 
 /// What a node does, as to its drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
     /// It is in service.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
+use utoipa::ToSchema;
 
 use super::admin::Token;
 use super::cores::{ANSWER_WITHIN, ask_all, silent};
@@ -37,14 +38,22 @@ impl fmt::Debug for Source {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Reloaded {
     /// Keys that hold from now on.
     pub(crate) applied: Vec<String>,
     /// Keys that have changed, and keep their old value until the process is started anew.
     pub(crate) needs_restart: Vec<String>,
-    /// What is wrong. If `applied` is empty, nothing has changed.
+    /// What is wrong.
     pub(crate) problems: Vec<String>,
+}
+
+impl Reloaded {
+    /// Nothing has changed, because of `problems`.
+    pub(crate) fn is_refused(&self) -> bool {
+        let Self { applied, needs_restart, problems } = self;
+        !problems.is_empty() && applied.is_empty() && needs_restart.is_empty()
+    }
 }
 
 /// The configuration in force, and the way to another.

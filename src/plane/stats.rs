@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::source::Phase;
 use super::timings::{Quantiles, Timings};
@@ -15,7 +16,7 @@ use super::{Hub, SourceId};
 use crate::media::StreamKey;
 
 /// Counters of one core since its start, and what it holds now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Totals {
     /// Sources in any phase.
     pub sources: u64,
@@ -74,7 +75,7 @@ pub struct Totals {
 ///
 /// Counters count from the start of the core. The rates, means and quantiles are of the time
 /// since the earlier snapshot that [`Self::since`] was given, and zero before.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct CoreSnapshot {
     /// Which core, from 0.
     pub core: u16,
@@ -114,10 +115,11 @@ pub struct CoreSnapshot {
 }
 
 /// One stream at one moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct StreamSnapshot {
     /// `APP/NAME`.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub stream: StreamKey,
     /// Distinguishes it from earlier streams of that name on its core.
     pub serial: u64,
@@ -155,7 +157,7 @@ pub struct StreamSnapshot {
 }
 
 /// Where a stream's life is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamState {
     /// Viewers wait; nobody publishes.
@@ -169,7 +171,7 @@ pub enum StreamState {
 }
 
 /// What pressure does to a core.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PressureSnapshot {
     /// Steps by which merge windows are wider than configured.
     pub step: u32,
@@ -180,7 +182,7 @@ pub struct PressureSnapshot {
 }
 
 /// What happened between two snapshots, per second.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
 pub struct Rates {
     /// The time between the two.
     pub over_s: f64,

@@ -30,9 +30,19 @@ pub(crate) struct Conn {
     /// When a peer that takes nothing of `out` is given up; while one does not.
     gives_up: Option<Instant>,
     deadline: Deadline,
-    /// The kernel may not wake this connection at each byte. Of one that comes from another core
-    /// nobody knows: the kernel has its own memory of the socket.
-    pub(super) input_waits: bool,
+    pub(super) input_waits: InputWaits,
+}
+
+/// Whether input waits in the socket, and the kernel wakes nobody, until there is [`MUCH`]. The
+/// kernel has its own memory of that, which goes wherever the socket goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum InputWaits {
+    /// It never did.
+    NotYet,
+    /// It did, and room was made for it.
+    NotNow,
+    /// It does.
+    Now,
 }
 
 /// What a connection is, wherever it lives, and its place among those of the node, which is given
@@ -45,7 +55,7 @@ pub(crate) struct About {
     pub(crate) opened: Instant,
     pub(crate) node: Arc<Node>,
     /// To connect, if somebody was asked.
-    pub(crate) connected: Option<Box<Grant>>,
+    pub(crate) connected: Option<Grant>,
     /// To publish or play.
     pub(crate) granted: Option<Grant>,
 }
@@ -73,8 +83,8 @@ impl Drop for About {
 /// What the socket or the clock said.
 #[derive(Debug)]
 pub(crate) enum Io {
-    /// So many bytes lie in the core's scratch buffer.
-    Input(usize),
+    /// So many bytes lie in the core's scratch buffer: `all` that had come, or a part.
+    Input { read: usize, all: bool },
     /// The peer has closed.
     Closed,
     /// What was to be written is.
@@ -113,10 +123,12 @@ pub(super) const LINGER: Duration = Duration::from_secs(1);
 const MUCH: usize = 2 * SCRATCH_BYTES;
 
 impl Io {
-    fn of_read(read: usize) -> Self {
+    /// Of `read` bytes where there was room for `most`, which is more than none.
+    fn of_read(read: usize, most: usize) -> Self {
         match read {
             0 => Self::Closed,
-            read => Self::Input(read),
+            // The kernel fills the room if it can (recv(2)).
+            read => Self::Input { read, all: read < most },
         }
     }
 }
@@ -131,7 +143,7 @@ impl Conn {
             out: Chain::default(),
             gives_up: None,
             deadline: Deadline::default(),
-            input_waits: false,
+            input_waits: InputWaits::NotYet,
         }
     }
 
@@ -154,7 +166,7 @@ impl Conn {
         }
         self.let_input_wait(false)?;
         let mut scratch = self.core.scratch.borrow_mut();
-        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(Io::of_read)
+        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(|read| Io::of_read(read, most))
     }
 
     /// Waits until `rest` or `until`, or until much has come or the peer has closed, and takes what
@@ -183,7 +195,7 @@ impl Conn {
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(Some(read.map(Io::of_read))),
+                read => return Poll::Ready(Some(read.map(|read| Io::of_read(read, most)))),
             }
         }
         match over {
@@ -194,19 +206,25 @@ impl Conn {
 
     /// Has the kernel wake nobody before [`MUCH`] has come, or else at each byte.
     fn let_input_wait(&mut self, wait: bool) -> io::Result<()> {
-        if wait != self.input_waits {
-            if wait {
-                // Makes room for it, and for what comes until it is read.
+        match (self.input_waits, wait) {
+            (InputWaits::NotYet, true) => {
+                // Makes room for it, and for what comes until it is read. What the kernel has made
+                // it keeps.
                 self.socket.readable_from(2 * MUCH)?;
+                self.socket.readable_from(MUCH)?;
             }
-            self.socket.readable_from(if wait { MUCH } else { 1 })?;
-            self.input_waits = wait;
+            (InputWaits::NotNow, true) => self.socket.readable_from(MUCH)?,
+            (InputWaits::Now, false) => self.socket.readable_from(1)?,
+            (InputWaits::Now, true) | (InputWaits::NotYet | InputWaits::NotNow, false) => {
+                return Ok(());
+            }
         }
+        self.input_waits = if wait { InputWaits::Now } else { InputWaits::NotNow };
         Ok(())
     }
 
     /// How much may be read at once: the scratch buffer, or less while the machine holds back.
-    pub(super) fn room(&self) -> usize {
+    fn room(&self) -> usize {
         let held = self.core.setup().config.limits.held_input_bytes;
         match &self.unread {
             None => SCRATCH_BYTES,
@@ -279,7 +297,8 @@ impl Conn {
         let until = Instant::now() + LINGER;
         self.unread = None;
         // Nothing is left in `out`, so this only reads.
-        while let Ok(Io::Input(_)) = std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
+        while let Ok(Io::Input { .. }) =
+            std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
         {
             rt::yield_if_needed().await;
         }

@@ -15,7 +15,7 @@ use super::order::{Answer, Leave, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
-use super::verdict::{Ask, ClientId};
+use super::verdict::{Ask, ClientId, HttpClient};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
@@ -101,6 +101,8 @@ pub struct Core {
     pub(crate) chatter: RefCell<RateLimit>,
     /// What the latest RTMP client said of itself; the next one often says the same.
     latest_connect: RefCell<Arc<rtmp::Connect>>,
+    /// The same of HTTP clients.
+    latest_http: RefCell<Arc<HttpClient>>,
     setup: RefCell<Rc<Setup>>,
     doors: Doors,
     idle: RefCell<Option<Waker>>,
@@ -131,6 +133,7 @@ impl Core {
             violations: RefCell::new(RateLimit::new(config.limits.log_violations_per_second)),
             chatter: RefCell::new(RateLimit::new(CHATTER_PER_SECOND)),
             latest_connect: RefCell::default(),
+            latest_http: RefCell::default(),
             setup: RefCell::new(Rc::new(Setup::new(config))),
             doors: Doors::default(),
             idle: RefCell::default(),
@@ -195,11 +198,12 @@ impl Core {
 
     /// The copy that all who say `info` share.
     pub(crate) fn same_connect(&self, info: Arc<rtmp::Connect>) -> Arc<rtmp::Connect> {
-        let mut latest = self.latest_connect.borrow_mut();
-        if **latest != *info {
-            *latest = info;
-        }
-        Arc::clone(&latest)
+        same(&self.latest_connect, info)
+    }
+
+    /// Likewise.
+    pub(crate) fn same_http(&self, said: HttpClient) -> Arc<HttpClient> {
+        same(&self.latest_http, Arc::new(said))
     }
 
     pub(crate) fn next_client(&self) -> ClientId {
@@ -419,6 +423,15 @@ impl Core {
         self.hub.borrow_mut().end_ingest_turn(|| start.elapsed());
         done
     }
+}
+
+/// The latest, if it is equal; else `new`, which is the latest then.
+fn same<T: PartialEq>(latest: &RefCell<Arc<T>>, new: Arc<T>) -> Arc<T> {
+    let mut latest = latest.borrow_mut();
+    if **latest != *new {
+        *latest = new;
+    }
+    Arc::clone(&latest)
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -12,6 +12,12 @@ use crate::plane::SinkStats;
 /// [`Self::end`], or by being dropped.
 #[derive(Debug)]
 pub struct Grant {
+    // Boxed: every connection has room for one.
+    it: Box<Granted>,
+}
+
+#[derive(Debug)]
+struct Granted {
     question: Arc<Question>,
     events: Arc<Events>,
     since: Instant,
@@ -22,26 +28,29 @@ pub struct Grant {
 impl Grant {
     /// Yes to `question`.
     pub fn new(question: Arc<Question>, events: Arc<Events>) -> Self {
-        Self { question, events, since: Instant::now(), started: false, ended: false }
+        let since = Instant::now();
+        Self { it: Box::new(Granted { question, events, since, started: false, ended: false }) }
     }
 
     /// What was granted.
     pub fn question(&self) -> &Arc<Question> {
-        &self.question
+        &self.it.question
     }
 
     /// It has come to what was granted.
     pub(crate) fn start(&mut self) {
-        self.started = true;
-        self.events.tell(Event::Started(Arc::clone(&self.question)));
+        self.it.started = true;
+        self.it.events.tell(Event::Started(Arc::clone(&self.it.question)));
     }
 
     /// It is over. `received` and `sent` are what its client moved.
     pub(crate) fn end(mut self, reason: &str, received: u64, sent: SinkStats) {
-        self.tell_end(reason, received, sent);
+        self.it.end(reason, received, sent);
     }
+}
 
-    fn tell_end(&mut self, reason: &str, received: u64, sent: SinkStats) {
+impl Granted {
+    fn end(&mut self, reason: &str, received: u64, sent: SinkStats) {
         self.ended = true;
         let (started, lasted) = (self.started, self.since.elapsed());
         let end = GrantEnd { started, lasted, received, sent, reason: reason.into() };
@@ -49,10 +58,10 @@ impl Grant {
     }
 }
 
-impl Drop for Grant {
+impl Drop for Granted {
     fn drop(&mut self) {
         if !self.ended {
-            self.tell_end("the connection was gone", 0, SinkStats::default());
+            self.end("the connection was gone", 0, SinkStats::default());
         }
     }
 }
@@ -72,8 +81,7 @@ mod tests {
             action: Action::Connect { app: "live".to_owned() },
             query: "".into(),
             connect: None,
-            referer: None,
-            user_agent: None,
+            http: None,
         });
         let grant = || Grant::new(Arc::clone(&question), Arc::clone(&events));
         grant().end("finished", 5, SinkStats::default());

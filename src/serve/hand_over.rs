@@ -2,7 +2,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::BytesMut;
 
-use super::conn::About;
+use super::conn::{About, InputWaits};
 use super::{http, rtmp};
 use crate::bytes::Chain;
 use crate::media::StreamKey;
@@ -14,6 +14,7 @@ pub struct HandOver {
     pub(crate) about: About,
     pub(crate) unread: Option<Box<BytesMut>>,
     pub(crate) unsent: Chain,
+    pub(crate) input_waits: InputWaits,
     pub(crate) received: u64,
     pub(crate) key: StreamKey,
     pub(crate) place: Place,

@@ -8,7 +8,7 @@ use super::conn::Conn;
 use super::hand_over::Driver;
 use super::page;
 use super::session::{Arrival, NOT_FOUND, Protocol, Refused, Session, Stop};
-use super::verdict::{Action, Question};
+use super::verdict::{Action, HttpClient, Question};
 use crate::config::Body;
 use crate::container::flv::HevcForm;
 use crate::media::StreamKey;
@@ -223,6 +223,10 @@ impl Session<Http> {
             from_cache: flag("gop"),
             hevc: if legacy { HevcForm::Legacy } else { HevcForm::Enhanced },
         };
+        let said = HttpClient {
+            referer: request.referer.or(request.origin).map(Into::into),
+            user_agent: request.user_agent.map(Into::into),
+        };
         let about = &self.conn.about;
         let question = Question {
             client: about.client,
@@ -231,8 +235,7 @@ impl Session<Http> {
             action: Action::Play(key),
             query: request.query.into(),
             connect: None,
-            referer: request.referer.or(request.origin).map(Into::into),
-            user_agent: request.user_agent.map(Into::into),
+            http: Some(self.conn.core.same_http(said)),
         };
         self.ask(question, wish, now)
     }

@@ -17,11 +17,22 @@ pub(crate) struct Pace {
     beat: Duration,
     /// How many parts of a beat this publisher is ahead of the clock.
     phase: u32,
-    /// When the socket was seen empty.
-    empty: Instant,
-    /// What was read last was not all.
-    more: bool,
-    rest_until: Option<Instant>,
+    state: State,
+}
+
+/// ```text
+///  AsItComes ──all──▶ Resting ⟲ all     Resting ──nothing──▶ AsItComes
+///  AsItComes, Resting ──a part──▶ Draining ⟲ a part     Draining ──all or nothing──▶ Resting
+/// ```
+/// Without a merge window every read leads to `AsItComes`.
+#[derive(Debug)]
+enum State {
+    /// The kernel tells of each byte.
+    AsItComes,
+    /// The socket was `empty` then, and is looked at when it is time.
+    Resting { empty: Instant, until: Instant },
+    /// What was read last was not all. The oldest of what is still there came after `empty`.
+    Draining { empty: Instant, since: Instant },
 }
 
 /// Nobody's commands wait for longer, however wide the window.
@@ -33,21 +44,27 @@ const REST_MIN: Duration = Duration::from_millis(2);
 
 impl Pace {
     /// For the `nth` publisher, which has just begun. `origin` is where the clock of all beats begins.
-    pub(crate) fn new(nth: u64, now: Instant, origin: Instant) -> Self {
+    pub(crate) fn new(nth: u64, origin: Instant) -> Self {
         let phase = (nth % u64::from(PHASES)) as u32;
-        Self { origin, beat: Duration::ZERO, phase, empty: now, more: false, rest_until: None }
+        Self { origin, beat: Duration::ZERO, phase, state: State::AsItComes }
     }
 
     /// When to look at the socket, or `None`: as soon as something comes.
     pub(crate) fn rest_until(&self) -> Option<Instant> {
-        self.rest_until
+        match self.state {
+            State::AsItComes => None,
+            State::Resting { until, .. } => Some(until),
+            State::Draining { since, .. } => Some(since),
+        }
     }
 
     /// How long the oldest of what is read at `now` may have waited for that.
     pub(crate) fn waited(&self, now: Instant) -> Duration {
-        match self.rest_until {
-            Some(_) => now.saturating_duration_since(self.empty),
-            None => Duration::ZERO,
+        match self.state {
+            State::AsItComes => Duration::ZERO,
+            State::Resting { empty, .. } | State::Draining { empty, .. } => {
+                now.saturating_duration_since(empty)
+            }
         }
     }
 
@@ -58,39 +75,36 @@ impl Pace {
         // nothing stays behind that would be due before the next beat.
         let beats = window.as_nanos().div_ceil(BEAT_MAX.as_nanos()).max(1);
         self.beat = window / u32::try_from(beats).unwrap_or(u32::MAX);
-        if self.beat < REST_MIN {
-            self.rest_until = None;
+        self.state = if self.beat < REST_MIN {
+            State::AsItComes
         } else if all {
-            self.rest(now);
+            self.rest(now)
         } else {
             // What was read as it came has not waited, and what is there after two beats without an
             // end has come since.
-            let endless = now.saturating_duration_since(self.empty) > self.beat * 2;
-            if self.rest_until.is_none() || endless {
-                self.empty = now;
-            }
-            (self.more, self.rest_until) = (true, Some(now));
-        }
+            let waited = self.waited(now);
+            let empty = if waited > self.beat * 2 { now } else { now - waited };
+            State::Draining { empty, since: now }
+        };
     }
 
     /// It was time to look at `now`, and nothing was there. After a rest there is silence, and what
     /// ends it is read as it comes.
     pub(crate) fn nothing(&mut self, now: Instant) {
-        match self.more {
-            true => self.rest(now),
-            false => self.rest_until = None,
-        }
+        self.state = match self.state {
+            State::Draining { .. } => self.rest(now),
+            State::AsItComes | State::Resting { .. } => State::AsItComes,
+        };
     }
 
-    fn rest(&mut self, now: Instant) {
+    fn rest(&self, now: Instant) -> State {
         let time = now.saturating_duration_since(self.origin) + self.beat / PHASES * self.phase;
         let rest = next_beat(time, self.beat);
-        self.rest_until = Some(now + rest);
-        self.more = false;
         // Just after the beat is on the beat: or else the next flush would be so much after it, in a
         // turn of its own.
         let late = self.beat - rest;
-        self.empty = if late < REST_MIN { now - late } else { now };
+        let empty = if late < REST_MIN { now - late } else { now };
+        State::Resting { empty, until: now + rest }
     }
 }
 
@@ -114,7 +128,7 @@ mod tests {
     fn publishers_that_began_at_different_times_are_read_on_the_same_beat() {
         let origin = Instant::now();
         for began in [3, 17, 171].map(ms) {
-            let mut pace = Pace::new(0, origin + began, origin);
+            let mut pace = Pace::new(0, origin);
             assert_eq!((pace.rest_until(), pace.waited(origin + began)), (None, Duration::ZERO));
             pace.read(true, WINDOW, origin + began);
             let beat = pace.rest_until().expect("a rest");
@@ -130,7 +144,7 @@ mod tests {
         let origin = Instant::now();
         let beats: std::collections::BTreeSet<_> = (0..500)
             .map(|nth| {
-                let mut pace = Pace::new(nth, origin, origin);
+                let mut pace = Pace::new(nth, origin);
                 pace.read(true, WINDOW, origin);
                 (pace.rest_until().expect("a rest") - origin).as_millis()
             })
@@ -142,7 +156,7 @@ mod tests {
     fn a_window_is_a_multiple_of_its_beat_however_wide_pressure_makes_it() {
         let origin = Instant::now();
         for window in [100, 150, 350, 431, 500, 1000, 10_000].map(ms) {
-            let mut pace = Pace::new(0, origin, origin);
+            let mut pace = Pace::new(0, origin);
             pace.read(true, window, origin);
             let beat = pace.rest_until().expect("a rest") - origin;
             assert!(
@@ -157,7 +171,7 @@ mod tests {
     #[test]
     fn what_is_left_in_the_socket_is_read_at_once_and_has_waited_as_long() {
         let origin = Instant::now();
-        let mut pace = Pace::new(0, origin, origin);
+        let mut pace = Pace::new(0, origin);
         pace.read(true, WINDOW, origin);
         let woken = origin + ms(33);
         pace.read(false, WINDOW, woken);
@@ -171,7 +185,7 @@ mod tests {
     #[test]
     fn what_ends_a_silence_is_read_as_it_comes_and_has_not_waited() {
         let origin = Instant::now();
-        let mut pace = Pace::new(0, origin, origin);
+        let mut pace = Pace::new(0, origin);
         pace.read(true, WINDOW, origin);
         pace.nothing(origin + WINDOW);
         assert_eq!((pace.rest_until(), pace.waited(origin + ms(333))), (None, Duration::ZERO));
@@ -182,7 +196,7 @@ mod tests {
     #[test]
     fn what_fills_a_read_after_a_silence_or_without_an_end_has_not_waited_since_ever() {
         let origin = Instant::now();
-        let mut pace = Pace::new(0, origin, origin);
+        let mut pace = Pace::new(0, origin);
         pace.read(true, WINDOW, origin);
         pace.nothing(origin + WINDOW);
         let mut now = origin + ms(600_000);
@@ -196,7 +210,7 @@ mod tests {
     #[test]
     fn without_a_merge_window_everything_is_read_as_it_comes() {
         let origin = Instant::now();
-        let mut pace = Pace::new(0, origin, origin);
+        let mut pace = Pace::new(0, origin);
         for all in [true, false] {
             pace.read(all, Duration::ZERO, origin + ms(40));
             assert_eq!((pace.rest_until(), pace.waited(origin + ms(80))), (None, Duration::ZERO));

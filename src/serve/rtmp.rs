@@ -151,7 +151,7 @@ impl Protocol for Rtmp {
             // Its greeting was made, and is thrown away. Another stream may be on another core, but
             // who is told to try elsewhere should go.
             Refused::Play(PlayRefused::Overloaded | PlayRefused::Draining) => {
-                self.machine.play_refused(&why.to_string())
+                self.machine.play_refused(&why.to_string());
             }
             Refused::Play(_) => self.machine.play_not_found(now, &why.to_string()),
             Refused::Publish(_) => {
@@ -212,8 +212,7 @@ impl Session<Rtmp> {
             action,
             query: query.into(),
             connect: self.protocol.connect.clone(),
-            referer: None,
-            user_agent: None,
+            http: None,
         };
         self.ask(question, wish, now)
     }

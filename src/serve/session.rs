@@ -173,6 +173,16 @@ impl<P: Protocol> Session<P> {
             // What it did not take would stay with the kernel for minutes.
             self.conn.socket.reset_on_close();
         }
+        self.end(&end);
+        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
+            while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
+            // Boxed: every driver would have room for it all its life.
+            Box::pin(self.conn.say_goodbye()).await;
+        }
+    }
+
+    /// Leaves everything, and says so.
+    fn end(&mut self, end: &End) {
         let reason = end.to_string();
         self.leave(&reason);
         let sent = self.sent.as_deref().copied().unwrap_or_default();
@@ -180,13 +190,7 @@ impl<P: Protocol> Session<P> {
             grant.end(&reason, self.received, sent);
         }
         let (offset, received) = (self.protocol.machine().offset(), self.received);
-        let totals = Totals { offset, received, sent };
-        self.conn.log_end(&end, self.stream.as_ref(), &totals);
-        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
-            while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
-            // Boxed: every driver would have room for it all its life.
-            Box::pin(self.conn.say_goodbye()).await;
-        }
+        self.conn.log_end(end, self.stream.as_ref(), &Totals { offset, received, sent });
     }
 
     async fn work_until_stopped(&mut self) -> Stop<P::Wish> {
@@ -238,11 +242,11 @@ impl<P: Protocol> Session<P> {
                 Io::Deadline => {
                     self.protocol.machine().handle_timeout(now).map_err(violation)?;
                 }
-                Io::Input(read) => {
+                Io::Input { read, all } => {
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
                         let window = it.publisher.set_waited(it.pace.waited(now));
-                        it.pace.read(read < self.conn.room(), window, now);
+                        it.pace.read(all, window, now);
                     }
                     let machine = self.protocol.machine();
                     let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
@@ -354,7 +358,7 @@ impl<P: Protocol> Session<P> {
             Admitted::Connect(grant) => {
                 self.conn.about.connected = grant.map(|mut grant| {
                     grant.start();
-                    Box::new(grant)
+                    grant
                 });
                 self.protocol.connected(wish, now);
             }
@@ -400,7 +404,7 @@ impl<P: Protocol> Session<P> {
             PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let core = &self.conn.core;
-        let pace = Pace::new(core.published.replace(core.published.get() + 1), *now, core.born);
+        let pace = Pace::new(core.published.replace(core.published.get() + 1), core.born);
         self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
         self.has_started();
         self.log("publish");
@@ -508,12 +512,13 @@ impl<P: Protocol> Session<P> {
             }
         };
         let Self { conn, mut protocol, received, .. } = *self;
-        let Conn { socket: here, about, unread, out: mut unsent, .. } = conn;
+        let Conn { socket: here, about, unread, out: mut unsent, input_waits, .. } = conn;
         drop(here);
         while protocol.machine().poll_transmit(&mut unsent) {}
         let (key, place) = ticket.into_parts();
         let driver = protocol.pack(wish);
-        let moved = HandOver { socket, about, unread, unsent, received, key, place, driver };
+        let moved =
+            HandOver { socket, about, unread, unsent, input_waits, received, key, place, driver };
         match core.post.hand_over(owner, Box::new(moved)) {
             Ok(()) => Ok(()),
             Err(moved) => match Self::unpack(&core, *moved) {
@@ -532,7 +537,8 @@ impl<P: Protocol> Session<P> {
     pub(crate) fn unpack(core: &Rc<Core>, moved: HandOver) -> Option<(Box<Self>, Ticket, P::Wish)> {
         let ticket = Ticket::new(core, moved.key.clone(), moved.place);
         let mut conn = Conn::new(core, TcpStream::from_fd(moved.socket), moved.about);
-        (conn.unread, conn.out, conn.input_waits) = (moved.unread, moved.unsent, true);
+        (conn.unread, conn.out) = (moved.unread, moved.unsent);
+        conn.input_waits = moved.input_waits;
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
         (this.received, this.stream) = (moved.received, Some(moved.key));

@@ -23,9 +23,16 @@ pub struct Question {
     pub query: Box<str>,
     /// What an RTMP client said of itself.
     pub connect: Option<Arc<Connect>>,
-    /// The page or address an HTTP client named: Referer, else Origin.
+    /// What an HTTP client said of itself.
+    pub http: Option<Arc<HttpClient>>,
+}
+
+/// What an HTTP client says of itself with a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpClient {
+    /// The page or address it comes from: Referer, else Origin.
     pub referer: Option<Box<str>>,
-    /// User-Agent of an HTTP client.
+    /// User-Agent.
     pub user_agent: Option<Box<str>>,
 }
 
@@ -48,6 +55,20 @@ pub enum Action {
 pub struct ClientId(pub u64);
 
 impl Question {
+    /// The program at the other end, as it calls itself.
+    pub fn agent(&self) -> Option<&str> {
+        let rtmp = || self.connect.as_ref().map(|connect| &connect.flash_ver[..]);
+        let http = self.http.as_ref().and_then(|http| http.user_agent.as_deref());
+        http.or_else(rtmp).filter(|agent| !agent.is_empty())
+    }
+
+    /// The page that the client was started from, as it says.
+    pub fn page(&self) -> Option<&str> {
+        let rtmp = || self.connect.as_ref().map(|connect| &connect.page_url[..]);
+        let http = self.http.as_ref().and_then(|http| http.referer.as_deref());
+        http.or_else(rtmp).filter(|page| !page.is_empty())
+    }
+
     /// The stream that it is about.
     pub fn stream(&self) -> Option<&StreamKey> {
         match &self.action {

@@ -107,6 +107,7 @@ fn run(cli: &Cli) -> io::Result<bool> {
         repeats_left: Cell::new(cli.repeat_for),
         others: RefCell::default(),
         failed: RefCell::default(),
+        unfinished: RefCell::default(),
     };
     let rows = if cli.only.is_empty() { Row::value_variants() } else { &cli.only };
     let about = machine::describe(&suite.server);

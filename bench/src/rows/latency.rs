@@ -24,7 +24,8 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
 
 fn row(suite: &Suite, what: &str, window_ms: u64, bounds: [f64; 2]) -> io::Result<Figure> {
     let rounds = suite.each_round(what, ROUNDS, |round| {
-        let looked = suite.quietly(what, || look(suite, window_ms, 1, BITRATE))?;
+        let watched = Watched { window_ms, streams: 1, viewers: VIEWERS, bitrate: BITRATE };
+        let looked = suite.quietly(what, || watched.look(suite))?;
         let Looked { p50_ms, p99_ms, .. } = looked;
         eprintln!("  {what}, round {round}: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms");
         Ok(looked)
@@ -45,7 +46,18 @@ fn row(suite: &Suite, what: &str, window_ms: u64, bounds: [f64; 2]) -> io::Resul
     })
 }
 
-/// What viewers saw of whom some looked at all they got.
+/// Streams of which some viewers look at all they get.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched {
+    pub(super) window_ms: u64,
+    pub(super) streams: usize,
+    /// Of all streams together.
+    pub(super) viewers: usize,
+    /// Of each stream, in bits per second.
+    pub(super) bitrate: u64,
+}
+
+/// What they saw.
 pub(super) struct Looked {
     /// The server's, per cent of a core.
     pub(super) cpu: f64,
@@ -57,37 +69,33 @@ pub(super) struct Looked {
     pub(super) limit: Option<f64>,
 }
 
-/// 500 viewers, spread over `streams`.
-pub(super) fn look(
-    suite: &Suite,
-    window_ms: u64,
-    streams: usize,
-    bitrate: u64,
-) -> io::Result<Looked> {
-    let server = suite.corecast(Duration::from_millis(window_ms))?;
-    let play = Play {
-        url: By::HttpFlv.url(&server),
-        streams,
-        viewers: VIEWERS,
-        ramp: 500.0,
-        settle: suite.seconds(3),
-        duration: suite.measured(14),
-        inspect_percent: 10.0,
-        bitrate: Some(bitrate),
-        pid: Some(server.process.pid()),
-    };
-    let report = suite.load.watch(&server, &play)?;
-    let cost = report.cost;
-    let latency = report.inspected.and_then(|inspected| inspected.latency_ms);
-    let at = |q| latency.as_ref().and_then(|latency| latency.value_at(q));
-    match (cost.cpu_percent, at(0.5), at(0.99)) {
-        (Some(cpu), Some(p50_ms), Some(p99_ms)) => Ok(Looked {
-            cpu,
-            p50_ms,
-            p99_ms,
-            late_ms: cost.own_lateness_ms.value_at(0.99).unwrap_or_default(),
-            limit: cost.generator_was_the_limit.then_some(cost.own_cpu_percent),
-        }),
-        _ => Err(io::Error::other("expected CPU and latencies in the report, found none")),
+impl Watched {
+    pub(super) fn look(self, suite: &Suite) -> io::Result<Looked> {
+        let server = suite.corecast(Duration::from_millis(self.window_ms))?;
+        let play = Play {
+            url: By::HttpFlv.url(&server),
+            streams: self.streams,
+            viewers: self.viewers,
+            ramp: 500.0,
+            settle: suite.seconds(3),
+            duration: suite.measured(14),
+            inspect_percent: 10.0,
+            bitrate: Some(self.bitrate),
+            pid: Some(server.process.pid()),
+        };
+        let report = suite.load.watch(&server, &play)?;
+        let cost = report.cost;
+        let latency = report.inspected.and_then(|inspected| inspected.latency_ms);
+        let at = |q| latency.as_ref().and_then(|latency| latency.value_at(q));
+        match (cost.cpu_percent, at(0.5), at(0.99)) {
+            (Some(cpu), Some(p50_ms), Some(p99_ms)) => Ok(Looked {
+                cpu,
+                p50_ms,
+                p99_ms,
+                late_ms: cost.own_lateness_ms.value_at(0.99).unwrap_or_default(),
+                limit: cost.generator_was_the_limit.then_some(cost.own_cpu_percent),
+            }),
+            _ => Err(io::Error::other("expected CPU and latencies in the report, found none")),
+        }
     }
 }

@@ -79,15 +79,13 @@ pub fn measure(suite: &Suite, rows: &[Row], mut on_figure: impl FnMut(Figure)) {
         if suite.is_stopped() {
             figures.retain(|figure| !figure.shares.is_empty());
         }
-        let (noise, failed) = (suite.noise(), suite.failed.take());
+        let (noise, failed, unfinished) =
+            (suite.noise(), suite.failed.take(), suite.unfinished.take());
         for mut figure in figures {
             figure.noise.clone_from(&noise);
             // One that has no value says why itself.
-            let failed = failed.iter().filter(|[what, _]| figure.what.starts_with(what));
-            let failed = failed.map(|[_, why]| format!("**a round failed**: {why}"));
-            figure.notes.extend(failed.filter(|_| !figure.shares.is_empty()));
-            if suite.is_stopped() {
-                figure.notes.push("**stopped before all rounds were done**".to_owned());
+            if !figure.shares.is_empty() {
+                figure.notes.extend(notes(&figure.what, &failed, &unfinished));
             }
             on_figure(figure);
         }
@@ -95,6 +93,15 @@ pub fn measure(suite: &Suite, rows: &[Row], mut on_figure: impl FnMut(Figure)) {
             return;
         }
     }
+}
+
+/// What a reader of figure `what` should know of its rounds.
+fn notes(what: &str, failed: &[[String; 2]], unfinished: &[String]) -> Vec<String> {
+    let failed = failed.iter().filter(|[begin, _]| what.starts_with(begin));
+    let failed = failed.map(|[_, why]| format!("**a round failed**: {why}"));
+    let unfinished = unfinished.iter().any(|begin| what.starts_with(begin));
+    let stopped = unfinished.then(|| "**stopped before all rounds were done**".to_owned());
+    failed.chain(stopped).collect()
 }
 
 fn measure_one(suite: &Suite, rows: &[Row]) -> io::Result<Vec<Figure>> {
@@ -139,4 +146,19 @@ fn names(rows: &[Row]) -> String {
     use clap::ValueEnum;
     let name = |row: &Row| row.to_possible_value().map(|value| value.get_name().to_owned());
     rows.iter().filter_map(name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_stopped_says_so() {
+        let failed = [["one viewer".to_owned(), "no port".to_owned()]];
+        let unfinished = ["1000 viewers, RTMP".to_owned()];
+        let of = |what| notes(what, &failed, &unfinished);
+        assert!(of("1000 viewers, HTTP-FLV").is_empty());
+        assert_eq!(of("1000 viewers, RTMP"), ["**stopped before all rounds were done**"]);
+        assert_eq!(of("one viewer, RTMP"), ["**a round failed**: no port"]);
+    }
 }

@@ -2,23 +2,23 @@
 
 use std::io;
 
-use super::latency::{Looked, look};
+use super::latency::{Looked, Watched};
 use crate::figure::{Figure, median};
 use crate::suite::Suite;
 
-/// As many as viewers.
 const PUBLISHERS: usize = 500;
-const BITRATE: u64 = 500_000;
+/// With one viewer each.
+const WATCHED: Watched =
+    Watched { window_ms: 350, streams: PUBLISHERS, viewers: PUBLISHERS, bitrate: 500_000 };
 const ROUNDS: usize = 2;
 const CPU_PERCENT: f64 = 60.0;
-const WINDOW_MS: u64 = 350;
 /// One merge window, and 20 ms.
 const P99_MS: f64 = 370.0;
 
 pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let what = format!("{PUBLISHERS} publishers × 500 kbit/s, a viewer each");
     let rounds = suite.each_round(&what, ROUNDS, |round| {
-        let looked = suite.quietly(&what, || look(suite, WINDOW_MS, PUBLISHERS, BITRATE))?;
+        let looked = suite.quietly(&what, || WATCHED.look(suite))?;
         let Looked { cpu, p99_ms, .. } = looked;
         eprintln!("  {what}, round {round}: {cpu:.1} %, p99 {p99_ms:.1} ms");
         Ok(looked)

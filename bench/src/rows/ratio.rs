@@ -229,8 +229,11 @@ pub(crate) fn cpu_percent(report: &Report, play: &Play) -> io::Result<(f64, f64)
 
 /// Rounds of floor and server in turn.
 fn compare(suite: &Suite, work: &Work, by: &[By]) -> io::Result<Vec<Compared>> {
-    let done =
-        suite.each_round(&work.title(), work.rounds, |number| work.round(suite, by, number))?;
+    let what = match by {
+        [by] => format!("{}, {}", work.title(), by.name()),
+        _ => work.title(),
+    };
+    let done = suite.each_round(&what, work.rounds, |number| work.round(suite, by, number))?;
     let compared = |(at, by): (usize, &By)| {
         let (floor, server) = done.iter().map(|pairs| pairs[at]).unzip();
         Compared { by: *by, floor, server }

@@ -2,19 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use rustix::event::{Timespec, epoll};
-
 use super::bucket::Bucket;
 use super::lateness::Lateness;
+use super::patient::Patient;
 use super::retry::{PAUSE_MAX, Retries};
 use super::round::Round;
 use super::seat::{Seat, State};
+use super::sockets::{EventFlags, Ready, Sockets};
 use super::source::Sources;
 use super::{Count, News, Orders, Outcome, Plan, Second, plan, process_cpu};
 use crate::fds;
@@ -31,11 +30,6 @@ const SLOW_BUFFER_BYTES: usize = 16 << 10;
 const KNOCKS: usize = 64;
 /// Sockets that are looked at in one turn.
 const READY_MAX: usize = 1024;
-/// So many of the patient are looked at before the others again: some 0.3 ms.
-const PATIENT_MAX: usize = 100;
-/// How long the patient are let wait: little enough for what the kernel holds for them to stay in
-/// the cache.
-const PATIENT_REST: Duration = Duration::from_millis(4);
 /// What the timer is called among the sockets.
 const TIMER: u64 = u64::MAX;
 
@@ -44,12 +38,9 @@ pub(super) struct Crowd {
     plan: Plan,
     tell: Sender<News>,
     orders: Arc<Orders>,
-    epoll: OwnedFd,
-    /// Of those that only discard and do not mind when: looked at every [`PATIENT_REST`]. A thread
-    /// that slept until one of them is ready would be woken by the server's next write to any of
-    /// them, and the server would pay for that, as it does not for viewers on other hosts.
-    patient: OwnedFd,
-    patient_due: Instant,
+    /// Of those that are to be looked at at once, and the timer.
+    sockets: Sockets,
+    patient: Patient,
     lateness: Lateness,
     sources: Sources,
     seats: Vec<Seat>,
@@ -76,8 +67,6 @@ pub(super) struct Crowd {
     churn: Churn,
     signs_of_life: Round,
     scratch: Vec<u8>,
-    ready: Vec<epoll::Event>,
-    patient_events: Vec<epoll::Event>,
 }
 
 /// The measured time.
@@ -114,9 +103,9 @@ impl Crowd {
             small_buffer: plan.small_buffer.map_or(0.0, |small| small.share),
         };
         let roles = plan::roles(first, viewers, plan.targets.len(), spread, shares);
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let sockets = Sockets::new(READY_MAX)?;
         let lateness = Lateness::start()?;
-        epoll::add(&epoll, &lateness, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
+        sockets.add(&lateness, TIMER, EventFlags::IN)?;
         let start = Instant::now();
         Ok(Self {
             sources: Sources::new(part, viewers),
@@ -126,9 +115,8 @@ impl Crowd {
             plan,
             tell,
             orders,
-            epoll,
-            patient: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            patient_due: start,
+            sockets,
+            patient: Patient::new(start)?,
             lateness,
             start,
             knocked: 0,
@@ -145,8 +133,6 @@ impl Crowd {
             window: None,
             told: 0,
             scratch: vec![0; READ_BYTES],
-            ready: Vec::with_capacity(READY_MAX),
-            patient_events: Vec::with_capacity(PATIENT_MAX),
         })
     }
 
@@ -159,73 +145,62 @@ impl Crowd {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let wait = Timespec::try_from(self.wait()).map_err(io::Error::other)?;
-        self.ready.clear();
-        let ready = rustix::buffer::spare_capacity(&mut self.ready);
-        match epoll::wait(&self.epoll, ready, Some(&wait)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let now = Instant::now();
-        let mut ticked = false;
-        for at in 0..self.ready.len() {
-            let (data, flags) = (self.ready[at].data.u64(), self.ready[at].flags);
-            if data == TIMER {
-                ticked = self.lateness.fired();
-            } else {
-                let hung_up = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-                self.look(Visit::from_u64(data), now, hung_up);
-            }
-        }
+        let (now, ticked) = self.look_at_ready(|crowd| &mut crowd.sockets, self.wait())?;
         while let Some((until, visit)) = self.resting.front().copied()
             && until <= now
         {
             self.resting.pop_front();
-            self.watch(visit, epoll::EventFlags::IN);
+            self.watch(visit, EventFlags::IN);
             self.look(visit, now, false);
         }
         self.admit(now);
         if ticked {
             self.tick(now);
         }
-        if self.patient_due <= now {
-            self.look_at_the_patient()?;
+        if let Some(due) = self.patient.due()
+            && due <= now
+        {
+            self.look_at_the_patient(due)?;
         }
         Ok(())
     }
 
-    /// At some of them: the others must not wait for all.
-    fn look_at_the_patient(&mut self) -> io::Result<()> {
-        self.lateness.patient_looked_at(Instant::now().saturating_duration_since(self.patient_due));
-        let mut events = std::mem::take(&mut self.patient_events);
-        events.clear();
-        let ready = rustix::buffer::spare_capacity(&mut events);
-        match epoll::wait(&self.patient, ready, Some(&Timespec::default())) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+    /// At some of them, as was to be at `due`: the others must not wait for all.
+    fn look_at_the_patient(&mut self, due: Instant) -> io::Result<()> {
+        self.lateness.patient_looked_at(Instant::now().saturating_duration_since(due));
+        self.look_at_ready(|crowd| &mut crowd.patient.sockets, Duration::ZERO)?;
+        self.patient.looked_at();
+        Ok(())
+    }
+
+    /// Looks at those of `sockets` that are ready within `at_most`. When they were, and whether the
+    /// timer, if it is one of them, has fired.
+    fn look_at_ready(
+        &mut self,
+        sockets: fn(&mut Self) -> &mut Sockets,
+        at_most: Duration,
+    ) -> io::Result<(Instant, bool)> {
+        let count = sockets(self).wait(at_most)?;
         let now = Instant::now();
-        for event in &events {
-            let (data, flags) = (event.data.u64(), event.flags);
-            let hung_up = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-            self.look(Visit::from_u64(data), now, hung_up);
+        let mut ticked = false;
+        for at in 0..count {
+            match sockets(self).ready(at) {
+                Ready { number: TIMER, .. } => ticked = self.lateness.fired(),
+                Ready { number, hung_up } => self.look(Visit::from_u64(number), now, hung_up),
+            }
         }
-        if events.len() < events.capacity() {
-            self.patient_due = Instant::now() + PATIENT_REST;
-        }
-        self.patient_events = events;
-        Ok(())
+        Ok((now, ticked))
     }
 
-    /// Until something is due that no socket tells.
+    /// Until something is due that no socket tells; the timer is one that does.
     fn wait(&self) -> Duration {
         let now = Instant::now();
         let rested = self.resting.front().map(|(until, _)| *until);
         let knock = (self.knocked < self.seats.len()).then(|| self.due(self.knocked));
         let knock = if self.returning.is_empty() { knock } else { Some(now) };
-        let next = [rested, knock, self.retries.next()].into_iter().flatten().min();
-        let due = next.map_or(self.patient_due, |next| next.min(self.patient_due));
-        due.saturating_duration_since(now)
+        let due = [rested, knock, self.retries.next(), self.patient.due()];
+        let next = due.into_iter().flatten().min();
+        next.map_or(Lateness::TICK, |next| next.saturating_duration_since(now))
     }
 
     /// Begins the connections that are due, as many as one turn bears.
@@ -270,10 +245,10 @@ impl Crowd {
         };
         let random = self.churn.random();
         seat.sit(socket, target.stream.open(random, since.at), since, due);
-        let data = epoll::EventData::new_u64(Visit::of(number, seat).to_u64());
+        let visit = Visit::of(number, seat).to_u64();
         let socket = seat.socket().expect("it has just sat down");
-        if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::OUT) {
-            self.lose(number, &error.into());
+        if let Err(error) = self.sockets.add(socket, visit, EventFlags::OUT) {
+            self.lose(number, &error);
         }
     }
 
@@ -303,37 +278,39 @@ impl Crowd {
                 self.server = server;
             }
             if seat.is_patient() {
-                return self.let_wait(visit);
+                return self.let_wait(visit, now);
             }
         }
         if look.rest {
             self.resting.push_back((now + Bucket::PAUSE, visit));
-            self.watch(visit, epoll::EventFlags::empty());
+            self.watch(visit, EventFlags::empty());
         } else if look.asked {
-            self.watch(visit, epoll::EventFlags::IN);
+            self.watch(visit, EventFlags::IN);
         }
     }
 
     /// From now on the kernel tells `flags` of a socket.
-    fn watch(&mut self, visit: Visit, flags: epoll::EventFlags) {
+    fn watch(&mut self, visit: Visit, flags: EventFlags) {
         let seat = &self.seats[visit.seat as usize];
         if seat.generation == visit.generation
             && let Some(socket) = seat.socket()
         {
-            let data = epoll::EventData::new_u64(visit.to_u64());
-            epoll::modify(&self.epoll, socket, data, flags).expect("it was added, and is open");
+            let modified = self.sockets.modify(socket, visit.to_u64(), flags);
+            modified.expect("it was added, and is open");
         }
     }
 
-    /// From now on a socket is looked at every [`PATIENT_REST`].
-    fn let_wait(&mut self, visit: Visit) {
+    /// From now on a socket is one of the patient's.
+    fn let_wait(&mut self, visit: Visit, now: Instant) {
+        self.patient.come(now);
         let seat = &self.seats[visit.seat as usize];
         let socket = seat.socket().expect("it has just been let in");
-        let data = epoll::EventData::new_u64(visit.to_u64());
-        let moved = epoll::delete(&self.epoll, socket)
-            .and_then(|()| epoll::add(&self.patient, socket, data, epoll::EventFlags::IN));
+        let moved = self
+            .sockets
+            .remove(socket)
+            .and_then(|()| self.patient.sockets.add(socket, visit.to_u64(), EventFlags::IN));
         if let Err(error) = moved {
-            self.lose(visit.seat, &error.into());
+            self.lose(visit.seat, &error);
         }
     }
 
@@ -342,8 +319,6 @@ impl Crowd {
         let now = Instant::now();
         let seat = &mut self.seats[number as usize];
         if seat.is_in() {
-            seat.leave(now, &mut self.found[usize::from(seat.role.slow)]);
-            self.watching -= 1;
             self.count.lost += 1;
             let age = now.saturating_duration_since(self.start);
             if age >= Duration::from_secs(seat.in_since_s.into()) + PAUSE_MAX {
@@ -353,8 +328,8 @@ impl Crowd {
             self.talking -= 1;
             self.count.refused += 1;
         }
-        seat.state = State::Out;
-        seat.generation = seat.generation.wrapping_add(1);
+        self.free(number, now);
+        let seat = &mut self.seats[number as usize];
         self.retries.put(number, seat.pauses, now, self.churn.random());
         seat.pauses = seat.pauses.saturating_add(1);
         seat.tries_again = true;
@@ -362,6 +337,20 @@ impl Crowd {
         if self.reasons.len() < REASONS && !self.reasons.contains(&reason) {
             self.reasons.push(reason);
         }
+    }
+
+    /// Whoever is in that seat goes.
+    fn free(&mut self, number: u32, now: Instant) {
+        let seat = &mut self.seats[number as usize];
+        if seat.is_in() {
+            seat.leave(now, &mut self.found[usize::from(seat.role.slow)]);
+            self.watching -= 1;
+        }
+        if seat.is_patient() {
+            self.patient.go();
+        }
+        seat.state = State::Out;
+        seat.generation = seat.generation.wrapping_add(1);
     }
 
     /// What is looked after a few times a second.
@@ -452,12 +441,8 @@ impl Crowd {
             let seats = self.seats.len();
             let mut order = (0..seats).map(|step| (drawn % seats + step) % seats);
             let Some(number) = order.find(|number| self.seats[*number].is_in()) else { return };
-            let seat = &mut self.seats[number];
-            seat.leave(now, &mut self.found[usize::from(seat.role.slow)]);
-            seat.state = State::Out;
-            seat.generation = seat.generation.wrapping_add(1);
-            seat.pauses = 0;
-            self.watching -= 1;
+            self.free(number as u32, now);
+            self.seats[number].pauses = 0;
             self.returning.push_back(number as u32);
         }
     }

@@ -1,18 +1,19 @@
-//! Many viewers on one thread: they come at a pace, stay, and some of them go and
-//! come back. So do those that the server drops or does not let in, after a pause.
+//! Many viewers on one thread: they come at a pace, stay, and some of them go and come back. So do
+//! those that the server drops or does not let in, after a pause.
 //!
 //! Nobody waits for anybody: each turn looks once at every socket that is ready and wants to be
 //! looked at at once, at a bounded number of the others, makes a bounded number of new connections,
-//! and goes on. Slow readers are left alone by the kernel while they
-//! rest.
+//! and goes on. Slow readers are left alone by the kernel while they rest.
 
 mod bucket;
 mod lateness;
 mod life;
+mod patient;
 mod plan;
 mod retry;
 mod round;
 mod seat;
+mod sockets;
 mod source;
 
 use std::io;
@@ -34,10 +35,10 @@ use crate::inspect::Findings;
 use crate::viewer::Target;
 use life::Crowd;
 
-/// How often a viewer that answers nothing shows that it lives. Servers that mind wait
-/// about a minute for a word, so before that. Rare, so that reading it does not show in
-/// the server's cost: at windows of 350 ms it is one read for 140 writes. Players say more: RTMP's
-/// acknowledge each window, often 2.5 MB.
+/// How often a viewer that answers nothing shows that it lives. Servers that mind wait about a
+/// minute for a word, so before that. Rare, so that reading it does not show in the server's cost:
+/// at windows of 350 ms it is one read for 140 writes. Players say more: RTMP's acknowledge each
+/// window, often 2.5 MB.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(50);
 
 /// Who comes, and how.

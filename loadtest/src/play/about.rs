@@ -2,16 +2,21 @@
 
 use std::time::SystemTime;
 
+use procfs::{CpuInfo, FromBufRead};
+
 use super::Options;
 use crate::report::About;
 
 /// Of a run that begins now, on this host, by this program.
 pub(super) fn of(options: &Options) -> About {
+    About { command: command(std::env::args()), url: options.url.clone(), ..here() }
+}
+
+/// Of whatever begins now, on this host.
+pub fn here() -> About {
     let system = rustix::system::uname();
     let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
     About {
-        command: command(std::env::args()),
-        url: options.url.clone(),
         date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         machine: machine(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
         kernel: format!("{} {}", text(system.sysname()), text(system.release())),
@@ -22,11 +27,9 @@ pub(super) fn of(options: &Options) -> About {
 
 /// CPU model × how many.
 fn machine(cpuinfo: &str) -> String {
-    let field = |line: &str| line.split_once(':').map(|(_, value)| value.trim().to_owned());
-    let models = cpuinfo.lines().filter(|line| line.starts_with("model name")).filter_map(field);
-    let models = models.collect::<Vec<_>>();
-    let count = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-    format!("{} × {}", models.first().map_or("unknown CPU", String::as_str), count.max(1))
+    let cpus = CpuInfo::from_buf_read(cpuinfo.as_bytes()).ok();
+    let model = cpus.as_ref().and_then(|cpus| cpus.model_name(0)).unwrap_or("unknown CPU");
+    format!("{model} × {}", cpus.as_ref().map_or(1, CpuInfo::num_cores))
 }
 
 /// As a shell would take it.
@@ -53,9 +56,8 @@ mod tests {
 
     #[test]
     fn a_machine_is_its_cpus() {
-        let two =
-            "processor\t: 0\nmodel name\t: Some CPU\nprocessor\t: 1\nmodel name\t: Some CPU\n";
-        assert_eq!(machine(two), "Some CPU × 2");
+        let [one, other] = [0, 1].map(|n| format!("processor\t: {n}\nmodel name\t: Some CPU\n\n"));
+        assert_eq!(machine(&(one + &other)), "Some CPU × 2");
         assert_eq!(machine(""), "unknown CPU × 1");
     }
 }

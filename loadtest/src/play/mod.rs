@@ -3,7 +3,7 @@
 //! The viewers are on a thread ([`crate::crowd`]) or in processes ([`crate::procs`]) of their own;
 //! what watches them here, and the server beside them, sleeps most of the time.
 
-mod about;
+pub mod about;
 mod args;
 mod course;
 

@@ -1,14 +1,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::Process;
+use super::{Directory, Process, last_lines};
 
 /// How a server is started and reached.
 ///
@@ -98,10 +97,10 @@ impl Recipe {
     pub fn start(&self, cores: &[usize]) -> io::Result<Server> {
         let cores = self.cores.as_deref().unwrap_or(cores);
         let dir = Directory::new()?;
-        let mut words = Words::new(&dir.0, cores);
+        let mut words = Words::new(dir.path(), cores);
         let config = self.config.as_ref().map(|text| words.fill(text)).transpose()?;
         if let Some(text) = config {
-            std::fs::write(dir.0.join(CONFIG), text)?;
+            std::fs::write(dir.path().join(CONFIG), text)?;
         }
         let start = words.fill(&self.start)?;
         let publish = words.fill(&self.publish)?;
@@ -111,15 +110,13 @@ impl Recipe {
         };
         let play = self.play.iter().map(|(name, url)| Ok((name.clone(), words.fill(url)?)));
         let play = play.collect::<io::Result<_>>()?;
-        let log = dir.0.join(LOG);
+        let log = dir.path().join(LOG);
         // exec: the number is the server's own, not a shell's.
         let command = ["sh".to_owned(), "-c".to_owned(), format!("exec {start}")];
         drop(words);
         let process = Process::start(&command, cores, Some(&log))?;
         let wrap = |why: String| {
-            let log = std::fs::read_to_string(&log).unwrap_or_default();
-            let lines = log.lines().collect::<Vec<_>>();
-            let tail = lines[lines.len().saturating_sub(10)..].join("\n    ");
+            let tail = last_lines(&log, 10).join("\n    ");
             io::Error::other(format!("{}: {why}\n  command: {start}\n    {tail}", self.name))
         };
         let begin = Instant::now();
@@ -149,9 +146,7 @@ impl Recipe {
 impl Server {
     /// The last lines of what it said.
     pub fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(self.dir.0.join(LOG)).unwrap_or_default();
-        let lines = log.lines().collect::<Vec<_>>();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        last_lines(&self.dir.path().join(LOG), 20).join("\n")
     }
 
     /// Stops it and waits until nothing of it is left.
@@ -165,29 +160,6 @@ impl Server {
 
 const CONFIG: &str = "config";
 const LOG: &str = "log";
-
-/// A directory that is removed with the value.
-#[derive(Debug)]
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> io::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("corecast-load-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        // One that is there is a stranger's.
-        std::fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // Whatever is left lies in the system's directory for such.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// What the words in braces stand for.
 struct Words {
@@ -341,7 +313,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let ready = Some(listener.local_addr().expect("it is bound").to_string());
         let server = Recipe { ready, ..recipe("sleep 1000") }.start(&[]).expect("it runs");
-        let dir = server.dir.0.clone();
+        let dir = server.dir.path().to_owned();
         assert!(dir.join(CONFIG).exists());
         assert!(server.publish.starts_with("rtmp://127.0.0.1:") && server.publish.ends_with("{n}"));
         server.stop().expect("it ends");

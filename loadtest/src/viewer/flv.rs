@@ -33,13 +33,17 @@ impl Flv {
         self.frames.pop_front()
     }
 
-    /// Takes bytes from the front of `input` up to the end of a tag, or all.
+    /// Takes bytes from the front of `input` up to the end of a tag, or the first `count` of them
+    /// if none ends there. How many it took.
     ///
     /// # Errors
     /// It is no FLV.
-    pub(super) fn read(&mut self, input: &mut &[u8]) -> io::Result<()> {
-        let tag = self.file.read(input).map_err(io::Error::other)?;
-        let Some((kind, ms, body)) = tag else { return Ok(()) };
+    pub(super) fn read(&mut self, input: &mut &[u8], count: usize) -> io::Result<usize> {
+        let mut part = &input[..count];
+        let tag = self.file.read(&mut part).map_err(io::Error::other)?;
+        let taken = count - part.len();
+        *input = &input[taken..];
+        let Some((kind, ms, body)) = tag else { return Ok(taken) };
         let ms = match kind {
             // Data may sit at zero for ever; it must not lead the clock astray.
             TagKind::Script => self.clock_ms.clone().unfold(ms.into()),
@@ -51,6 +55,6 @@ impl Flv {
             Item::Frame(frame) if frame.kind != TrackKind::Data => Some(frame),
             _ => None,
         }));
-        Ok(())
+        Ok(taken)
     }
 }

@@ -63,15 +63,10 @@ impl Session for Viewer {
                 if let Some(frame) = flv.poll_frame() {
                     return Ok(Some(Event::Frame(frame)));
                 }
-                let payload = coding.payload(input)?;
-                if payload == 0 {
-                    return Ok(None);
+                match coding.payload(input)? {
+                    0 => return Ok(None),
+                    count => coding.advance(flv.read(input, count)?),
                 }
-                let mut part = &input[..payload];
-                flv.read(&mut part)?;
-                let taken = payload - part.len();
-                coding.advance(taken);
-                *input = &input[taken..];
             },
         }
     }

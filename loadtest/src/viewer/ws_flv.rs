@@ -79,15 +79,10 @@ impl Session for Viewer {
                 if let Some(frame) = flv.poll_frame() {
                     return Ok(Some(Event::Frame(frame)));
                 }
-                let payload = frame.payload(input, &mut self.out)?;
-                if payload == 0 {
-                    return Ok(None);
+                match frame.payload(input, &mut self.out)? {
+                    0 => return Ok(None),
+                    count => frame.advance(flv.read(input, count)?),
                 }
-                let mut part = &input[..payload];
-                flv.read(&mut part)?;
-                let taken = payload - part.len();
-                frame.advance(taken);
-                *input = &input[taken..];
             },
         }
     }

@@ -1,7 +1,6 @@
 //! Who may use the API: whoever knows the token.
 
 use std::io;
-use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -9,8 +8,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::watch;
 
+use super::Tokens;
 use super::problem::Problem;
 use crate::config;
 
@@ -59,11 +58,7 @@ fn digest(text: &[u8]) -> [u8; 32] {
 }
 
 /// Lets a request through that brings the token, and every request if there is none.
-pub(crate) async fn check(
-    State(token): State<watch::Receiver<Option<Arc<Token>>>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn check(State(token): State<Tokens>, request: Request, next: Next) -> Response {
     let token = token.borrow().clone();
     let offered = request.headers().get(header::AUTHORIZATION);
     let offered = offered.and_then(|value| value.to_str().ok());

@@ -1,17 +1,21 @@
 //! What the node is and how its cores are.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Admin;
+use crate::config::Config;
 use crate::plane::CoreSnapshot;
 
 /// What this server is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Info {
     /// Its version.
     version: &'static str,
@@ -21,11 +25,18 @@ pub(super) struct Info {
     since: u64,
     /// The CPUs that its cores are pinned to.
     cpus: Vec<usize>,
+    /// Connections that are open.
+    connections: usize,
     /// Connections that may be open at once.
     connections_max: usize,
+    /// Where RTMP is served.
+    rtmp: Vec<String>,
+    /// Where media is served over HTTP.
+    http: Vec<String>,
 }
 
-/// GET /info
+/// What this server is
+#[utoipa::path(get, path = "/info", tag = "node", responses((status = 200, body = Info)))]
 pub(super) async fn info(State(admin): State<Arc<Admin>>) -> Json<Info> {
     let since = admin.since.duration_since(UNIX_EPOCH).unwrap_or_default();
     Json(Info {
@@ -33,11 +44,31 @@ pub(super) async fn info(State(admin): State<Arc<Admin>>) -> Json<Info> {
         uptime_s: admin.since.elapsed().unwrap_or_default().as_secs_f64(),
         since: since.as_secs(),
         cpus: admin.host.cores.clone(),
+        connections: admin.node.counters.connections.load(Ordering::Relaxed),
         connections_max: admin.host.connections,
+        rtmp: texts(&admin.host.rtmp),
+        http: texts(&admin.host.http),
     })
 }
 
-/// GET /cores
+/// Its cores, each with its streams
+///
+/// Figures are at most a second old; rates are of the time since somebody asked before.
+#[utoipa::path(get, path = "/cores", tag = "node", responses(
+    (status = 200, body = Vec<CoreSnapshot>)
+))]
 pub(super) async fn cores(State(admin): State<Arc<Admin>>) -> Json<Vec<CoreSnapshot>> {
     Json(admin.view.latest().await.cores.clone())
+}
+
+fn texts(addresses: &[SocketAddr]) -> Vec<String> {
+    addresses.iter().map(SocketAddr::to_string).collect()
+}
+
+/// The configuration in force
+///
+/// Every key with its value, in the form of the file: its sections are objects. Secrets are hidden.
+#[utoipa::path(get, path = "/config", tag = "node", responses((status = 200, body = Object)))]
+pub(super) async fn config(State(admin): State<Arc<Admin>>) -> Json<Arc<Config>> {
+    Json(Arc::clone(&admin.config.borrow()))
 }

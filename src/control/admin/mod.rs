@@ -4,19 +4,33 @@
 //! silent or rude costs one of [`CONNECTIONS_MAX`] places and nothing else.
 
 mod auth;
+mod client;
+mod events;
+mod extract;
 mod info;
+mod openapi;
+mod origin;
+mod page;
 mod problem;
+mod service;
+mod streams;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use bytes::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(crate) use self::auth::Token;
 pub use self::auth::TokenFile;
@@ -50,8 +64,13 @@ pub(crate) struct Admin {
     pub(crate) since: SystemTime,
 }
 
+/// The token that clients must bring, now; none if none is asked for.
+type Tokens = watch::Receiver<Option<Arc<Token>>>;
+
 /// Connections to the API at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
+/// The largest body of a request, in bytes.
+const BODY_MAX: usize = 64 << 10;
 /// The longest a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// After the host ran out of descriptors, nothing is accepted for this long.
@@ -66,7 +85,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// While `token` holds none, nobody is asked for one.
-    pub(crate) fn new(admin: Arc<Admin>, token: watch::Receiver<Option<Arc<Token>>>) -> Self {
+    pub(crate) fn new(admin: Arc<Admin>, token: Tokens) -> Self {
         Self { router: router(admin, token), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
     }
 
@@ -106,13 +125,35 @@ async fn answer(socket: TcpStream, router: Router) {
     }
 }
 
-fn router(admin: Arc<Admin>, token: watch::Receiver<Option<Arc<Token>>>) -> Router {
-    let api = Router::new()
-        .route("/info", get(info::info))
-        .route("/cores", get(info::cores))
+fn router(admin: Arc<Admin>, token: Tokens) -> Router {
+    let (api, document) = OpenApiRouter::with_openapi(openapi::document())
+        .routes(routes!(info::info))
+        .routes(routes!(info::cores))
+        .routes(routes!(info::config))
+        .routes(routes!(service::reload))
+        .routes(routes!(service::drained, service::drain, service::undrain))
+        .routes(routes!(events::events))
+        .routes(routes!(streams::streams))
+        .split_for_parts();
+    let gate = origin::Gate::new(Arc::clone(&admin), token.clone());
+    let documents = [false, true].map(|with_token| {
+        let mut document = document.clone();
+        openapi::complete(&mut document, with_token);
+        Bytes::from(document.to_json().expect("plain values"))
+    });
+    let tokens = token.clone();
+    let described = move || async move {
+        let [without, with] = documents;
+        let document = if tokens.borrow().is_some() { with } else { without };
+        ([(CONTENT_TYPE, "application/json")], document)
+    };
+    let api = api
+        .route("/openapi.json", get(described))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(token, auth::check))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn_with_state(token, auth::check))
+        .layer(from_fn_with_state(gate, origin::check))
         .with_state(admin);
     Router::new().nest("/api/v1", api).fallback(no_such_path)
 }
