@@ -43,6 +43,15 @@ pub(crate) struct Progress {
     pub(crate) then_stops: bool,
 }
 
+impl Progress {
+    /// Of a node in service.
+    pub(crate) fn serving() -> Self {
+        let (viewers_left, publishers_left) = (0, 0);
+        let (state, since, then_stops) = (State::Serving, None, false);
+        Self { state, since, viewers_left, publishers_left, then_stops }
+    }
+}
+
 /// What a node does, as to its drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -88,13 +97,7 @@ impl Drain {
         listeners: Arc<tokio::sync::Mutex<Listeners>>,
         in_force: watch::Receiver<Arc<Config>>,
     ) -> Self {
-        let (progress, _) = watch::channel(Progress {
-            state: State::Serving,
-            since: None,
-            viewers_left: 0,
-            publishers_left: 0,
-            then_stops: false,
-        });
+        let (progress, _) = watch::channel(Progress::serving());
         Self { node, listeners, in_force, progress, running: Mutex::default() }
     }
 

@@ -109,3 +109,79 @@ fn status(node: &Node, drain: &Progress) -> String {
         _ => format!("draining, {viewers_left} viewers and {publishers_left} publishers are left"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::serve::Mesh;
+    use crate::shard::{CoreId, Tell};
+
+    /// The variables of a service manager can be set for another process only: this is that.
+    #[test]
+    #[ignore = "a part of the test below"]
+    fn two_cores_of_which_one_sticks() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let node = Arc::new(Node::new(Mesh::new(2, 16)));
+            for (core, answers) in [(CoreId(0), usize::MAX), (CoreId(1), 10)] {
+                let node = Arc::clone(&node);
+                tokio::spawn(async move {
+                    for _ in 0..answers {
+                        if let Tell::Order(Order::Ping(asker)) = node.mesh.receive(core).await {
+                            let _ = asker.send(());
+                        }
+                    }
+                });
+            }
+            let notify = Arc::new(Notify::new());
+            assert!(notify.heard);
+            let (_drain, progress) = watch::channel(Progress::serving());
+            let _ = tokio::time::timeout(Duration::from_secs(60), notify.run(node, progress)).await;
+        });
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_while_every_core_answers_and_no_longer() {
+        let path = std::env::temp_dir().join(format!("corecast-notify-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_millis(1500))).expect("not zero");
+        let mut child = Command::new(std::env::current_exe().expect("it runs"))
+            .args(["--ignored", "--exact", "control::notify::tests::two_cores_of_which_one_sticks"])
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "200000")
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("ourselves");
+        let mut heard = Vec::new();
+        let hear = |heard: &mut Vec<String>| {
+            let mut buffer = [0; 4096];
+            let read = socket.recv(&mut buffer).ok();
+            heard.extend(read.map(|read| String::from_utf8_lossy(&buffer[..read]).into_owned()));
+            read.is_some()
+        };
+        let gave_up = Instant::now() + Duration::from_secs(30);
+        let stuck = "STATUS=core 1 does not answer\n";
+        while !heard.iter().any(|line| line == stuck) && Instant::now() < gave_up {
+            hear(&mut heard);
+        }
+        let until_stuck = heard.len();
+        // Many intervals in which nothing is said.
+        let silent = !hear(&mut heard);
+        child.kill().expect("ours");
+        child.wait().expect("ours");
+        std::fs::remove_file(&path).expect("ours");
+        assert!(silent, "{heard:?}");
+        let count = |wanted: &str| heard.iter().filter(|line| *line == wanted).count();
+        assert_eq!(heard[..2], ["STATUS=serving, 0 connections\n", "READY=1\n"], "{heard:?}");
+        assert_eq!(
+            (count("READY=1\n"), count("WATCHDOG=1\n"), until_stuck),
+            (1, 10, 13),
+            "{heard:?}"
+        );
+    }
+}

@@ -110,7 +110,7 @@ fn without_a_picture_to_wait_for_viewers_leave_at_once() {
 
 #[test]
 fn publishers_are_told_and_leave() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let publisher = rig.publish_av();
     let now = rig.now;
     rig.hub.borrow_mut().end_publishers(now);
