@@ -47,8 +47,8 @@ clippy:
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
 	$(TEST) --lib --bins --bench steps --test tidy --test config --test seeds
-	$(TEST) --test cli --test cores --test http --test limits --test pressure --test process \
-	    --test publishers --test verdicts
+	$(TEST) --test admin --test cli --test cores --test drain --test http --test limits \
+	    --test pressure --test process --test publishers --test reload --test verdicts
 
 # The plane's random lives, twenty million steps of them; for changes of the plane.
 lives:

@@ -113,10 +113,12 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(Error::Control)?;
-    // Heard from before the first connection on: a signal without an ear kills.
-    let signals = {
+    let (signals, sockets) = {
         let _inside = runtime.enter();
-        Signals::listen().map_err(Error::Control)?
+        // Heard from before the first connection on: a signal without an ear kills. Who asks the API
+        // as soon as media is served waits to be accepted.
+        let signals = Signals::listen().map_err(Error::Control)?;
+        (signals, listen_admin(&host.admin, config.tcp.backlog)?)
     };
     let (ended, mut ends) = mpsc::unbounded_channel();
     let alarms: Vec<_> = host.cores.iter().map(|_| Arc::new(Alarm::default())).collect();
@@ -164,7 +166,6 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     };
     {
         let _inside = runtime.enter();
-        let sockets = listen_admin(&host.admin, config.tcp.backlog)?;
         let mut listeners = listeners.try_lock().expect("nobody else runs yet");
         listeners.serve(admin::Server::new(Arc::new(admin), tokens), sockets);
     }

@@ -77,6 +77,19 @@ impl Listener {
         Ok((stream, peer))
     }
 
+    /// One of those that the kernel has let in already and nobody has accepted, if there is any:
+    /// they would be cut off by [`Self::close`], which must come next.
+    pub fn take_waiting(&self) -> Option<(TcpStream, SocketAddr)> {
+        let taken = fd::with_socket(self.number, |socket| {
+            socket.set_nonblocking(true)?;
+            socket.accept()
+        });
+        let (socket, _) = taken.ok()?;
+        let stream = TcpStream::from_fd(socket.into());
+        let peer = self.set_up(&stream).ok()?;
+        Some((stream, peer))
+    }
+
     /// Stops listening at once. Dropping it does so only when the kernel has taken apart the whole
     /// ring that waits on it, which with thousands of connections is a second during which a
     /// restarted process finds its port in use.

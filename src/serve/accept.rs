@@ -46,7 +46,8 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
     }
 }
 
-fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol: Kind) {
+/// Begins to serve a newcomer, or turns it away.
+pub(super) fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol: Kind) {
     let node = &core.node;
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);

@@ -311,7 +311,7 @@ impl Core {
                 let _ = asker.send(());
             }
             Order::Close(addresses, asker) => {
-                self.doors.close(&addresses);
+                self.doors.close(self, &addresses);
                 let _ = asker.send(());
             }
             Order::Leave(who, asker) => {

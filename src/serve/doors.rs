@@ -24,7 +24,14 @@ pub struct Door {
 
 /// The doors of one core that are open.
 #[derive(Debug, Default)]
-pub(crate) struct Doors(RefCell<Vec<(SocketAddr, Rc<Listener>)>>);
+pub(crate) struct Doors(RefCell<Vec<Open>>);
+
+#[derive(Debug)]
+struct Open {
+    address: SocketAddr,
+    protocol: Protocol,
+    listener: Rc<Listener>,
+}
 
 impl Doors {
     /// Accepts on `door` until it is closed.
@@ -34,34 +41,41 @@ impl Doors {
         let Tcp { keepalive, user_timeout, .. } = config.tcp;
         let listener = Rc::new(Listener::new(socket, keepalive, user_timeout));
         rt::spawn(accept::run(Rc::clone(core), Rc::clone(&listener), protocol));
-        self.0.borrow_mut().push((address, listener));
+        self.0.borrow_mut().push(Open { address, protocol, listener });
     }
 
-    /// Closes those at `addresses`. Who has come in by them stays.
-    pub(crate) fn close(&self, addresses: &[SocketAddr]) {
-        self.0.borrow_mut().retain(|(address, listener)| {
+    /// Closes those at `addresses`. Who has come in by them stays, and who stands at the door comes in.
+    pub(crate) fn close(&self, core: &Rc<Core>, addresses: &[SocketAddr]) {
+        self.0.borrow_mut().retain(|Open { address, protocol, listener }| {
             let stays = !addresses.contains(address);
             if !stays {
-                close(listener);
+                close(core, *protocol, listener);
             }
             stays
         });
     }
 
-    /// Closes all.
+    /// Closes all, for good: nobody who comes now is served.
     pub(crate) fn close_all(&self) {
-        self.0.borrow_mut().drain(..).for_each(|(_, listener)| close(&listener));
+        self.0.borrow_mut().drain(..).for_each(|open| shut(&open.listener));
     }
 
     /// What holds for the sockets of newcomers from now on.
     pub(crate) fn configure(&self, tcp: &Tcp) {
-        for (_, listener) in &*self.0.borrow() {
+        for Open { listener, .. } in &*self.0.borrow() {
             listener.configure(tcp.keepalive, tcp.user_timeout);
         }
     }
 }
 
-fn close(listener: &Listener) {
+fn close(core: &Rc<Core>, protocol: Protocol, listener: &Listener) {
+    while let Some((socket, peer)) = listener.take_waiting() {
+        accept::open(core, socket, peer, protocol);
+    }
+    shut(listener);
+}
+
+fn shut(listener: &Listener) {
     if let Err(error) = listener.close() {
         tracing::debug!(%error, "a listener was not closed");
     }

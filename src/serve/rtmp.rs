@@ -175,7 +175,7 @@ impl Protocol for Rtmp {
 
     fn viewer_ended(&mut self, end: SinkEnd, now: Instant) {
         match end {
-            SinkEnd::Draining => self.machine.play_over(now),
+            SinkEnd::Draining => self.machine.play_over(now, &end.to_string()),
             _ => self.machine.play_ended(now),
         }
     }
