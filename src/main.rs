@@ -82,7 +82,8 @@ fn run(source: &Source, options: Options) -> ExitCode {
             error @ (app::Error::Start(_)
             | app::Error::Launch(_)
             | app::Error::Bind { .. }
-            | app::Error::TokenFile(_)),
+            | app::Error::TokenFile(_)
+            | app::Error::Tls(_)),
         ) => {
             eprintln!("corecast: cannot start:\n{error}");
             NOT_STARTED.into()

@@ -20,13 +20,12 @@ use std::time::{Duration, Instant};
 use corecast::config::Config;
 use corecast::control::stats::{self, NodeSnapshot};
 use corecast::media::StreamKey;
-use corecast::net::{self, Alarm, Listener, rt};
+use corecast::net::{self, Alarm, rt};
 use corecast::plane::{PressureSnapshot, StreamState, Totals};
 use corecast::proto::rtmp::Goal;
 use corecast::serve::Mesh;
-use corecast::serve::accept;
 use corecast::serve::core::{Core, Node as CoreNode, SOURCE_LOAD};
-use corecast::serve::doors::Door;
+use corecast::serve::doors::{Door, Place};
 use corecast::serve::order::Order;
 use corecast::serve::verdict::Protocol;
 use corecast::shard::{self, CoreEnded, CoreId, Tell};
@@ -292,10 +291,9 @@ fn start_with_a_stalled_core() -> HalfNode {
             }
             core.start();
             for (port, protocol) in [(rtmp, Protocol::Rtmp), (http, Protocol::Http)] {
-                let socket = net::bind(([127, 0, 0, 1], port).into(), false, 128).expect("free");
-                let listener = Listener::new(socket, Duration::ZERO, Duration::ZERO);
-                let listener = std::rc::Rc::new(listener);
-                rt::spawn(accept::run(std::rc::Rc::clone(&core), listener, protocol));
+                let address = SocketAddr::from(([127, 0, 0, 1], port));
+                let socket = net::bind(address, false, 128).expect("free");
+                core.open(Door { place: Place { address, protocol, secure: false }, socket });
             }
             let hub = std::rc::Rc::clone(core.hub());
             rt::spawn(async move {
@@ -490,7 +488,8 @@ fn who_stands_at_a_door_that_closes_comes_in_and_nobody_after() {
     let port = free_port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let socket = net::bind(address, false, 128).expect("free");
-    let door = Door { address, protocol: Protocol::Http, socket };
+    let place = Place { address, protocol: Protocol::Http, secure: false };
+    let door = Door { place, socket };
     let tell = |order| node.core_node.mesh.try_tell(CoreId(1), Tell::Order(order)).expect("room");
     tell(Order::Open(vec![door], tokio::sync::oneshot::channel().0));
     tell(Order::Close(vec![address], tokio::sync::oneshot::channel().0));

@@ -16,26 +16,27 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::control::TokenFile;
 use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer};
 use crate::control::drain::{self, Drain};
 use crate::control::events::Bulletin;
-use crate::control::listeners::{Listeners, bind_admin};
+use crate::control::listeners::{Listeners, bind_admin, bind_door};
 use crate::control::log::{self, Log};
 use crate::control::notify::Notify;
 use crate::control::reload::{Reload, Source};
 use crate::control::start_checks::{self, Host, Listening, StartError};
 use crate::control::stats;
+use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
-use crate::net::{self, Alarm};
+use crate::net::Alarm;
 use crate::serve::Mesh;
 use crate::serve::core::{Core, Node};
-use crate::serve::doors::Door;
+use crate::serve::doors::{Door, Place};
 use crate::serve::event::Events;
 use crate::serve::order::Order;
-use crate::serve::verdict::{Ask, Protocol};
+use crate::serve::verdict::Ask;
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
@@ -68,6 +69,9 @@ pub enum Error {
     /// The file with the token of the API cannot be used.
     #[error(transparent)]
     TokenFile(#[from] TokenFile),
+    /// A certificate cannot be shown.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A core's thread could not be started.
     #[error(
         "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \
@@ -93,6 +97,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
     let token = Token::of(&config.admin)?.map(Arc::new);
+    let tls = tls::load(&config.tls)?;
     let (ask, desk) = match options.answerer {
         None => (None, None),
         Some(answerer) => {
@@ -129,7 +134,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         tracing::debug!(%error, "huge pages stay on");
     }
     launch(&node, &config, &host, &alarms, options.demo, ended)?;
-    tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http, admin = ?host.admin,
+    tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
         connections = host.connections, "listening");
     if options.demo {
         print!("{}", demo::welcome(&host));
@@ -137,11 +142,13 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let (configuration, in_force) = watch::channel(Arc::clone(&config));
     let (token, tokens) = watch::channel(token);
     runtime.spawn(stats::log(Arc::clone(&node), in_force.clone()));
+    if let Some(configs) = &tls {
+        tls::certify(&node.mesh, configs);
+    }
+    runtime.spawn(tls::watch(in_force.clone(), Arc::clone(&node.mesh)));
     let bulletin = Bulletin::new();
     runtime.spawn(bulletin.clone().run(heard));
-    let listening =
-        Listening { rtmp: host.rtmp.clone(), http: host.http.clone(), admin: host.admin.clone() };
-    let listeners = Listeners::new(Arc::clone(&node), &listening);
+    let listeners = Listeners::new(Arc::clone(&node), &host.listening());
     let listeners = Arc::new(tokio::sync::Mutex::new(listeners));
     let notify = Arc::new(Notify::new());
     let drain = Drain::new(Arc::clone(&node), Arc::clone(&listeners), in_force.clone());
@@ -161,7 +168,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         config: in_force.clone(),
         reload: Arc::clone(&reload),
         drain: Arc::clone(&drain),
-        host: host.clone(),
+        host,
         since: SystemTime::now(),
     };
     {
@@ -306,7 +313,8 @@ fn launch(
     demo: bool,
     ended: mpsc::UnboundedSender<CoreEnded>,
 ) -> Result<(), Error> {
-    let sockets = host.cores.iter().map(|_| bind(config.tcp.backlog, host).map(Some));
+    let listening = host.listening();
+    let sockets = host.cores.iter().map(|_| bind(config.tcp.backlog, &listening).map(Some));
     // Each core takes its own, once; the lock is never waited for.
     let sockets = Arc::new(Mutex::new(sockets.collect::<Result<Vec<_>, _>>()?));
     let (node, config) = (Arc::clone(node), Arc::clone(config));
@@ -335,16 +343,12 @@ async fn core_main(core: Rc<Core>, doors: Vec<Door>, demo: bool) {
     core.close_doors();
 }
 
-fn bind(backlog: u32, host: &Host) -> Result<Vec<Door>, Error> {
-    let mut doors = Vec::new();
-    for (addresses, protocol) in [(&host.rtmp, Protocol::Rtmp), (&host.http, Protocol::Http)] {
-        for &address in addresses {
-            let socket = net::bind(address, config::v6_only(address, addresses), backlog);
-            let socket = socket.map_err(|error| Error::Bind { address, error })?;
-            doors.push(Door { address, protocol, socket });
-        }
-    }
-    Ok(doors)
+fn bind(backlog: u32, listening: &Listening) -> Result<Vec<Door>, Error> {
+    let bind = |place: Place| {
+        let door = bind_door(place, listening, backlog);
+        door.map_err(|error| Error::Bind { address: place.address, error })
+    };
+    listening.media().map(bind).collect()
 }
 
 /// The sockets of the API, inside a runtime.
@@ -367,7 +371,7 @@ mod tests {
     fn a_core_that_ends_unasked_ends_the_program_with_its_name() {
         let (ended, mut ends) = mpsc::unbounded_channel();
         ended.send(CoreEnded { core: CoreId(3), panicked: true }).expect("the other end is there");
-        let mut log = log::start(&config::Log::default());
+        let mut log = log::start(&crate::config::Log::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");

@@ -19,5 +19,6 @@ pub use app::{App, OnConflict};
 pub use error::{ConfigError, Origin, Problem};
 pub use secret::Secret;
 pub use tree::{
-    Admin, Body, Config, Cores, Drain, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only,
+    Admin, Body, Certificate, Config, Cores, Drain, Http, Limits, Log, LogFormat, Rtmp, Tcp, Tls,
+    TlsVersion, v6_only,
 };

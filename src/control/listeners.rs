@@ -14,7 +14,7 @@ use super::start_checks::Listening;
 use crate::config::{Config, v6_only};
 use crate::net;
 use crate::serve::core::Node;
-use crate::serve::doors::Door;
+use crate::serve::doors::{Door, Place};
 use crate::serve::order::Order;
 use crate::serve::verdict::Protocol;
 
@@ -25,7 +25,7 @@ pub(crate) struct Listeners {
     /// What answers at those of the API; none before [`Self::serve`].
     api: Option<admin::Server>,
     /// Those for media that are open, or would be if the node did not drain.
-    media: Vec<(SocketAddr, Protocol)>,
+    media: Vec<Place>,
     admin: Vec<(SocketAddr, JoinHandle<()>)>,
     /// Those for media are closed, because the node goes out of service.
     shut: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Listeners {
 /// fail.
 #[derive(Debug)]
 pub(crate) struct Change {
-    media: Vec<(SocketAddr, Protocol)>,
+    media: Vec<Place>,
     /// For each core.
     opens: Vec<Vec<Door>>,
     closes: Vec<SocketAddr>,
@@ -46,7 +46,7 @@ pub(crate) struct Change {
 impl Listeners {
     /// What the node began with: the cores have the sockets of `host` already.
     pub(crate) fn new(node: Arc<Node>, host: &Listening) -> Self {
-        Self { node, media: media(host), admin: Vec::new(), api: None, shut: false }
+        Self { node, media: host.media().collect(), admin: Vec::new(), api: None, shut: false }
     }
 
     /// Serves the API on `sockets`, and on those that are added later. Inside a runtime.
@@ -59,7 +59,7 @@ impl Listeners {
     /// The addresses that are ours.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let open = if self.shut { &[][..] } else { &self.media[..] };
-        let media = open.iter().map(|(address, _)| *address);
+        let media = open.iter().map(|place| place.address);
         media.chain(self.admin.iter().map(|(address, _)| *address)).collect()
     }
 
@@ -72,22 +72,20 @@ impl Listeners {
         wanted: &Listening,
         config: &Config,
     ) -> Result<Change, Vec<String>> {
-        let media = media(wanted);
+        let media: Vec<Place> = wanted.media().collect();
         let (mut problems, mut change) = (Vec::new(), self.nothing(wanted));
         let (old, new): (&[_], &[_]) = match self.shut {
             true => (&[], &[]),
             false => (&self.media, &media),
         };
-        let same = |list: &[(SocketAddr, Protocol)], door| list.contains(door);
-        change.closes = old.iter().filter(|door| !same(new, door)).map(|(at, _)| *at).collect();
-        for (address, protocol) in new.iter().filter(|door| !same(old, door)) {
-            let all = if *protocol == Protocol::Rtmp { &wanted.rtmp } else { &wanted.http };
+        let gone = old.iter().filter(|place| !new.contains(place));
+        change.closes = gone.map(|place| place.address).collect();
+        for &place in new.iter().filter(|place| !old.contains(place)) {
             for doors in &mut change.opens {
-                match net::bind(*address, v6_only(*address, all), config.tcp.backlog) {
-                    Ok(socket) => {
-                        doors.push(Door { address: *address, protocol: *protocol, socket });
-                    }
+                match bind_door(place, wanted, config.tcp.backlog) {
+                    Ok(door) => doors.push(door),
                     Err(error) => {
+                        let Place { address, protocol, .. } = place;
                         problems.push(format!("{protocol}.listen: {address}: {error}"));
                         break;
                     }
@@ -132,15 +130,14 @@ impl Listeners {
             }
         }
         self.media = media;
-        let rtmp = self.media.iter().find(|(_, protocol)| *protocol == Protocol::Rtmp);
-        if let Some((address, _)) = rtmp {
-            self.node.rtmp_port.store(address.port(), Ordering::Relaxed);
+        let is_rtmp = |place: &&Place| place.protocol == Protocol::Rtmp && !place.secure;
+        if let Some(place) = self.media.iter().find(is_rtmp) {
+            self.node.rtmp_port.store(place.address.port(), Ordering::Relaxed);
         }
         // First out, then in: one address may change its protocol.
         let late = self.close(&closes).await;
-        let open = opens.iter().flatten().map(|door| (door.address, door.protocol));
-        for (address, protocol) in open.take(opens[0].len()) {
-            tracing::info!(%address, %protocol, "listens");
+        for Door { place: Place { address, protocol, secure }, .. } in &opens[0] {
+            tracing::info!(%address, %protocol, secure, "listens");
         }
         if opens[0].is_empty() {
             return late;
@@ -156,7 +153,7 @@ impl Listeners {
         if std::mem::replace(&mut self.shut, true) {
             return None;
         }
-        let all: Vec<_> = self.media.iter().map(|(address, _)| *address).collect();
+        let all: Vec<_> = self.media.iter().map(|place| place.address).collect();
         self.close(&all).await
     }
 
@@ -168,11 +165,16 @@ impl Listeners {
         if !self.shut {
             return Ok(());
         }
-        let of = |wanted| self.media.iter().filter(move |(_, protocol)| *protocol == wanted);
-        let addresses = |wanted| of(wanted).map(|(address, _)| *address).collect();
+        let of = |protocol, secure| {
+            let like =
+                self.media.iter().filter(|at| (at.protocol, at.secure) == (protocol, secure));
+            like.map(|place| place.address).collect()
+        };
         let wanted = Listening {
-            rtmp: addresses(Protocol::Rtmp),
-            http: addresses(Protocol::Http),
+            rtmp: of(Protocol::Rtmp, false),
+            rtmps: of(Protocol::Rtmp, true),
+            http: of(Protocol::Http, false),
+            https: of(Protocol::Http, true),
             admin: self.admin.iter().map(|(address, _)| *address).collect(),
         };
         let media = std::mem::take(&mut self.media);
@@ -199,9 +201,12 @@ impl Listeners {
     }
 }
 
-fn media(of: &Listening) -> Vec<(SocketAddr, Protocol)> {
-    let rtmp = of.rtmp.iter().map(|address| (*address, Protocol::Rtmp));
-    rtmp.chain(of.http.iter().map(|address| (*address, Protocol::Http))).collect()
+/// One of several sockets at `place`, which is one of `all`.
+pub(crate) fn bind_door(place: Place, all: &Listening, backlog: u32) -> std::io::Result<Door> {
+    let like = |other: &Place| (other.protocol, other.secure) == (place.protocol, place.secure);
+    let like: Vec<_> = all.media().filter(like).map(|other| other.address).collect();
+    let socket = net::bind(place.address, v6_only(place.address, &like), backlog)?;
+    Ok(Door { place, socket })
 }
 
 /// A socket of the API, inside a runtime.

@@ -12,6 +12,7 @@ pub(crate) mod notify;
 pub mod reload;
 pub mod start_checks;
 pub mod stats;
+pub mod tls;
 pub(crate) mod view;
 
 pub use self::admin::TokenFile;

@@ -14,8 +14,9 @@ use super::admin::Token;
 use super::cores::{ANSWER_WITHIN, ask_all, silent};
 use super::listeners::Listeners;
 use super::notify::Notify;
-use super::start_checks;
+use super::{start_checks, tls};
 use crate::config::Config;
+use crate::net::TlsConfigs;
 use crate::serve::core::Node;
 use crate::serve::order::Order;
 
@@ -130,7 +131,7 @@ impl Reload {
         // Files and ports may be waited for.
         let checked = tokio::task::spawn_blocking(move || check(&read, &old, &own));
         let checked = checked.await.map_err(|error| vec![error.to_string()])??;
-        let Checked { config, token, listening, mut reloaded } = checked;
+        let Checked { config, token, listening, certificates, mut reloaded } = checked;
         if *self.token.borrow() != token {
             let key = "admin.token_file".to_owned();
             let told = reloaded.applied.iter().any(|key| key.starts_with("admin.token"));
@@ -140,6 +141,9 @@ impl Reload {
         let config = Arc::new(config);
         let configure = |_, asker| Order::Configure(Arc::clone(&config), asker);
         let late = silent(&ask_all(&self.node, ANSWER_WITHIN, configure).await);
+        if let Some(certificates) = certificates {
+            tls::certify(&self.node.mesh, &certificates);
+        }
         let late = late.or(listeners.apply(change).await);
         reloaded.problems.extend(late.map(|who| format!("{who}: it changes as soon as it does")));
         self.token.send_replace(token);
@@ -153,6 +157,8 @@ struct Checked {
     config: Config,
     token: Option<Arc<Token>>,
     listening: start_checks::Listening,
+    /// None if none are named: then those of before go on.
+    certificates: Option<TlsConfigs>,
     reloaded: Reloaded,
 }
 
@@ -180,9 +186,11 @@ fn check(
     let listening = listening.map_err(|failures| {
         problems.extend(failures.iter().map(ToString::to_string));
     });
-    match (token, listening) {
-        (Ok(token), Ok(listening)) => {
-            Ok(Checked { config, token: token.map(Arc::new), listening, reloaded })
+    let certificates = tls::load(&config.tls).map_err(|error| problems.push(error.to_string()));
+    match (token, listening, certificates) {
+        (Ok(token), Ok(listening), Ok(certificates)) => {
+            let token = token.map(Arc::new);
+            Ok(Checked { config, token, listening, certificates, reloaded })
         }
         _ => Err(problems),
     }

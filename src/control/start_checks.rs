@@ -13,6 +13,8 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{Config, Cores, v6_only};
+use crate::serve::doors::Place;
+use crate::serve::verdict::Protocol as Kind;
 
 /// What the checks found: the configuration in terms of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +23,12 @@ pub struct Host {
     pub cores: Vec<usize>,
     /// Where RTMP listens; empty if it is off. `[::]` has become `0.0.0.0` if there is no IPv6.
     pub rtmp: Vec<SocketAddr>,
+    /// Where RTMPS listens, likewise.
+    pub rtmps: Vec<SocketAddr>,
     /// Where HTTP listens, likewise.
     pub http: Vec<SocketAddr>,
+    /// Where HTTPS listens, likewise.
+    pub https: Vec<SocketAddr>,
     /// Where the API listens, likewise.
     pub admin: Vec<SocketAddr>,
     /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
@@ -36,10 +42,42 @@ pub struct Host {
 pub(crate) struct Listening {
     /// RTMP; empty if it is off.
     pub(crate) rtmp: Vec<SocketAddr>,
+    /// RTMPS.
+    pub(crate) rtmps: Vec<SocketAddr>,
     /// HTTP.
     pub(crate) http: Vec<SocketAddr>,
+    /// HTTPS.
+    pub(crate) https: Vec<SocketAddr>,
     /// The API.
     pub(crate) admin: Vec<SocketAddr>,
+}
+
+impl Listening {
+    /// Where media is served.
+    pub(crate) fn media(&self) -> impl Iterator<Item = Place> {
+        let all = [
+            (&self.rtmp, Kind::Rtmp, false),
+            (&self.rtmps, Kind::Rtmp, true),
+            (&self.http, Kind::Http, false),
+            (&self.https, Kind::Http, true),
+        ];
+        all.into_iter().flat_map(|(addresses, protocol, secure)| {
+            addresses.iter().map(move |&address| Place { address, protocol, secure })
+        })
+    }
+}
+
+impl Host {
+    /// Where it listens.
+    pub(crate) fn listening(&self) -> Listening {
+        Listening {
+            rtmp: self.rtmp.clone(),
+            rtmps: self.rtmps.clone(),
+            http: self.http.clone(),
+            https: self.https.clone(),
+            admin: self.admin.clone(),
+        }
+    }
 }
 
 /// Why the program cannot start; all reasons.
@@ -136,11 +174,11 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
         note(failure);
         allowed
     });
-    let Listening { rtmp, http, admin } = listening(config, &[]).unwrap_or_else(|taken| {
+    let listening = listening(config, &[]).unwrap_or_else(|taken| {
         taken.into_iter().for_each(&mut note);
         Listening::default()
     });
-    let own = own_fds(cores.len(), rtmp.len() + http.len()) + config.limits.reserved_fds as u64;
+    let own = own_fds(cores.len(), listening.media().count()) + config.limits.reserved_fds as u64;
     let (connections, refusals) =
         connections(raise(Resource::Nofile), own, config.limits.connections).unwrap_or_else(
             |failure| {
@@ -151,7 +189,8 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
-    let host = Host { cores, rtmp, http, admin, connections, refusals };
+    let Listening { rtmp, rtmps, http, https, admin } = listening;
+    let host = Host { cores, rtmp, rtmps, http, https, admin, connections, refusals };
     tell(config, &host);
     Ok(host)
 }
@@ -170,9 +209,14 @@ pub(crate) fn listening(config: &Config, own: &[SocketAddr]) -> Result<Listening
         bound.filter_map(|result| result.map_err(|failure| failures.push(failure)).ok()).collect()
     };
     let rtmp = listen("rtmp.listen", config.rtmp.enabled, &config.rtmp.listen);
+    let rtmps = listen("rtmp.tls_listen", config.rtmp.enabled, &config.rtmp.tls_listen);
     let http = listen("http.listen", config.http.enabled, &config.http.listen);
+    let https = listen("http.tls_listen", config.http.enabled, &config.http.tls_listen);
     let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
-    if failures.is_empty() { Ok(Listening { rtmp, http, admin }) } else { Err(failures) }
+    match failures.is_empty() {
+        true => Ok(Listening { rtmp, rtmps, http, https, admin }),
+        false => Err(failures),
+    }
 }
 
 fn tell(config: &Config, host: &Host) {
@@ -189,7 +233,8 @@ fn tell(config: &Config, host: &Host) {
 
 /// What to say if anyone may publish: publishing is on, and reachable from other hosts.
 fn open_to_publishers(config: &Config, host: &Host) -> Option<String> {
-    let address = host.rtmp.iter().find(|address| !address.ip().is_loopback())?;
+    let address =
+        host.rtmp.iter().chain(&host.rtmps).find(|address| !address.ip().is_loopback())?;
     let named: Vec<&str> =
         config.app.iter().filter(|(_, app)| app.publish).map(|(name, _)| name.as_str()).collect();
     let where_to = match (!config.strict_apps && config.app_defaults.publish, &named[..]) {
@@ -470,7 +515,9 @@ mod tests {
         let at = |address: &str| Host {
             cores: vec![0],
             rtmp: vec![address.parse().expect("an address")],
+            rtmps: vec![],
             http: vec![],
+            https: vec![],
             admin: vec![],
             connections: 1,
             refusals: 0,

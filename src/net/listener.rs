@@ -85,7 +85,7 @@ impl Listener {
             socket.accept()
         });
         let (socket, _) = taken.ok()?;
-        let stream = TcpStream::from_fd(socket.into());
+        let stream = TcpStream::new(fd::stream(socket.into()));
         let peer = self.set_up(&stream).ok()?;
         Some((stream, peer))
     }

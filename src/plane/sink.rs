@@ -105,6 +105,8 @@ pub(crate) struct Sink {
     pub(crate) paused: bool,
     /// It is to be ended where the next key block begins.
     pub(crate) leaving: bool,
+    /// Bytes that it counts as written lie before its socket.
+    pub(crate) held: bool,
     /// True once the cursor stood at the head: from then on lag is the viewer's.
     pub(crate) caught_up: bool,
     pub(crate) position: Position,

@@ -106,6 +106,7 @@ impl Hub {
             from_cache: request.from_cache && request.settings.gop_cache,
             paused: false,
             leaving: false,
+            held: false,
             caught_up: false,
             position: Position::Waiting,
             in_hand: None,

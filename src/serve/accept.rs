@@ -1,6 +1,7 @@
 //! Listeners: from a new connection to its driver.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::conn::{About, Conn};
 use super::core::Core;
+use super::doors::Place;
 use super::hand_over::{Driver, HandOver};
 use super::session::{Protocol, Session};
 use super::turn_away::TurnAway;
@@ -22,11 +24,11 @@ use crate::net::{AcceptError, Listener, TcpStream, rt};
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts on one listener until it is closed.
-pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
+pub async fn run(core: Rc<Core>, listener: Rc<Listener>, place: Place) {
     let mut this_turn = 0;
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => open(&core, socket, peer, protocol),
+            Ok(newcomer) => open(&core, newcomer, place),
             Err(AcceptError::Closed) => return,
             Err(AcceptError::Connection(error)) => tracing::debug!(%error, "not accepted"),
             Err(AcceptError::OutOfFds(error)) => {
@@ -47,7 +49,11 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
 }
 
 /// Begins to serve a newcomer, or turns it away.
-pub(super) fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol: Kind) {
+pub(super) fn open(
+    core: &Rc<Core>,
+    (mut socket, peer): (TcpStream, SocketAddr),
+    Place { protocol, secure, .. }: Place,
+) {
     let node = &core.node;
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
@@ -56,6 +62,10 @@ pub(super) fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAdd
     let about = About::new(client, peer, protocol, opened, node_of);
     let setup = core.setup();
     let most_here = setup.config.limits.connections_per_address;
+    if secure && let Err(error) = core.secure(&mut socket, protocol) {
+        tracing::error!(%error, %peer, "TLS cannot be begun");
+        return;
+    }
     let refused = if before >= node.connections_max {
         let most = node.connections_max;
         let by = match setup.config.limits.connections {
@@ -77,6 +87,8 @@ pub(super) fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAdd
             tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
         }
         match protocol {
+            // Over TLS nothing can be said without a handshake.
+            Kind::Http if secure => {}
             Kind::Http => http::refuse_at_the_door(&socket, &reason),
             Kind::Rtmp => {
                 let reason = format!("{reason}: try another server, or this one again later");

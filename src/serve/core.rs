@@ -1,6 +1,7 @@
 //! What the drivers of one core share.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
@@ -15,11 +16,11 @@ use super::order::{Answer, Leave, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
-use super::verdict::{Ask, ClientId, HttpClient};
+use super::verdict::{Ask, ClientId, HttpClient, Protocol};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
-use crate::net::{flush, rt};
+use crate::net::{TcpStream, TlsConfigs, flush, rt};
 use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, Left, NodeCounters, PublishRequest};
 use crate::proto::rtmp;
 use crate::shard::{CoreId, Directory, Place};
@@ -105,6 +106,8 @@ pub struct Core {
     latest_http: RefCell<Arc<HttpClient>>,
     setup: RefCell<Rc<Setup>>,
     doors: Doors,
+    /// For connections over TLS, if there is a certificate.
+    tls: RefCell<Option<Arc<TlsConfigs>>>,
     idle: RefCell<Option<Waker>>,
     stop: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
@@ -136,6 +139,7 @@ impl Core {
             latest_http: RefCell::default(),
             setup: RefCell::new(Rc::new(Setup::new(config))),
             doors: Doors::default(),
+            tls: RefCell::default(),
             idle: RefCell::default(),
             stop: RefCell::default(),
             stopped: Cell::new(false),
@@ -151,6 +155,16 @@ impl Core {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.setup.borrow().config)
+    }
+
+    /// Has a new connection begin with a handshake.
+    pub(crate) fn secure(&self, socket: &mut TcpStream, protocol: Protocol) -> io::Result<()> {
+        let configs = self.tls.borrow();
+        let configs = configs.as_ref().ok_or_else(|| io::Error::other("no certificate"))?;
+        socket.secure(Arc::clone(match protocol {
+            Protocol::Rtmp => &configs.rtmp,
+            Protocol::Http => &configs.http,
+        }))
     }
 
     /// From now on `config` holds: for newcomers, and for the streams there are.
@@ -317,6 +331,7 @@ impl Core {
             Order::Leave(who, asker) => {
                 let _ = asker.send(self.leave(who));
             }
+            Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
             Order::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {

@@ -11,13 +11,22 @@ use super::verdict::Protocol;
 use crate::config::Tcp;
 use crate::net::{Listener, rt};
 
-/// A socket that listens, for one core to accept on.
-#[derive(Debug)]
-pub struct Door {
-    /// Where; it names the door.
+/// Where there is a door, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// It names the door.
     pub address: SocketAddr,
     /// What is spoken there.
     pub protocol: Protocol,
+    /// Over TLS.
+    pub secure: bool,
+}
+
+/// A socket that listens, for one core to accept on.
+#[derive(Debug)]
+pub struct Door {
+    /// Where.
+    pub place: Place,
     /// The core's own of several that share the address.
     pub socket: OwnedFd,
 }
@@ -28,8 +37,7 @@ pub(crate) struct Doors(RefCell<Vec<Open>>);
 
 #[derive(Debug)]
 struct Open {
-    address: SocketAddr,
-    protocol: Protocol,
+    place: Place,
     listener: Rc<Listener>,
 }
 
@@ -37,19 +45,19 @@ impl Doors {
     /// Accepts on `door` until it is closed.
     pub(crate) fn open(&self, core: &Rc<Core>, door: Door) {
         let config = core.config();
-        let Door { address, protocol, socket } = door;
+        let Door { place, socket } = door;
         let Tcp { keepalive, user_timeout, .. } = config.tcp;
         let listener = Rc::new(Listener::new(socket, keepalive, user_timeout));
-        rt::spawn(accept::run(Rc::clone(core), Rc::clone(&listener), protocol));
-        self.0.borrow_mut().push(Open { address, protocol, listener });
+        rt::spawn(accept::run(Rc::clone(core), Rc::clone(&listener), place));
+        self.0.borrow_mut().push(Open { place, listener });
     }
 
     /// Closes those at `addresses`. Who has come in by them stays, and who stands at the door comes in.
     pub(crate) fn close(&self, core: &Rc<Core>, addresses: &[SocketAddr]) {
-        self.0.borrow_mut().retain(|Open { address, protocol, listener }| {
-            let stays = !addresses.contains(address);
+        self.0.borrow_mut().retain(|Open { place, listener }| {
+            let stays = !addresses.contains(&place.address);
             if !stays {
-                close(core, *protocol, listener);
+                close(core, *place, listener);
             }
             stays
         });
@@ -68,9 +76,9 @@ impl Doors {
     }
 }
 
-fn close(core: &Rc<Core>, protocol: Protocol, listener: &Listener) {
-    while let Some((socket, peer)) = listener.take_waiting() {
-        accept::open(core, socket, peer, protocol);
+fn close(core: &Rc<Core>, place: Place, listener: &Listener) {
+    while let Some(newcomer) = listener.take_waiting() {
+        accept::open(core, newcomer, place);
     }
     shut(listener);
 }

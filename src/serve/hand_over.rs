@@ -1,16 +1,15 @@
-use std::os::fd::OwnedFd;
-
 use bytes::BytesMut;
 
 use super::conn::{About, InputWaits};
 use super::{http, rtmp};
 use crate::bytes::Chain;
 use crate::media::StreamKey;
+use crate::net::Moved;
 use crate::shard::Place;
 
 /// A connection on its way to the core that owns its stream: one value, without handles.
 pub struct HandOver {
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: Moved,
     pub(crate) about: About,
     pub(crate) unread: Option<Box<BytesMut>>,
     pub(crate) unsent: Chain,

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::doors::Door;
 use super::grant::Grant;
 use crate::config::Config;
+use crate::net::TlsConfigs;
 use crate::plane::{CoreSnapshot, Left};
 
 /// Yes, or no and what the client is told.
@@ -36,6 +37,8 @@ pub enum Order {
     Close(Vec<SocketAddr>, oneshot::Sender<()>),
     /// Have these leave. Answered at once with who is left.
     Leave(Leave, oneshot::Sender<Left>),
+    /// New connections are to show these certificates.
+    Certify(Arc<TlsConfigs>),
     /// End.
     Stop,
 }

@@ -513,7 +513,7 @@ impl<P: Protocol> Session<P> {
         };
         let Self { conn, mut protocol, received, .. } = *self;
         let Conn { socket: here, about, unread, out: mut unsent, input_waits, .. } = conn;
-        drop(here);
+        let socket = here.depart(socket);
         while protocol.machine().poll_transmit(&mut unsent) {}
         let (key, place) = ticket.into_parts();
         let driver = protocol.pack(wish);
@@ -536,7 +536,7 @@ impl<P: Protocol> Session<P> {
     /// Takes over what was packed up, on this core.
     pub(crate) fn unpack(core: &Rc<Core>, moved: HandOver) -> Option<(Box<Self>, Ticket, P::Wish)> {
         let ticket = Ticket::new(core, moved.key.clone(), moved.place);
-        let mut conn = Conn::new(core, TcpStream::from_fd(moved.socket), moved.about);
+        let mut conn = Conn::new(core, TcpStream::arrive(moved.socket), moved.about);
         (conn.unread, conn.out) = (moved.unread, moved.unsent);
         conn.input_waits = moved.input_waits;
         let (protocol, wish) = P::unpack(moved.driver)?;
