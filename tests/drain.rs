@@ -7,6 +7,8 @@
 mod binary;
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/secure.rs"]
+mod secure;
 #[path = "support/talk.rs"]
 mod talk;
 #[path = "support/web.rs"]
@@ -22,8 +24,9 @@ use std::time::Duration;
 use binary::Binary;
 use corecast::proto::rtmp::Goal;
 use corecast::proto::rtmp::client::Event;
-use node::{Node, eventually};
+use node::{Node, connect, eventually, free_port};
 use rustix::process::Signal;
+use secure::Certificate;
 use serde_json::Value;
 use talk::{Peer, number_of_picture};
 use web::{Watcher, Web, get};
@@ -98,16 +101,26 @@ fn last_of_watcher(watcher: &mut Watcher) -> i64 {
 #[test]
 fn two_hundred_viewers_leave_before_a_key_frame_a_few_at_a_time_and_publishers_last() {
     const GOP: i64 = 10;
+    let (https, certificate) = (free_port(), Certificate::new(0, &["edge.example"]));
     let mut binary = Binary::start(
         4000,
-        "cores = 2\napp_defaults.merge_window = '50ms'\n\
-         drain.delay = '500ms'\ndrain.rate = 100\ndrain.timeout = '60s'",
+        &format!(
+            "cores = 2\napp_defaults.merge_window = '50ms'\n\
+             http.tls_listen = ['127.0.0.1:{https}']\ntls.certificates = [{}]\n\
+             drain.delay = '500ms'\ndrain.rate = 100\ndrain.timeout = '60s'",
+            certificate.toml()
+        ),
     );
     let streams = ["live/one", "live/two"];
     let publishers = streams.map(|path| Publisher::start(binary.rtmp, path, GOP));
     let mut players: Vec<_> = (0..100).map(|at| Peer::play(binary.rtmp, streams[at % 2])).collect();
     let mut watchers: Vec<_> =
-        (0..100).map(|at| Watcher::new(binary.http, &format!("{}.flv", streams[at % 2]))).collect();
+        (0..80).map(|at| Watcher::new(binary.http, &format!("{}.flv", streams[at % 2]))).collect();
+    let secure = (0..20).map(|at| {
+        let socket = certificate.connect(&connect(https), "edge.example");
+        Watcher::on(socket, &format!("{}.flv", streams[at % 2]))
+    });
+    watchers.extend(secure);
     players.iter_mut().for_each(|player| player.try_start().expect("it is let in"));
     watchers.iter_mut().for_each(|watcher| drop(watcher.frame().expect("it is on")));
     let mut socket = Web::new(binary.http);

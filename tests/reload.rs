@@ -7,6 +7,8 @@
 mod binary;
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/secure.rs"]
+mod secure;
 #[path = "support/talk.rs"]
 mod talk;
 #[path = "support/web.rs"]
@@ -15,8 +17,9 @@ mod web;
 use std::net::{TcpListener, TcpStream};
 
 use binary::Binary;
-use node::{Node, eventually, free_port};
+use node::{Node, connect, eventually, free_port};
 use rustix::process::Signal;
+use secure::Certificate;
 use serde_json::Value;
 use talk::Peer;
 use web::{Answer, Watcher, Web};
@@ -241,6 +244,40 @@ fn the_token_and_the_doors_of_the_api_change_too() {
     assert_eq!(info(second, &new), 200);
     binary.reload("cores = 1");
     assert!(!listens(second));
+}
+
+#[test]
+fn https_begins_and_certificates_change_with_a_reload() {
+    let binary = Binary::start(1000, "cores = 2");
+    let mut publisher = Peer::publish(binary.rtmp, "live/secure");
+    publisher.push(5);
+    let port = free_port();
+    let lines = |certificate: &Certificate| {
+        format!(
+            "cores = 2\nhttp.tls_listen = ['127.0.0.1:{port}']\ntls.certificates = [{}]",
+            certificate.toml()
+        )
+    };
+    let watch = |certificate: &Certificate| {
+        let socket = certificate.connect(&connect(port), "one.example");
+        let mut watcher = Watcher::on(socket, "live/secure.flv");
+        watcher.expect_frames(None, 4);
+        watcher
+    };
+    let [one, other] = [0, 1].map(|number| Certificate::new(number, &["one.example"]));
+    binary.reload(&lines(&one));
+    let mut first = watch(&one);
+    binary.reload(&lines(&other));
+    let mut second = watch(&other);
+    // A key that is not that of the certificate changes nothing.
+    std::fs::copy(one.key(), other.key()).expect("ours");
+    binary.reload(&lines(&other).replace("cores = 2", "cores = 2\nrtmp.chunk_size = 4096"));
+    assert!(binary.log().contains("reload: nothing was changed"), "{}", binary.log());
+    binary.reload("cores = 2");
+    assert!(!listens(port));
+    publisher.push(5);
+    first.expect_frames(Some(5), 9);
+    second.expect_frames(Some(5), 9);
 }
 
 #[test]
