@@ -44,6 +44,8 @@ struct Viewing {
     paused: bool,
     ended: Option<SinkEnd>,
     started: bool,
+    /// It was told to leave, at a time at which it had to wait for a key frame for that.
+    left_at_key: bool,
 }
 
 struct Life {
@@ -212,6 +214,7 @@ impl Life {
             paused: false,
             ended: None,
             started: false,
+            left_at_key: false,
         };
         self.viewings.push(viewing);
         self.rig.run();
@@ -303,6 +306,8 @@ impl Life {
     }
 
     fn hear_events(&mut self) {
+        let pictures = self.publisher.is_some()
+            && self.stream.taken.last().is_some_and(|taken| taken.has_video);
         for viewing in &mut self.viewings {
             while let Some(event) = viewing.watcher.event() {
                 assert!(viewing.ended.is_none(), "an event after the end");
@@ -319,7 +324,13 @@ impl Life {
                         assert!(!viewing.started);
                         viewing.ended = Some(SinkEnd::Draining);
                     }
-                    SinkEvent::Ended(end) => viewing.ended = Some(end),
+                    SinkEvent::Ended(end) => {
+                        viewing.ended = Some(end);
+                        let moved = viewing.resumes > 0 || viewing.paused;
+                        let moved = moved || viewing.watcher.viewer.stats().skips > 0;
+                        let waits = viewing.selection.video && pictures && !moved;
+                        viewing.left_at_key = end == SinkEnd::Draining && waits;
+                    }
                 }
             }
         }
@@ -393,6 +404,15 @@ impl Life {
             if viewing.selection.audio {
                 assert!(taken.config.1.is_none() || headers.1 == taken.config.1, "at {id}");
             }
+        }
+        if let (Some(last), true) = (last, viewing.left_at_key) {
+            // Where pictures fail, it may leave anywhere; that they do is noticed late.
+            let ahead = &self.stream.taken[last..];
+            let soon = |taken: &&Taken| taken.at_ms <= ahead[0].at_ms + 2500;
+            let alive = ahead.iter().take_while(soon).all(|taken| taken.has_video);
+            let mut pictures = ahead[1..].iter().filter(|taken| taken.kind == TrackKind::Video);
+            let next = pictures.next().filter(|_| alive);
+            assert!(next.is_none_or(|next| next.key), "left after {last}: {next:?}");
         }
         let stats = viewing.watcher.viewer.stats();
         let allowed = stats.skips as usize + viewing.resumes;
