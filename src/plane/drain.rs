@@ -84,7 +84,7 @@ impl Hub {
         let source = &self.sources[sink.source];
         match sink.position {
             Position::Waiting | Position::AwaitingKey { .. } => true,
-            Position::At { .. } => sink.paused || !source.is_live() || !source.has_video(),
+            Position::At { .. } => sink.paused || source.publisher.is_none() || !source.has_video(),
             Position::Ended => false,
         }
     }

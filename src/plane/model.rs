@@ -46,6 +46,8 @@ struct Viewing {
     started: bool,
     /// It was told to leave, at a time at which it had to wait for a key frame for that.
     left_at_key: bool,
+    /// Its socket has been full: it may have lagged too far to wait for a key frame.
+    slow: bool,
 }
 
 struct Life {
@@ -215,6 +217,7 @@ impl Life {
             ended: None,
             started: false,
             left_at_key: false,
+            slow: false,
         };
         self.viewings.push(viewing);
         self.rig.run();
@@ -230,6 +233,7 @@ impl Life {
             1..4 => self.below(3000) as usize,
             _ => usize::MAX,
         };
+        self.viewings[at].slow |= room < usize::MAX;
         self.rig.socket(&self.viewings[at].watcher).room = room;
     }
 
@@ -328,7 +332,7 @@ impl Life {
                         viewing.ended = Some(end);
                         let moved = viewing.resumes > 0 || viewing.paused;
                         let moved = moved || viewing.watcher.viewer.stats().skips > 0;
-                        let waits = viewing.selection.video && pictures && !moved;
+                        let waits = viewing.selection.video && pictures && !moved && !viewing.slow;
                         viewing.left_at_key = end == SinkEnd::Draining && waits;
                     }
                 }
