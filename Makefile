@@ -47,7 +47,7 @@ clippy:
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
 	$(TEST) --lib --bins --bench steps --test tidy --test config --test seeds
-	$(TEST) --test cli --test cores --test http --test limits --test pressure --test process \
+	$(TEST) --test admin --test cli --test cores --test http --test limits --test pressure --test process \
 	    --test publishers --test verdicts
 
 # The plane's random lives, twenty million steps of them; for changes of the plane.

@@ -139,6 +139,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         view: View::new(Arc::clone(&node)),
         node: Arc::clone(&node),
         config: in_force,
+        blocks: Default::default(),
         host: host.clone(),
         since: SystemTime::now(),
     };

@@ -303,7 +303,7 @@ impl Life {
     fn check(&mut self, viewing: &Viewing) {
         let mut got = self.rig.sockets[&viewing.watcher.fd].got.clone();
         let inside = viewing.watcher.viewer.take_rest();
-        if !viewing.ended.is_some_and(SinkEnd::breaks_off) {
+        if !viewing.ended.as_ref().is_some_and(SinkEnd::breaks_off) {
             got.extend_from_slice(&inside.into_bytes());
             assert_eq!(flv_tags(&got).1, 0, "a part of a message");
         }

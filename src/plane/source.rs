@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::flow::Flow;
 use super::gop::GopCache;
 use super::stats::Watched;
 use super::timeline::Timeline;
-use super::{Settings, SinkId, Tracks, TransId};
+use super::{Settings, SinkId, Tag, Tracks, TransId};
 use crate::codec;
 use crate::container::amf0;
 use crate::media::{Frame, StreamKey, Track, TrackKind};
@@ -23,6 +24,14 @@ pub enum PublisherEnd {
     /// The source failed inside.
     #[error("the source of {0} failed")]
     SourceFailed(StreamKey),
+    /// Somebody outside wants it to end.
+    #[error("{reason}")]
+    Kicked {
+        /// What it published.
+        key: StreamKey,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Why a frame was not taken.
@@ -75,6 +84,8 @@ pub(crate) struct Source {
     needs_key: bool,
     last_video: Option<Instant>,
     video_stalled: bool,
+    /// Of video, and of audio.
+    flows: [Flow; 2],
     rate: Rate,
     /// How long the oldest of what was read last may have waited for that.
     pub(crate) waited: Duration,
@@ -96,6 +107,7 @@ pub(crate) struct Slot {
     pub(crate) serial: u64,
     pub(crate) since: Instant,
     pub(crate) mail: Rc<RefCell<PublisherMail>>,
+    pub(crate) tag: Option<Tag>,
 }
 
 impl Slot {
@@ -186,6 +198,7 @@ impl Source {
             needs_key: false,
             last_video: None,
             video_stalled: false,
+            flows: Default::default(),
             rate: Rate { since: now, bytes: 0 },
             waited: Duration::ZERO,
             stats: SourceStats::default(),
@@ -212,6 +225,7 @@ impl Source {
     pub(crate) fn start(&mut self, slot: Slot) {
         self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
         self.rate = Rate { since: slot.since, bytes: 0 };
+        self.flows = Default::default();
         self.waited = Duration::ZERO;
         self.publisher = Some(slot);
         self.expected = None;
@@ -348,6 +362,9 @@ impl Source {
         }
         let jumps = self.timeline.jumps();
         (frame.dts, frame.pts) = self.timeline.place(frame.kind, frame.dts, frame.pts);
+        if frame.kind != TrackKind::Data {
+            self.flows[usize::from(!is_video)].count(frame.dts, frame.data.len());
+        }
         let has_video = self.has_video();
         let overgrown =
             self.settings.gop_cache && self.gop.push(&self.tracks, &frame, starts, has_video);
@@ -362,6 +379,11 @@ impl Source {
         }
         let jumped = self.timeline.jumps() != jumps;
         Ok(Some(Placed { frame, starts, has_video, overgrown, jumped }))
+    }
+
+    /// How much of a track flows.
+    pub(super) fn flow(&self, kind: TrackKind) -> &Flow {
+        &self.flows[usize::from(kind != TrackKind::Video)]
     }
 
     /// The source has video, and it has not stopped.

@@ -43,6 +43,11 @@ impl Grant {
         self.it.events.tell(Event::Started(Arc::clone(&self.it.question)));
     }
 
+    /// Whether it has come to that.
+    pub(crate) fn has_started(&self) -> bool {
+        self.it.started
+    }
+
     /// It is over. `received` and `sent` are what its client moved.
     pub(crate) fn end(mut self, reason: &str, received: u64, sent: SinkStats) {
         self.it.end(reason, received, sent);

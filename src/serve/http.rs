@@ -109,6 +109,7 @@ impl Protocol for Http {
             },
             greeting: greeting.bytes,
             from_cache: wish.from_cache,
+            tag: session.tag(),
         };
         session.protocol.playing = Some((wish.ask, framing));
         if let Err(refused) = session.play(request, now) {
@@ -137,9 +138,16 @@ impl Protocol for Http {
         }
     }
 
-    fn viewer_ended(&mut self, end: SinkEnd, now: Instant) {
-        let why = if end == SinkEnd::PublisherGone { End::Over } else { End::Policy };
+    fn viewer_ended(&mut self, end: &SinkEnd, now: Instant) {
+        let why = if *end == SinkEnd::PublisherGone { End::Over } else { End::Policy };
         self.machine.end_stream(now, why, &end.to_string());
+    }
+
+    fn kicked(&mut self, started: bool, reason: &str, now: Instant) {
+        match self.playing.take().filter(|_| !started) {
+            Some((ask, _)) => self.answer(ask, 403, reason, now),
+            None => self.machine.end_stream(now, End::Policy, reason),
+        }
     }
 
     fn publisher_ended(&mut self, _: &PublisherEnd) {}

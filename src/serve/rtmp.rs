@@ -136,6 +136,7 @@ impl Protocol for Rtmp {
                     framing: Framing::Raw,
                     greeting: session.protocol.machine.accept_play(ask),
                     from_cache,
+                    tag: session.tag(),
                 };
                 session.play(request, now)
             }
@@ -167,8 +168,15 @@ impl Protocol for Rtmp {
         self.machine.play_not_found(now, reason);
     }
 
-    fn viewer_ended(&mut self, _: SinkEnd, now: Instant) {
+    fn viewer_ended(&mut self, _: &SinkEnd, now: Instant) {
         self.machine.play_ended(now);
+    }
+
+    fn kicked(&mut self, started: bool, reason: &str, _: Instant) {
+        match started {
+            true => self.machine.play_stopped(reason),
+            false => self.machine.play_refused(reason),
+        }
     }
 
     fn publisher_ended(&mut self, end: &PublisherEnd) {

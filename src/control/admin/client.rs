@@ -2,6 +2,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::media::Redacted;
+use crate::plane::{Framing, Tag};
 use crate::serve::verdict::Question;
 
 /// Who publishes or plays.
@@ -22,19 +23,29 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Whoever the drivers have tagged so.
+    pub(super) fn of_tag(tag: &Tag) -> Option<Self> {
+        tag.downcast_ref::<Question>().map(Self::of)
+    }
+
     /// Whoever asked this. What it brought to be let in is not told.
     pub(super) fn of(question: &Question) -> Self {
-        let connect = question.connect.as_deref();
-        let agent = question.user_agent.as_deref().or(connect.map(|c| c.flash_ver.as_str()));
-        let page = question.referer.as_deref().or(connect.map(|c| c.page_url.as_str()));
-        let said = |text: &&str| !text.is_empty();
         Self {
             client: question.client.to_string(),
             address: question.peer.to_string(),
             protocol: question.protocol.to_string(),
-            agent: agent.filter(said).map(str::to_owned),
+            agent: question.agent().map(str::to_owned),
             // It may hold a token.
-            page: page.filter(said).map(|page| Redacted(page).to_string()),
+            page: question.page().map(|page| Redacted(page).to_string()),
         }
+    }
+}
+
+/// What people call a format with what stands around its blocks.
+pub(super) fn protocol(format: &'static str, framing: Framing) -> &'static str {
+    match (format, framing) {
+        ("flv", Framing::WebSocket) => "ws-flv",
+        ("flv", _) => "http-flv",
+        (other, _) => other,
     }
 }

@@ -3,7 +3,9 @@
 //! All of it lives on the control thread and asks the cores by message. A client that is slow,
 //! silent or rude costs one of [`CONNECTIONS_MAX`] places and nothing else.
 
+mod asking;
 mod auth;
+mod block;
 mod client;
 mod events;
 mod extract;
@@ -12,6 +14,9 @@ mod openapi;
 mod origin;
 mod page;
 mod problem;
+mod reason;
+mod sinks;
+mod stream;
 mod streams;
 
 use std::io;
@@ -51,6 +56,8 @@ pub(crate) struct Admin {
     pub(crate) config: watch::Receiver<Arc<Config>>,
     /// What happens on it.
     pub(crate) bulletin: Bulletin,
+    /// Who may not connect.
+    pub(crate) blocks: block::List,
     /// What it runs on.
     pub(crate) host: Host,
     /// When the process began.
@@ -124,6 +131,11 @@ fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
         .routes(routes!(info::config))
         .routes(routes!(events::events))
         .routes(routes!(streams::streams))
+        .routes(routes!(stream::stream, stream::end))
+        .routes(routes!(sinks::sinks))
+        .routes(routes!(sinks::sink, sinks::end))
+        .routes(routes!(block::blocks, block::block))
+        .routes(routes!(block::unblock))
         .split_for_parts();
     openapi::complete(&mut document, token.is_some());
     let document = Bytes::from(document.to_json().expect("plain values"));
