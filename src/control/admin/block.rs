@@ -26,7 +26,7 @@ use crate::serve::order::Order;
 pub(crate) type List = Mutex<Blocks>;
 
 /// The longest time: a year.
-const FOR_MAX_S: u32 = 365 * 24 * 3600;
+const FOR_MAX_S: f64 = 365.0 * 24.0 * 3600.0;
 
 /// Who may not connect, for how long, and why.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,11 +36,12 @@ pub(super) struct ToBlock {
     #[schema(schema_with = address_schema)]
     address: IpAddr,
     /// For so many seconds.
-    #[schema(minimum = 1, maximum = 31_536_000)]
-    for_s: u32,
+    #[schema(minimum = 1, maximum = 31_536_000, example = 3600)]
+    for_s: f64,
     /// For the log and for hooks.
+    #[serde(default)]
     #[schema(schema_with = reason::schema)]
-    reason: Option<Reason>,
+    reason: Reason,
 }
 
 /// An address that may not connect.
@@ -73,7 +74,7 @@ pub(super) struct Wanted {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// So many are left out first.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 1_000_000_000)]
     offset: Option<usize>,
 }
 
@@ -82,6 +83,7 @@ pub(super) struct Wanted {
 #[into_params(parameter_in = Path)]
 pub(super) struct Addressed {
     /// One IPv4 or IPv6 address.
+    #[param(example = "192.0.2.7")]
     address: String,
 }
 
@@ -114,13 +116,13 @@ pub(super) async fn block(
     Json(wanted): Json<ToBlock>,
 ) -> Result<axum::Json<BlockedNow>, Problem> {
     let ToBlock { address, for_s, reason } = wanted;
-    if !(1..=FOR_MAX_S).contains(&for_s) {
+    if !(1.0..=FOR_MAX_S).contains(&for_s) {
         let detail = format!("for_s: expected 1 to {FOR_MAX_S}, found {for_s}");
         return Err(Problem::unprocessable(detail));
     }
-    let reason = format!("blocked: {}", reason.unwrap_or_default());
+    let reason = format!("blocked: {reason}");
     let (address, now) = (address.to_canonical(), Instant::now());
-    let until = now + Duration::from_secs(for_s.into());
+    let until = now + Duration::from_secs_f64(for_s);
     let block = Block { until, reason: reason.into() };
     let mut blocks = admin.blocks.lock().await;
     if !blocks.add(address, block.clone(), now) {

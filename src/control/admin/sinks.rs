@@ -31,7 +31,7 @@ pub(super) struct Wanted {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// So many are left out first.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 1_000_000_000)]
     offset: Option<usize>,
 }
 
@@ -40,6 +40,7 @@ pub(super) struct Wanted {
 #[into_params(parameter_in = Path)]
 pub(super) struct Called {
     /// As it was told with the viewer.
+    #[param(example = "0-3-141")]
     id: String,
 }
 

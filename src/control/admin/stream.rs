@@ -26,8 +26,10 @@ use crate::serve::order::Order;
 #[into_params(parameter_in = Path)]
 pub(super) struct Named {
     /// Its app.
+    #[param(example = "live")]
     app: String,
     /// Its name; slashes in it are written as `%2F`.
+    #[param(example = "demo")]
     name: String,
 }
 
