@@ -48,7 +48,7 @@ clippy:
 unit:
 	$(TEST) --lib --bins --bench steps --test tidy --test config --test seeds
 	$(TEST) --test admin --test cli --test cores --test http --test limits --test pressure --test process \
-	    --test publishers --test verdicts
+	    --test publishers --test tls --test verdicts
 
 # The plane's random lives, twenty million steps of them; for changes of the plane.
 lives:

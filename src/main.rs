@@ -74,7 +74,8 @@ fn run(source: &Source, options: Options) -> ExitCode {
             error @ (app::Error::Start(_)
             | app::Error::Launch(_)
             | app::Error::Bind { .. }
-            | app::Error::TokenFile { .. }),
+            | app::Error::Token { .. }
+            | app::Error::Tls(_)),
         ) => {
             eprintln!("corecast: cannot start:\n{error}");
             NOT_STARTED.into()

@@ -258,7 +258,8 @@ fn an_error_of_the_environment_names_the_variable() {
     let expected = "CORECAST_RTMP__CHUNK_SIZE: rtmp.chunk_size: expected 128 to 16777215, found 1";
     assert_eq!(error, expected);
     let error = load_with("", &[("CORECAST_RTMP", "{}")]).expect_err("a section");
-    let expected = "CORECAST_RTMP: rtmp: expected one of its keys: chunk_size, enabled, listen";
+    let expected =
+        "CORECAST_RTMP: rtmp: expected one of its keys: chunk_size, enabled, listen, tls_listen";
     assert_eq!(error, expected);
 }
 

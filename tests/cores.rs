@@ -294,7 +294,7 @@ fn start_with_a_stalled_core() -> HalfNode {
                 let socket = net::bind(([127, 0, 0, 1], port).into(), false, 128).expect("free");
                 let listener = Listener::new(socket, Duration::ZERO, Duration::ZERO);
                 let listener = std::rc::Rc::new(listener);
-                rt::spawn(accept::run(std::rc::Rc::clone(&core), listener, protocol));
+                rt::spawn(accept::run(std::rc::Rc::clone(&core), listener, protocol, false));
             }
             let hub = std::rc::Rc::clone(core.hub());
             rt::spawn(async move {

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,6 +22,7 @@ use crate::control::events::Bulletin;
 use crate::control::log::{self, Log};
 use crate::control::start_checks::{self, Host, StartError};
 use crate::control::stats;
+use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
 use crate::net::{self, Alarm, Listener, rt};
 use crate::serve::core::{Core, Node};
@@ -56,16 +57,17 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
-    /// The file with the token of the API cannot be used.
-    #[error(
-        "admin.token_file: {path}: {error}\n  cure: write one line of 16 characters or more into it"
-    )]
-    TokenFile {
-        /// Which.
-        path: String,
-        /// Why.
-        error: io::Error,
+    /// The token of the API cannot be used.
+    #[error("admin.{key}: {cause}")]
+    Token {
+        /// Where it stands.
+        key: &'static str,
+        /// What is wrong with it.
+        cause: String,
     },
+    /// A certificate cannot be shown.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A core's thread could not be started.
     #[error(
         "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \
@@ -86,11 +88,12 @@ pub enum Error {
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     // To the end of this function: dropped, it writes what waits, the last words too.
-    let mut log = log::start(&config.log);
+    let (began, mut log) = (Instant::now(), log::start(&config.log));
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
     let token = token(&config.admin)?;
+    let tls = tls::load(&config.tls)?;
     let (ask, desk) = match options.answerer {
         None => (None, None),
         Some(answerer) => {
@@ -124,14 +127,19 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on");
     }
+    let sockets = listen(&host.admin, config.tcp.backlog)?;
     launch(&node, &config, &host, &alarms, options.demo, ended)?;
-    tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, http = ?host.http, admin = ?host.admin,
+    tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
         connections = host.connections, "listening");
     if options.demo {
         print!("{}", demo::welcome(&host));
     }
     runtime.spawn(stats::log(Arc::clone(&node), config.log.stats_interval));
     let (_configuration, in_force) = watch::channel(Arc::clone(&config));
+    if let Some(configs) = &tls {
+        tls::certify(&node.mesh, configs);
+        runtime.spawn(tls::watch(config.tls.clone(), Arc::clone(&node.mesh)));
+    }
     let bulletin = Bulletin::new();
     runtime.spawn(bulletin.clone().run(heard));
     let admin = Admin {
@@ -140,10 +148,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         node: Arc::clone(&node),
         config: in_force,
         blocks: Default::default(),
-        host: host.clone(),
-        since: SystemTime::now(),
+        host,
+        since: began,
     };
-    let sockets = listen(&host.admin, config.tcp.backlog)?;
     {
         let _inside = runtime.enter();
         admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
@@ -240,8 +247,8 @@ async fn wait_for(cores: usize, ends: &mut mpsc::UnboundedReceiver<CoreEnded>) {
     }
 }
 
-/// The sockets one core listens on.
-type Sockets = Vec<(OwnedFd, Protocol)>;
+/// The sockets one core listens on: what is spoken, and whether over TLS.
+type Sockets = Vec<(OwnedFd, Protocol, bool)>;
 
 fn launch(
     node: &Arc<Node>,
@@ -275,9 +282,9 @@ async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
     let config = core.config();
     let tcp = &config.tcp;
     let mut listeners = Vec::new();
-    for (socket, protocol) in sockets {
+    for (socket, protocol, secure) in sockets {
         let listener = Rc::new(Listener::new(socket, tcp.keepalive, tcp.user_timeout));
-        rt::spawn(accept::run(Rc::clone(&core), Rc::clone(&listener), protocol));
+        rt::spawn(accept::run(Rc::clone(&core), Rc::clone(&listener), protocol, secure));
         listeners.push(listener);
     }
     if demo {
@@ -292,9 +299,18 @@ async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
 }
 
 fn bind(backlog: u32, host: &Host) -> Result<Sockets, Error> {
-    let rtmp = listen(&host.rtmp, backlog)?.into_iter().map(|socket| (socket, Protocol::Rtmp));
-    let http = listen(&host.http, backlog)?.into_iter().map(|socket| (socket, Protocol::Http));
-    Ok(rtmp.chain(http).collect())
+    let ports = [
+        (&host.rtmp, Protocol::Rtmp, false),
+        (&host.rtmps, Protocol::Rtmp, true),
+        (&host.http, Protocol::Http, false),
+        (&host.https, Protocol::Http, true),
+    ];
+    let mut sockets = Sockets::new();
+    for (addresses, protocol, secure) in ports {
+        let bound = listen(addresses, backlog)?;
+        sockets.extend(bound.into_iter().map(|socket| (socket, protocol, secure)));
+    }
+    Ok(sockets)
 }
 
 fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error> {
@@ -308,16 +324,17 @@ fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error>
 
 /// What clients of the API must know.
 fn token(admin: &config::Admin) -> Result<Option<Token>, Error> {
+    let wrong = |key, cause: String| Error::Token { key, cause };
+    if !admin.enabled || (admin.token.is_empty() && admin.token_file.is_empty()) {
+        return Ok(None);
+    }
     if admin.token_file.is_empty() {
-        return Ok((!admin.token.is_empty()).then(|| Token::new(&admin.token)));
+        return Token::new(&admin.token).map(Some).map_err(|cause| wrong("token", cause));
     }
-    let read = std::fs::read_to_string(&admin.token_file);
-    let told = |error| Error::TokenFile { path: admin.token_file.clone(), error };
-    let token = Secret::from(read.map_err(told)?.trim().to_owned());
-    match token.is_empty() {
-        true => Err(told(io::Error::other("it is empty"))),
-        false => Ok(Some(Token::new(&token))),
-    }
+    let in_file = |cause| wrong("token_file", format!("{}: {cause}", admin.token_file));
+    let text = std::fs::read_to_string(&admin.token_file);
+    let text = text.map_err(|error| in_file(error.to_string()))?;
+    Token::new(&Secret::from(text.trim().to_owned())).map(Some).map_err(in_file)
 }
 
 #[cfg(test)]

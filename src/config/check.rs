@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
     });
     http(&config.http, &mut at.section("http"));
     admin(&config.admin, &mut at.section("admin"));
+    at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
     log(&config.log, &mut at.section("log"));
     tcp(&config.tcp, &mut at.section("tcp"));
     limits(&config.limits, &mut at.section("limits"));
@@ -44,31 +45,45 @@ fn cores(cores: &Cores, at: &mut Section<'_>) {
 }
 
 fn listeners(config: &Config, at: &mut Section<'_>) {
-    let mut seen: Vec<(SocketAddr, &str)> = Vec::new();
+    let mut seen: Vec<(SocketAddr, (&str, &str))> = Vec::new();
     let sections = [
-        ("rtmp", config.rtmp.enabled, &config.rtmp.listen),
-        ("http", config.http.enabled, &config.http.listen),
-        ("admin", config.admin.enabled, &config.admin.listen),
+        ("rtmp", "listen", config.rtmp.enabled, &config.rtmp.listen),
+        ("rtmp", "tls_listen", config.rtmp.enabled, &config.rtmp.tls_listen),
+        ("http", "listen", config.http.enabled, &config.http.listen),
+        ("http", "tls_listen", config.http.enabled, &config.http.tls_listen),
+        ("admin", "listen", config.admin.enabled, &config.admin.listen),
     ];
-    for (name, enabled, listen) in sections {
+    for (name, key, enabled, listen) in sections {
         if !enabled {
             continue;
         }
         let mut at = at.section(name);
-        at.require(!listen.is_empty(), "listen", || {
-            format!("expected at least one address; to switch it off, set {name}.enabled = false")
-        });
+        if key == "tls_listen" {
+            at.agree(listen.is_empty() || !config.tls.certificates.is_empty(), &[key], || {
+                "expected a certificate in tls.certificates, found none".to_owned()
+            });
+        } else {
+            let elsewhere = name != "admin"
+                && sections
+                    .iter()
+                    .any(|(section, _, _, listen)| *section == name && !listen.is_empty());
+            at.require(elsewhere || !listen.is_empty(), key, || {
+                format!(
+                    "expected at least one address; to switch it off, set {name}.enabled = false"
+                )
+            });
+        }
         for address in listen {
-            let clash = seen.iter().find(|(other, section)| match *section == name {
+            let clash = seen.iter().find(|(other, section)| match *section == (name, key) {
                 true => address == other && address.port() != 0,
                 false => overlap(*address, *other),
             });
-            if let Some((other, section)) = clash {
-                at.require(false, "listen", || {
-                    format!("{address} meets {other} of {section}.listen; choose another port")
+            if let Some((other, (section, other_key))) = clash {
+                at.require(false, key, || {
+                    format!("{address} meets {other} of {section}.{other_key}; choose another port")
                 });
             }
-            seen.push((*address, name));
+            seen.push((*address, (name, key)));
         }
     }
 }
@@ -98,14 +113,7 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
             )
         });
     }
-    let short = !admin.token.is_empty() && admin.token.reveal().len() < TOKEN_BYTES;
-    at.require(!short, "token", || {
-        format!("expected at least {TOKEN_BYTES} characters; `openssl rand -hex 24` makes a token")
-    });
 }
-
-/// Shorter tokens can be guessed.
-const TOKEN_BYTES: usize = 16;
 
 /// A directive without `=` that is no level would be taken for the name of a module, and silence
 /// everything else.

@@ -17,4 +17,7 @@ mod units;
 pub use app::{App, OnConflict};
 pub use error::{ConfigError, Origin, Problem};
 pub use secret::Secret;
-pub use tree::{Admin, Body, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, v6_only};
+pub use tree::{
+    Admin, Body, Certificate, Config, Cores, Http, Limits, Log, LogFormat, Rtmp, Tcp, Tls,
+    TlsVersion, v6_only,
+};

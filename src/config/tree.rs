@@ -24,6 +24,8 @@ pub struct Config {
     pub http: Http,
     /// The API, the metrics and the console.
     pub admin: Admin,
+    /// Certificates.
+    pub tls: Tls,
     /// The log.
     pub log: Log,
     /// Every TCP socket.
@@ -58,6 +60,9 @@ pub struct Rtmp {
     /// Where; `[::]` means IPv6 and IPv4.
     #[serde(with = "addresses")]
     pub listen: Vec<SocketAddr>,
+    /// Where RTMPS is served; empty for nowhere.
+    #[serde(with = "addresses")]
+    pub tls_listen: Vec<SocketAddr>,
     /// Bytes per chunk we send; 128 to 16777215.
     pub chunk_size: u32,
 }
@@ -71,6 +76,9 @@ pub struct Http {
     /// Where; `[::]` means IPv6 and IPv4.
     #[serde(with = "addresses")]
     pub listen: Vec<SocketAddr>,
+    /// Where the same is served by HTTPS; empty for nowhere.
+    #[serde(with = "addresses")]
+    pub tls_listen: Vec<SocketAddr>,
     /// How an endless body ends.
     pub body: Body,
     /// The longest time from a connection's first byte, or the answer before, to the end of a
@@ -110,6 +118,40 @@ pub struct Admin {
     pub token_file: String,
     /// Origins whose pages may use the API (CORS).
     pub allow_origin: Vec<String>,
+}
+
+/// `[tls]`: what is shown to clients of RTMPS and HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Certificates with their keys; the first is shown to whoever names no host or another.
+    pub certificates: Vec<Certificate>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// How often the files are looked at.
+    #[serde(with = "duration")]
+    pub watch: Duration,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// A PEM file: the certificate, then those between it and the root.
+    pub cert: String,
+    /// A PEM file: its private key.
+    pub key: String,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// 1.2 (RFC 5246).
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// `[log]`
@@ -233,7 +275,7 @@ pub fn v6_only(address: SocketAddr, all: &[SocketAddr]) -> bool {
 
 impl Default for Rtmp {
     fn default() -> Self {
-        Self { enabled: true, listen: everywhere(1935), chunk_size: 60_000 }
+        Self { enabled: true, listen: everywhere(1935), tls_listen: Vec::new(), chunk_size: 60_000 }
     }
 }
 
@@ -242,6 +284,7 @@ impl Default for Http {
         Self {
             enabled: true,
             listen: everywhere(8080),
+            tls_listen: Vec::new(),
             body: Body::Close,
             head_timeout: Duration::from_secs(10),
             head_bytes: 8 << 10,
@@ -258,6 +301,16 @@ impl Default for Admin {
             token: Secret::default(),
             token_file: String::new(),
             allow_origin: Vec::new(),
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificates: Vec::new(),
+            min_version: TlsVersion::Tls12,
+            watch: Duration::from_secs(10),
         }
     }
 }

@@ -7,4 +7,5 @@ pub(crate) mod events;
 pub mod log;
 pub mod start_checks;
 pub mod stats;
+pub mod tls;
 pub(crate) mod view;

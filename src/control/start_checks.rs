@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::admin::CONNECTIONS_MAX;
 use crate::config::{Config, Cores, v6_only};
 
 /// What the checks found: the configuration in terms of this host.
@@ -21,8 +22,12 @@ pub struct Host {
     pub cores: Vec<usize>,
     /// Where RTMP listens; empty if it is off. `[::]` has become `0.0.0.0` if there is no IPv6.
     pub rtmp: Vec<SocketAddr>,
+    /// Where RTMPS listens, likewise.
+    pub rtmps: Vec<SocketAddr>,
     /// Where HTTP listens, likewise.
     pub http: Vec<SocketAddr>,
+    /// Where HTTPS listens, likewise.
+    pub https: Vec<SocketAddr>,
     /// Where the API listens, likewise.
     pub admin: Vec<SocketAddr>,
     /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
@@ -133,9 +138,13 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
         bound.filter_map(|result| result.map_err(&mut note).ok()).collect()
     };
     let rtmp = listen("rtmp.listen", config.rtmp.enabled, &config.rtmp.listen);
+    let rtmps = listen("rtmp.tls_listen", config.rtmp.enabled, &config.rtmp.tls_listen);
     let http = listen("http.listen", config.http.enabled, &config.http.listen);
+    let https = listen("http.tls_listen", config.http.enabled, &config.http.tls_listen);
     let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
-    let own = own_fds(cores.len(), rtmp.len() + http.len()) + config.limits.reserved_fds as u64;
+    let ours = if admin.is_empty() { 0 } else { admin.len() + CONNECTIONS_MAX };
+    let media = rtmp.len() + rtmps.len() + http.len() + https.len();
+    let own = own_fds(cores.len(), media) + ours as u64 + config.limits.reserved_fds as u64;
     let (connections, refusals) =
         connections(raise(Resource::Nofile), own, config.limits.connections).unwrap_or_else(
             |failure| {
@@ -146,7 +155,7 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
-    let host = Host { cores, rtmp, http, admin, connections, refusals };
+    let host = Host { cores, rtmp, rtmps, http, https, admin, connections, refusals };
     tell(config, &host);
     Ok(host)
 }
@@ -165,7 +174,8 @@ fn tell(config: &Config, host: &Host) {
 
 /// What to say if anyone may publish: publishing is on, and reachable from other hosts.
 fn open_to_publishers(config: &Config, host: &Host) -> Option<String> {
-    let address = host.rtmp.iter().find(|address| !address.ip().is_loopback())?;
+    let address =
+        host.rtmp.iter().chain(&host.rtmps).find(|address| !address.ip().is_loopback())?;
     let named: Vec<&str> =
         config.app.iter().filter(|(_, app)| app.publish).map(|(name, _)| name.as_str()).collect();
     let where_to = match (!config.strict_apps && config.app_defaults.publish, &named[..]) {
@@ -437,7 +447,9 @@ mod tests {
         let at = |address: &str| Host {
             cores: vec![0],
             rtmp: vec![address.parse().expect("an address")],
+            rtmps: vec![],
             http: vec![],
+            https: vec![],
             admin: vec![],
             connections: 1,
             refusals: 0,

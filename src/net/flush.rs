@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::{fd, rt};
+use super::{rt, tls};
 use crate::plane::{Hub, HubEvent, Outcome};
 
 /// A turn ends after this time or that many bytes; then ingest gets its own.
@@ -25,7 +25,7 @@ pub async fn run(hub: Rc<RefCell<Hub>>, mut on_event: impl FnMut(HubEvent)) {
             hub.set_now(now);
             hub.handle_timeout(now);
         }
-        let more = turn(&hub, fd::send);
+        let more = turn(&hub, tls::send);
         while let Some(event) = next_event(&hub) {
             on_event(event);
         }
@@ -43,7 +43,7 @@ fn next_event(hub: &RefCell<Hub>) -> Option<HubEvent> {
 
 /// Visits sinks until nothing is due or the turn is over. Answers true if more is due.
 ///
-/// The loop's own step, with [`fd::send`]; benches and tests take it by itself.
+/// The loop's own step, with [`fd::send`](super::fd::send) or its like; benches and tests take it by itself.
 pub fn turn(hub: &RefCell<Hub>, mut send: impl FnMut(RawFd, &[IoSlice<'_>]) -> Outcome) -> bool {
     let start = Instant::now();
     let mut written = 0;
@@ -57,9 +57,10 @@ pub fn turn(hub: &RefCell<Hub>, mut send: impl FnMut(RawFd, &[IoSlice<'_>]) -> O
         // A fault in one stream must not end the loop that serves all of them.
         let visit = catch_unwind(AssertUnwindSafe(|| {
             let mut hub = hub.borrow_mut();
+            let held = hub.is_held(id);
             let (socket, slices) = hub.slices(id, now);
             let offered = slices.iter().map(|slice| slice.len()).sum();
-            if offered > 0 {
+            if offered > 0 || held {
                 let outcome = send(socket, &slices);
                 drop(slices);
                 hub.wrote(id, offered, outcome, now);

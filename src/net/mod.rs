@@ -11,7 +11,9 @@ mod listener;
 pub mod rt;
 mod stream;
 mod timers;
+mod tls;
 
 pub use alarm::Alarm;
 pub use listener::{AcceptError, Listener, bind};
-pub use stream::TcpStream;
+pub use stream::{Moved, TcpStream};
+pub use tls::TlsConfigs;

@@ -1,30 +1,60 @@
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 use rustix::net::RecvFlags;
+use rustls::ServerConfig;
 
 use super::fd;
+use super::tls::{self, Link, Plaintext, ROOM, Session};
 use crate::bytes::Chain;
 
 /// A connected TCP socket on one core.
 #[derive(Debug)]
 pub struct TcpStream {
+    /// `None` for a socket without TLS.
+    tls: Option<Link>,
     stream: glommio::net::TcpStream,
+}
+
+/// A socket on its way to another core.
+#[derive(Debug)]
+pub struct Moved {
+    socket: OwnedFd,
+    tls: Option<Box<Session>>,
+}
+
+impl From<OwnedFd> for Moved {
+    fn from(socket: OwnedFd) -> Self {
+        Self { socket, tls: None }
+    }
 }
 
 impl TcpStream {
     /// Takes a socket over on this core.
-    pub fn from_fd(socket: OwnedFd) -> Self {
-        Self { stream: fd::stream(socket) }
+    pub fn arrive(moved: Moved) -> Self {
+        let mut this = Self::new(fd::stream(moved.socket));
+        this.tls = moved.tls.map(|session| tls::enter(this.fd(), *session));
+        this
     }
 
     pub(super) fn new(stream: glommio::net::TcpStream) -> Self {
-        Self { stream }
+        Self { tls: None, stream }
+    }
+
+    /// From its first byte on the peer is expected to speak TLS.
+    ///
+    /// # Errors
+    /// `config` cannot be used.
+    pub fn secure(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+        self.tls = Some(tls::enter(self.fd(), Session::new(config)?));
+        Ok(())
     }
 
     /// The socket, for another core. It costs a descriptor until this one is dropped, which
@@ -33,8 +63,23 @@ impl TcpStream {
         fd::duplicate(self.stream.as_raw_fd())
     }
 
+    /// Leaves for another core as `socket`, its [duplicate](Self::duplicate).
+    pub fn depart(mut self, socket: OwnedFd) -> Moved {
+        let tls = self.tls.take().map(|link| {
+            tls::leave(self.fd());
+            Box::new(Rc::into_inner(link).expect("listed once, and held here").into_inner())
+        });
+        Moved { socket, tls }
+    }
+
     /// Says that nothing more will be written; what is still read does not matter.
     pub fn shutdown_write(&self) -> io::Result<()> {
+        if let Some(link) = &self.tls {
+            let mut session = link.borrow_mut();
+            session.close();
+            // A full socket does not get it, and sees the end all the same.
+            let _ = tls::send_rest(&mut session, self.fd());
+        }
         fd::with_socket(self.fd(), |socket| socket.shutdown(std::net::Shutdown::Write))
     }
 
@@ -87,15 +132,53 @@ impl TcpStream {
     /// # Errors
     /// `WouldBlock` if there is nothing; the socket broke.
     pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        fd::with_socket(self.fd(), |socket| {
-            let (read, _) = rustix::net::recv(&*socket, into, RecvFlags::DONTWAIT)?;
-            Ok(read)
-        })
+        let Some(link) = &self.tls else { return receive(self.fd(), into) };
+        let mut session = link.borrow_mut();
+        let closed = match read_all(&mut session, self.fd(), into) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            read => read.map(|()| true)?,
+        };
+        match session.read(into) {
+            0 if !closed && !session.is_over() => Err(io::ErrorKind::WouldBlock.into()),
+            read => Ok(read),
+        }
     }
 
     /// Reads what is there. Zero bytes: the peer has closed.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        if self.tls.is_none() {
+            return Pin::new(&mut self.stream).poll_read(cx, into);
+        }
+        self.poll_read_tls(cx, into)
+    }
+
+    fn poll_read_tls(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let number = self.fd();
+        let Some(link) = &self.tls else { return Poll::Ready(Ok(0)) };
+        let mut session = link.borrow_mut();
+        loop {
+            // Our part of the handshake. The peer waits for it, so it must not wait for the peer.
+            while session.is_handshaking() && !session.unsent().is_empty() {
+                let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, session.unsent()))?;
+                session.sent(sent);
+            }
+            if session.readable() > 0 {
+                return Poll::Ready(Ok(session.read(into)));
+            }
+            if session.is_over() {
+                return Poll::Ready(Ok(0));
+            }
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+            if read == 0 {
+                return Poll::Ready(Ok(0));
+            }
+            take_in(&mut session, number, &into[..read])?;
+            // As much as there is room for: who gets less takes it for all there was.
+            match read_all(&mut session, number, into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => read?,
+            }
+        }
     }
 
     /// Writes all of `chain` before it is ready; what was not written yet stays in there.
@@ -104,6 +187,9 @@ impl TcpStream {
         cx: &mut Context<'_>,
         chain: &mut Chain,
     ) -> Poll<io::Result<()>> {
+        if self.tls.is_some() {
+            return self.poll_write_all_tls(cx, chain);
+        }
         while let Some(slice) = chain.first() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, slice))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -112,4 +198,65 @@ impl TcpStream {
         }
         Poll::Ready(Ok(()))
     }
+
+    fn poll_write_all_tls(
+        &mut self,
+        cx: &mut Context<'_>,
+        chain: &mut Chain,
+    ) -> Poll<io::Result<()>> {
+        let Some(link) = &self.tls else { return Poll::Ready(Ok(())) };
+        let mut session = link.borrow_mut();
+        loop {
+            while !session.unsent().is_empty() {
+                match ready!(Pin::new(&mut self.stream).poll_write(cx, session.unsent()))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    sent => session.sent(sent),
+                }
+            }
+            let Some(slice) = chain.first() else { return Poll::Ready(Ok(())) };
+            let mut room = vec![0; ROOM];
+            let slices = [IoSlice::new(slice)];
+            let (taken, made) = session.encrypt(&mut Plaintext::new(&slices), &mut room)?;
+            session.keep(&room[..made]);
+            chain.advance(taken);
+        }
+    }
+}
+
+impl Drop for TcpStream {
+    fn drop(&mut self) {
+        if self.tls.is_some() {
+            tls::leave(self.stream.as_raw_fd());
+        }
+    }
+}
+
+fn receive(number: RawFd, into: &mut [u8]) -> io::Result<usize> {
+    fd::with_socket(number, |socket| {
+        let (read, _) = rustix::net::recv(&*socket, into, RecvFlags::DONTWAIT)?;
+        Ok(read)
+    })
+}
+
+/// Takes in what the socket has, by way of `scratch`, until as much can be read as that holds.
+/// `Ok`: that is so, or the peer has closed. `WouldBlock`: there is no more for now.
+fn read_all(session: &mut Session, number: RawFd, scratch: &mut [u8]) -> io::Result<()> {
+    while session.readable() < scratch.len() && !session.is_over() {
+        match receive(number, scratch)? {
+            0 => return Ok(()),
+            read => take_in(session, number, &scratch[..read])?,
+        }
+    }
+    Ok(())
+}
+
+/// What the session has to say to it is sent, as far as the socket takes it: the rest goes before
+/// what is written next.
+fn take_in(session: &mut Session, number: RawFd, records: &[u8]) -> io::Result<()> {
+    let taken = session.receive(records);
+    if !session.is_handshaking() || taken.is_err() {
+        // A broken socket is noticed by whoever reads it next.
+        let _ = tls::send_rest(session, number);
+    }
+    taken
 }

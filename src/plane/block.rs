@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Init {
     /// The version of the [`Tracks`](super::Tracks) it was made from.
-    pub version: u64,
+    pub version: u32,
     /// The messages or tags themselves.
     pub bytes: Bytes,
 }

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::pressure::Pressure;
 use super::sink::Sink;
-use super::source::Source;
+use super::source::{Phase, Source};
 use super::stats::{Totals, Watched};
 use super::timings::Timings;
 use super::trans::Trans;
@@ -173,6 +173,12 @@ impl Hub {
             }
             source.configure(settings);
         }
+    }
+
+    /// True if nobody publishes `key` here, and nobody who did may still return.
+    pub fn is_vacant(&self, key: &StreamKey) -> bool {
+        let source = self.by_key.get(key).map(|id| &self.sources[*id]);
+        source.is_none_or(|source| source.phase == Phase::Vacant)
     }
 
     /// What pressure does to this core.

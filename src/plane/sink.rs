@@ -107,6 +107,8 @@ pub(crate) struct Sink {
     /// Start at the kept key frame rather than at the next.
     pub(crate) from_cache: bool,
     pub(crate) paused: bool,
+    /// Bytes that it counts as written lie before its socket.
+    pub(crate) held: bool,
     /// True once the cursor stood at the head: from then on lag is the viewer's.
     pub(crate) caught_up: bool,
     pub(crate) position: Position,
@@ -118,7 +120,7 @@ pub(crate) struct Sink {
     pub(crate) greeting: Option<Box<Bytes>>,
     /// A timer is set that ends its wait for a key block.
     pub(crate) key_wait_set: bool,
-    pub(crate) init_sent: Option<u64>,
+    pub(crate) init_sent: Option<u32>,
     /// In the behind set, and how many milliseconds it waited for that.
     pub(crate) behind: Option<u16>,
     /// Since when the socket takes nothing.

@@ -270,7 +270,8 @@ impl Source {
         self.phase = Phase::Vacant;
         self.gop.clear();
         self.timeline = Timeline::new(self.settings.jump_back, self.settings.jump_forward);
-        self.tracks = Rc::new(Tracks { version: self.tracks.version + 1, ..Tracks::default() });
+        self.tracks =
+            Rc::new(Tracks { version: self.tracks.version.wrapping_add(1), ..Tracks::default() });
     }
 
     /// Answers true if that ended the probe.

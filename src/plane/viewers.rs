@@ -103,6 +103,7 @@ impl Hub {
             framing: request.framing,
             from_cache: request.from_cache && request.settings.gop_cache,
             paused: false,
+            held: false,
             caught_up: false,
             position: Position::Waiting,
             in_hand: None,

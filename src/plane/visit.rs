@@ -33,6 +33,9 @@ const OVERRUN_MIN: Duration = Duration::from_millis(20);
 pub enum Outcome {
     /// It took this many bytes.
     Wrote(usize),
+    /// They were taken, but some lie between here and the socket, which is full: they must be
+    /// written on even if nothing comes behind them.
+    Held(usize),
     /// It is full.
     Full,
     /// It is broken.
@@ -53,8 +56,13 @@ impl Hub {
         Some(next)
     }
 
+    /// True if something that was written lies between here and the socket of `id`.
+    pub fn is_held(&self, id: SinkId) -> bool {
+        self.sinks[id].held
+    }
+
     /// The socket of `id` and the slices to write to it, at most 256 KiB. No slices: there is
-    /// nothing to say, and [`Self::wrote`] need not be called.
+    /// nothing to say, and [`Self::wrote`] need not be called unless something [is held](Self::is_held).
     pub fn slices(&mut self, id: SinkId, now: Instant) -> (RawFd, Slices<'_>) {
         self.prepare(id, now);
         let sink = &self.sinks[id];
@@ -84,21 +92,28 @@ impl Hub {
     pub fn wrote(&mut self, id: SinkId, offered: usize, outcome: Outcome, now: Instant) {
         self.totals.writes += 1;
         let sink = &mut self.sinks[id];
-        let taken = match outcome {
-            Outcome::Wrote(taken) => taken,
-            Outcome::Full => 0,
+        let (taken, full) = match outcome {
+            Outcome::Wrote(taken) => {
+                sink.held = false;
+                (taken, taken == 0 && offered > 0)
+            }
+            Outcome::Held(taken) => {
+                sink.held = true;
+                (taken, false)
+            }
+            Outcome::Full => (0, true),
             Outcome::Failed(kind) => return self.end_sink(id, SinkEnd::WriteFailed(kind), now),
         };
         self.totals.egress_bytes += taken as u64;
-        self.totals.short_writes += u64::from(taken > 0 && taken < offered);
-        self.totals.blocked_writes += u64::from(taken == 0);
+        self.totals.short_writes += u64::from(!full && (taken < offered || sink.held));
+        self.totals.blocked_writes += u64::from(full);
         sink.stats.bytes += taken as u64;
         self.sources[sink.source].stats.egress_bytes += taken as u64;
-        if taken > 0 {
+        if !full {
             sink.blocked_since = None;
             self.consume(id, taken);
             let sink = &self.sinks[id];
-            if taken < offered {
+            if taken < offered || sink.held {
                 self.revisit(id, RETRY_MIN, now + RETRY_MIN);
             } else if self.is_at_head(sink) {
                 let sink = &mut self.sinks[id];
@@ -318,7 +333,7 @@ impl Hub {
     }
 
     fn is_at_head(&self, sink: &Sink) -> bool {
-        if sink.in_hand.is_some() || !sink.private.is_empty() {
+        if sink.held || sink.in_hand.is_some() || !sink.private.is_empty() {
             return false;
         }
         match sink.position {

@@ -1,6 +1,7 @@
 //! Listeners: from a new connection to its driver.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,11 +23,13 @@ use crate::net::{AcceptError, Listener, TcpStream, rt};
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts on one listener for as long as the core runs.
-pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
+///
+/// `secure`: over TLS.
+pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind, secure: bool) {
     let mut this_turn = 0;
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => open(&core, socket, peer, protocol),
+            Ok((socket, peer)) => open(&core, (socket, peer), protocol, secure),
             Err(AcceptError::Connection(error)) => tracing::debug!(%error, "not accepted"),
             Err(AcceptError::OutOfFds(error)) => {
                 let allowed = core.violations.borrow_mut().allow(Instant::now());
@@ -45,7 +48,12 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind) {
     }
 }
 
-fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol: Kind) {
+fn open(
+    core: &Rc<Core>,
+    (mut socket, peer): (TcpStream, SocketAddr),
+    protocol: Kind,
+    secure: bool,
+) {
     let node = &core.node;
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
@@ -61,6 +69,10 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
     }
     let setup = core.setup();
     let most_here = setup.config.limits.connections_per_address;
+    if secure && let Err(error) = core.secure(&mut socket, protocol) {
+        tracing::error!(%error, %peer, "TLS cannot be begun");
+        return;
+    }
     let refused = if before >= node.connections_max {
         let most = node.connections_max;
         let by = match setup.config.limits.connections {
@@ -82,6 +94,8 @@ fn open(core: &Rc<Core>, socket: TcpStream, peer: std::net::SocketAddr, protocol
             tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
         }
         match protocol {
+            // Over TLS nothing can be said without a handshake.
+            Kind::Http if secure => {}
             Kind::Http => http::refuse_at_the_door(&socket, &reason),
             Kind::Rtmp => {
                 let reason = format!("{reason}: try another server, or this one again later");

@@ -1,6 +1,7 @@
 //! What the drivers of one core share.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,12 +17,14 @@ use super::order::{Answer, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
-use super::verdict::{Ask, ClientId, HttpClient, Question};
+use super::verdict::{Ask, ClientId, HttpClient, Protocol, Question};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
-use crate::net::{flush, rt};
-use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest, Tag};
+use crate::net::{TcpStream, TlsConfigs, flush, rt};
+use crate::plane::{
+    CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest, SinkStats, Tag,
+};
 use crate::proto::rtmp;
 use crate::shard::{CoreId, Directory, Place};
 use crate::time::RateLimit;
@@ -103,6 +106,8 @@ pub struct Core {
     latest_http: RefCell<Arc<HttpClient>>,
     setup: RefCell<Rc<Setup>>,
     blocks: RefCell<Arc<Blocks>>,
+    /// For connections over TLS, if there is a certificate.
+    tls: RefCell<Option<Arc<TlsConfigs>>>,
     idle: RefCell<Option<Waker>>,
     stop: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
@@ -134,6 +139,7 @@ impl Core {
             latest_http: RefCell::default(),
             setup: RefCell::new(Rc::new(Setup::new(config))),
             blocks: RefCell::default(),
+            tls: RefCell::default(),
             idle: RefCell::default(),
             stop: RefCell::default(),
             stopped: Cell::new(false),
@@ -149,6 +155,16 @@ impl Core {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.setup.borrow().config)
+    }
+
+    /// Has a new connection begin with a handshake.
+    pub(crate) fn secure(&self, socket: &mut TcpStream, protocol: Protocol) -> io::Result<()> {
+        let configs = self.tls.borrow();
+        let configs = configs.as_ref().ok_or_else(|| io::Error::other("no certificate"))?;
+        socket.secure(Arc::clone(match protocol {
+            Protocol::Rtmp => &configs.rtmp,
+            Protocol::Http => &configs.http,
+        }))
     }
 
     /// From now on `config` holds: for newcomers, and for the streams there are.
@@ -307,7 +323,11 @@ impl Core {
     /// What is answered to somebody who has stopped waiting is dropped.
     fn obey(&self, order: Order) {
         match order {
-            Order::Answer { ask, answer } => drop(self.answers.answer(ask, answer)),
+            Order::Answer { ask, answer } => {
+                if let Err(Ok(grant)) = self.answers.answer(ask, answer) {
+                    grant.end("its client had stopped waiting", 0, SinkStats::default());
+                }
+            }
             Order::Measure(asker) => {
                 let _ = asker.send(self.snapshot());
             }
@@ -336,6 +356,7 @@ impl Core {
             Order::Block { blocks, newly, asker } => {
                 let _ = asker.send(self.block(blocks, newly));
             }
+            Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
             Order::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {

@@ -66,7 +66,7 @@ impl Granted {
 impl Drop for Granted {
     fn drop(&mut self) {
         if !self.ended {
-            self.end("the connection was gone", 0, SinkStats::default());
+            self.end("its connection ended", 0, SinkStats::default());
         }
     }
 }
@@ -99,7 +99,7 @@ mod tests {
                 ends.push((end.started, end.received, end.reason.to_string()));
             }
         }
-        let gone = "the connection was gone".to_owned();
+        let gone = "its connection ended".to_owned();
         assert_eq!(ends, [(false, 5, "finished".to_owned()), (true, 0, gone)]);
     }
 }

@@ -221,8 +221,8 @@ impl Session<Http> {
             hevc: if legacy { HevcForm::Legacy } else { HevcForm::Enhanced },
         };
         let said = HttpClient {
-            referer: request.referer.or(request.origin).map(Into::into),
-            user_agent: request.user_agent.map(Into::into),
+            referer: request.referer.or(request.origin).map(kept),
+            user_agent: request.user_agent.map(kept),
         };
         let about = &self.conn.about;
         let question = Question {
@@ -237,6 +237,14 @@ impl Session<Http> {
         self.ask(question, wish, now)
     }
 }
+
+/// What a client says of itself is kept for as long as it watches, up to [`KEPT_BYTES`].
+fn kept(mut text: String) -> Box<str> {
+    text.truncate(text.floor_char_boundary(KEPT_BYTES));
+    text.into()
+}
+
+const KEPT_BYTES: usize = 512;
 
 /// `/APP/NAME` without an extension is a page that plays the stream.
 fn is_watch_path(path: &str) -> bool {

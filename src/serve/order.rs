@@ -10,6 +10,7 @@ use super::blocks::Blocks;
 use super::grant::Grant;
 use crate::config::Config;
 use crate::media::StreamKey;
+use crate::net::TlsConfigs;
 use crate::plane::{CoreSnapshot, SinkId, SinkSnapshot, StreamDetails};
 
 /// Yes, or no and what the client is told.
@@ -71,6 +72,8 @@ pub enum Order {
         /// How many publishers and viewers went.
         asker: oneshot::Sender<usize>,
     },
+    /// New connections are to show these certificates.
+    Certify(Arc<TlsConfigs>),
     /// End.
     Stop,
 }

@@ -178,7 +178,7 @@ async fn second(mesh: Arc<Between>, busy: bool) {
 
 /// Onto this core's runtime, which waits for input, and off again.
 async fn pass_through(socket: OwnedFd) -> OwnedFd {
-    let mut stream = net::TcpStream::from_fd(socket);
+    let mut stream = net::TcpStream::arrive(net::Moved::from(socket));
     poll_fn(|cx| {
         assert!(stream.poll_read(cx, &mut [0; 16]).is_pending(), "nobody writes to it");
         Poll::Ready(())

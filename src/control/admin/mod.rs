@@ -22,7 +22,7 @@ mod streams;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -32,6 +32,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
@@ -61,15 +62,17 @@ pub(crate) struct Admin {
     /// What it runs on.
     pub(crate) host: Host,
     /// When the process began.
-    pub(crate) since: SystemTime,
+    pub(crate) since: Instant,
 }
 
-/// Connections to the API at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 256;
+/// Connections to the API at once; more wait to be accepted. Their descriptors are set aside.
+pub(crate) const CONNECTIONS_MAX: usize = 256;
 /// The largest body of a request, in bytes.
 const BODY_MAX: usize = 64 << 10;
-/// The longest a request's head may take.
+/// The longest a request's head may take, and the longest between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that a client may take nothing of an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// After the host ran out of descriptors, nothing is accepted for this long.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
@@ -99,6 +102,10 @@ async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
         let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
         match listener.accept().await {
             Ok((socket, _)) => {
+                if let Err(error) = bound(&socket) {
+                    tracing::debug!(%error, "admin: a connection broke");
+                    continue;
+                }
                 let router = router.clone();
                 tokio::spawn(async move {
                     answer(socket, router).await;
@@ -111,6 +118,14 @@ async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
             }
         }
     }
+}
+
+/// Somebody who reads nothing must not hold a place for ever: the kernel ends the connection when
+/// what was sent is not taken in this time, and asks after silent ones.
+fn bound(socket: &TcpStream) -> io::Result<()> {
+    let socket = socket2::SockRef::from(socket);
+    socket.set_tcp_user_timeout(Some(PATIENCE))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PATIENCE).with_interval(PATIENCE / 3))
 }
 
 async fn answer(socket: TcpStream, router: Router) {
@@ -140,20 +155,19 @@ fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
     openapi::complete(&mut document, token.is_some());
     let document = Bytes::from(document.to_json().expect("plain values"));
     let described = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
-    let gate = origin::Gate::new(Arc::clone(&admin), token.is_some());
     let api = api
         .route("/openapi.json", get(described))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn_with_state(token.map(Arc::new), auth::check))
-        .layer(from_fn_with_state(gate, origin::check))
+        .layer(from_fn_with_state(Arc::clone(&admin), origin::check))
         .with_state(admin);
     Router::new().nest("/api/v1", api).fallback(no_such_path)
 }
 
 async fn no_such_path() -> Problem {
-    Problem::not_found("there is nothing at this path; /api/v1/openapi.json lists what there is")
+    Problem::not_found("there is nothing at this path")
 }
 
 async fn wrong_method() -> Problem {

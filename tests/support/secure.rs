@@ -1,0 +1,162 @@
+//! Plain sockets whose other end is a TLS connection to the server: a client of rustls between two
+//! sockets, so that every peer of the tests can speak through it.
+
+// Each test program uses a part.
+#![allow(dead_code)]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+/// A certificate for some names, in files of its own.
+pub(crate) struct Certificate {
+    dir: PathBuf,
+}
+
+impl Certificate {
+    /// A new one for `names`, signed by itself; `number` tells the directory.
+    pub(crate) fn new(number: u32, names: &[&str]) -> Self {
+        let dir =
+            std::env::temp_dir().join(format!("corecast-tls-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory of ours");
+        let this = Self { dir };
+        this.renew(names);
+        this
+    }
+
+    /// Writes another one into the same files.
+    pub(crate) fn renew(&self, names: &[&str]) {
+        let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ])
+            .args(["-days", "2", "-subj", "/CN=test", "-addext"])
+            .arg(format!("subjectAltName={}", names.join(",")))
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args(["-keyout", &self.key(), "-out", &self.cert()])
+            .output()
+            .expect("openssl is there");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    pub(crate) fn cert(&self) -> String {
+        self.dir.join("cert.pem").to_string_lossy().into_owned()
+    }
+
+    pub(crate) fn key(&self) -> String {
+        self.dir.join("key.pem").to_string_lossy().into_owned()
+    }
+
+    /// As a value in the list `tls.certificates`.
+    pub(crate) fn toml(&self) -> String {
+        format!("{{ cert = '{}', key = '{}' }}", self.cert(), self.key())
+    }
+
+    /// Trusts this certificate alone.
+    fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        for cert in CertificateDer::pem_file_iter(self.cert()).expect("written") {
+            roots.add(cert.expect("a certificate")).expect("a good one");
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("both versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    }
+
+    /// A plain socket behind which `server` is spoken to by TLS, as `name`.
+    pub(crate) fn connect(&self, server: &TcpStream, name: &'static str) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let plain = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (inner, _) = listener.accept().expect("just connected");
+        // Small, so that a test that does not read holds up the server.
+        socket2::SockRef::from(&plain).set_recv_buffer_size(64 << 10).expect("TCP");
+        socket2::SockRef::from(&inner).set_send_buffer_size(64 << 10).expect("TCP");
+        let name = ServerName::try_from(name).expect("a host name");
+        let mut tls = ClientConnection::new(self.client(), name).expect("a good configuration");
+        let mut socket = server.try_clone().expect("descriptors are left");
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket).expect("the handshake");
+        }
+        let tls = Arc::new(Mutex::new(tls));
+        let (down, up) = ([server, &inner].map(clone), [server, &inner].map(clone));
+        let same = Arc::clone(&tls);
+        thread::spawn(move || deliver(&same, down));
+        thread::spawn(move || send(&tls, up));
+        plain
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn clone(socket: &TcpStream) -> TcpStream {
+    socket.try_clone().expect("descriptors are left")
+}
+
+/// From the server to the test.
+fn deliver(tls: &Mutex<ClientConnection>, [mut server, mut inner]: [TcpStream; 2]) {
+    let (mut records, mut plain) = ([0; 16 << 10], Vec::new());
+    loop {
+        let count = server.read(&mut records).unwrap_or(0);
+        let mut rest = &records[..count];
+        let mut ended = count == 0;
+        while !rest.is_empty() && !ended {
+            let mut tls = tls.lock().expect("nobody panics with it");
+            let taken = tls.read_tls(&mut rest);
+            ended = taken.is_err() || tls.process_new_packets().is_err();
+            // Err: there is no more for now.
+            let _ = tls.reader().read_to_end(&mut plain);
+        }
+        ended |= inner.write_all(&plain).is_err();
+        plain.clear();
+        if ended {
+            let _ = inner.shutdown(Shutdown::Both);
+            return;
+        }
+    }
+}
+
+/// The reverse.
+fn send(tls: &Mutex<ClientConnection>, [mut server, mut inner]: [TcpStream; 2]) {
+    let (mut plain, mut records) = ([0; 16 << 10], Vec::new());
+    loop {
+        let count = inner.read(&mut plain).unwrap_or(0);
+        {
+            let mut tls = tls.lock().expect("nobody panics with it");
+            match count {
+                0 => tls.send_close_notify(),
+                count => tls.writer().write_all(&plain[..count]).expect("it is buffered"),
+            }
+            while tls.wants_write() {
+                tls.write_tls(&mut records).expect("a vector takes it");
+            }
+        }
+        let broken = server.write_all(&records).is_err();
+        records.clear();
+        if count == 0 || broken {
+            let _ = server.shutdown(Shutdown::Write);
+            return;
+        }
+    }
+}
