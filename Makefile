@@ -59,7 +59,7 @@ docs:
 
 end_to_end:
 	@tests/install.sh test
-	$(TEST) --test end_to_end -- --test-threads=$(THREADS)
+	$(TEST) --test end_to_end --test schemathesis -- --test-threads=$(THREADS)
 
 # The load generator against real servers.
 load:

@@ -82,7 +82,7 @@ fn run(source: &Source, options: Options) -> ExitCode {
             error @ (app::Error::Start(_)
             | app::Error::Launch(_)
             | app::Error::Bind { .. }
-            | app::Error::TokenFile(_)
+            | app::Error::Token(_)
             | app::Error::Tls(_)),
         ) => {
             eprintln!("corecast: cannot start:\n{error}");

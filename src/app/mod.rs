@@ -10,14 +10,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
-use crate::control::TokenFile;
+use crate::control::BadToken;
 use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer};
 use crate::control::drain::{self, Drain};
@@ -66,9 +66,9 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
-    /// The file with the token of the API cannot be used.
+    /// The token of the API cannot be used.
     #[error(transparent)]
-    TokenFile(#[from] TokenFile),
+    Token(#[from] BadToken),
     /// A certificate cannot be shown.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -92,7 +92,7 @@ pub enum Error {
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     // To the end of this function: dropped, it writes what waits, the last words too.
-    let mut log = log::start(&config.log);
+    let (began, mut log) = (Instant::now(), log::start(&config.log));
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
@@ -168,8 +168,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         config: in_force.clone(),
         reload: Arc::clone(&reload),
         drain: Arc::clone(&drain),
+        blocks: Default::default(),
         host,
-        since: SystemTime::now(),
+        since: began,
     };
     {
         let _inside = runtime.enter();

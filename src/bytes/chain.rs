@@ -51,7 +51,10 @@ impl Chain {
 
     /// Forgets the first `count` bytes: they were written. `count` must not exceed [`Self::len`].
     pub fn advance(&mut self, mut count: usize) {
-        let Some(waiting) = &mut self.waiting else { return };
+        let Some(waiting) = &mut self.waiting else {
+            debug_assert_eq!(count, 0, "nothing waits");
+            return;
+        };
         waiting.len -= count;
         while count > 0 {
             let first = waiting.slices.front_mut().expect("len counts the bytes of the slices");

@@ -49,8 +49,10 @@ impl Bulletin {
     pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>) {
         while let Some(event) = heard.recv().await {
             self.count.fetch_add(1, Ordering::Relaxed);
-            // Err: nobody listens.
-            let _ = self.sender.send(Arc::new(event));
+            if self.sender.receiver_count() > 0 {
+                // Err: the last has just left.
+                let _ = self.sender.send(Arc::new(event));
+            }
         }
     }
 }

@@ -15,4 +15,4 @@ pub mod stats;
 pub mod tls;
 pub(crate) mod view;
 
-pub use self::admin::TokenFile;
+pub use self::admin::BadToken;

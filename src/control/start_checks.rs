@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::admin::CONNECTIONS_MAX;
 use crate::config::{Config, Cores, v6_only};
 use crate::serve::doors::Place;
 use crate::serve::verdict::Protocol as Kind;
@@ -178,7 +179,11 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
         taken.into_iter().for_each(&mut note);
         Listening::default()
     });
-    let own = own_fds(cores.len(), listening.media().count()) + config.limits.reserved_fds as u64;
+    let admin = listening.admin.len();
+    let ours = if admin == 0 { 0 } else { admin + CONNECTIONS_MAX };
+    let own = own_fds(cores.len(), listening.media().count())
+        + ours as u64
+        + config.limits.reserved_fds as u64;
     let (connections, refusals) =
         connections(raise(Resource::Nofile), own, config.limits.connections).unwrap_or_else(
             |failure| {

@@ -10,12 +10,12 @@ use slab::Slab;
 
 use super::pressure::Pressure;
 use super::sink::Sink;
-use super::source::Source;
+use super::source::{Phase, Source};
 use super::stats::{Totals, Watched};
 use super::timings::Timings;
 use super::trans::Trans;
 use super::turns::Turn;
-use super::{PressureSnapshot, Settings, SinkId, SourceId, TransId};
+use super::{PressureSnapshot, Settings, SinkId, SourceId, Tag, TransId};
 use crate::media::StreamKey;
 
 /// All streams of one core. It never touches a socket and is told the time.
@@ -48,6 +48,7 @@ pub struct Hub {
     /// The stream that was published to since a task last began a turn.
     pub(super) published_by: Option<SourceId>,
     serial: u64,
+    born: Instant,
     /// The latest time told; handles that are dropped use it.
     pub(super) now: Instant,
     events: VecDeque<HubEvent>,
@@ -77,6 +78,15 @@ pub enum HubEvent {
         key: StreamKey,
         /// The directory's epoch.
         epoch: u64,
+    },
+    /// A viewer was moved forward because it lagged.
+    Skipped {
+        /// As its driver knows it.
+        tag: Tag,
+        /// Stream time left out, in milliseconds.
+        ms: u64,
+        /// Bytes left out.
+        bytes: u64,
     },
 }
 
@@ -108,6 +118,7 @@ impl Hub {
     pub fn new(node: Arc<NodeCounters>, now: Instant) -> Self {
         Self {
             node,
+            born: now,
             now,
             sources: Slab::new(),
             by_key: HashMap::new(),
@@ -167,6 +178,12 @@ impl Hub {
         }
     }
 
+    /// True if nobody publishes `key` here, and nobody who did may still return.
+    pub fn is_vacant(&self, key: &StreamKey) -> bool {
+        let source = self.by_key.get(key).map(|id| &self.sources[*id]);
+        source.is_none_or(|source| source.phase == Phase::Vacant)
+    }
+
     /// What pressure does to this core.
     pub fn pressure(&self) -> PressureSnapshot {
         self.pressure.snapshot()
@@ -180,6 +197,18 @@ impl Hub {
     /// The latest time told.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// Seconds since it was made.
+    pub(super) fn age_s(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.born).as_secs()
+    }
+
+    /// A viewer was moved forward.
+    pub(super) fn tell_skip(&mut self, id: SinkId, ms: u64, bytes: u64) {
+        if let Some(tag) = self.sinks[id].tag.clone() {
+            self.events.push_back(HubEvent::Skipped { tag, ms, bytes });
+        }
     }
 
     /// True while anything moves: without it, nobody need measure how busy the core is.
@@ -219,7 +248,7 @@ impl Hub {
     /// What happened, oldest first.
     pub fn poll_event(&mut self) -> Option<HubEvent> {
         while let Some(event) = self.events.pop_front() {
-            let HubEvent::Emptied { key, .. } = &event;
+            let HubEvent::Emptied { key, .. } = &event else { return Some(event) };
             // Somebody has come meanwhile, and the home core may have heard of that first: to say
             // now that the key is empty would let it give the key to another core.
             if !self.holds(key) {

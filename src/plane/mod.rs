@@ -7,15 +7,19 @@
 
 mod block;
 mod drain;
+mod flow;
 mod gop;
 mod handles;
 mod hub;
+mod kick;
+mod listing;
 mod pressure;
 mod publishers;
 mod settings;
 mod sink;
 mod source;
 mod stats;
+mod tag;
 mod timeline;
 mod timings;
 mod tracks;
@@ -34,6 +38,9 @@ pub use block::{Block, BlockLog, Init, Start};
 pub use drain::Left;
 pub use handles::{Publisher, Viewer};
 pub use hub::{Hub, HubEvent, NodeCounters};
+pub use listing::{
+    OutputSnapshot, PublisherSnapshot, SinkSnapshot, SinkState, StreamDetails, TrackSnapshot,
+};
 pub use publishers::{PublishRefused, PublishRequest};
 pub use settings::{OnConflict, Settings};
 pub use sink::{Framing, SinkEnd, SinkEvent, SinkStats};
@@ -41,6 +48,7 @@ pub use source::{PublisherEnd, PushError};
 pub use stats::{
     CoreSnapshot, CoreTimes, PressureSnapshot, Rates, StreamSnapshot, StreamState, Totals,
 };
+pub use tag::Tag;
 pub use timings::{Quantiles, Timings};
 pub use tracks::Tracks;
 pub use trans::{Format, Selection};

@@ -329,11 +329,11 @@ impl Life {
                         viewing.ended = Some(SinkEnd::Draining);
                     }
                     SinkEvent::Ended(end) => {
-                        viewing.ended = Some(end);
                         let moved = viewing.resumes > 0 || viewing.paused;
                         let moved = moved || viewing.watcher.viewer.stats().skips > 0;
                         let waits = viewing.selection.video && pictures && !moved && !viewing.slow;
                         viewing.left_at_key = end == SinkEnd::Draining && waits;
+                        viewing.ended = Some(end);
                     }
                 }
             }
@@ -344,7 +344,7 @@ impl Life {
     fn check(&mut self, viewing: &Viewing) {
         let mut got = self.rig.sockets[&viewing.watcher.fd].got.clone();
         let inside = viewing.watcher.viewer.take_rest();
-        if !viewing.ended.is_some_and(SinkEnd::breaks_off) {
+        if !viewing.ended.as_ref().is_some_and(SinkEnd::breaks_off) {
             got.extend_from_slice(&inside.into_bytes());
             assert_eq!(flv_tags(&got).1, 0, "a part of a message");
         }

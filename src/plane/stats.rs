@@ -241,7 +241,7 @@ impl Hub {
         }
     }
 
-    fn stream_snapshot(&self, id: SourceId, now: Instant) -> StreamSnapshot {
+    pub(super) fn stream_snapshot(&self, id: SourceId, now: Instant) -> StreamSnapshot {
         let source = &self.sources[id];
         let stats = &source.stats;
         let window = self.window_of(source);

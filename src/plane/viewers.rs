@@ -14,7 +14,7 @@ use super::source::{Phase, Source};
 use super::trans_streams::TRANS_IDLE;
 use super::{
     Format, Framing, Hub, Selection, Settings, SinkEnd, SinkEvent, SinkId, SinkStats, SourceId,
-    TransId,
+    Tag, TransId,
 };
 use crate::bytes::Chain;
 use crate::media::StreamKey;
@@ -41,6 +41,8 @@ pub struct PlayRequest {
     pub greeting: Bytes,
     /// Start at the kept key frame (`?gop=0` says no).
     pub from_cache: bool,
+    /// Whom the driver knows it by.
+    pub tag: Option<Tag>,
 }
 
 /// Why a viewer was not let in.
@@ -61,7 +63,7 @@ pub enum PlayRefused {
 }
 
 /// Replies to a viewer that does not read them; past this it is ended.
-const REPLY_BYTES_MAX: usize = 64 << 10;
+const REPLY_BYTES_MAX: u32 = 64 << 10;
 
 impl Hub {
     pub(super) fn play(
@@ -98,6 +100,8 @@ impl Hub {
         let until = now + request.settings.wait_for_publisher;
         let id = self.sinks.insert(Sink {
             serial,
+            tag: request.tag,
+            since_s: u32::try_from(self.age_s(now)).unwrap_or(u32::MAX),
             source,
             fd: request.fd,
             format: request.format,
@@ -157,8 +161,9 @@ impl Hub {
             sink.in_hand = None;
             sink.private = Chain::default();
         }
+        let told = sink.greeting.is_none() || why.breaks_off();
         match why {
-            why if sink.greeting.is_none() || why.breaks_off() => sink.tell(SinkEvent::Ended(why)),
+            why if told || matches!(why, SinkEnd::Kicked(_)) => sink.tell(SinkEvent::Ended(why)),
             SinkEnd::Draining => sink.tell(SinkEvent::TurnedAway),
             _ => {
                 self.totals.not_found += 1;
@@ -205,6 +210,7 @@ impl Hub {
         let after = sink.sent_until();
         // Who comes from another trans stream goes on as soon as it can.
         let (source, from_cache) = (sink.source, sink.from_cache || after.is_some());
+        let framing = sink.framing;
         let trans_id = self.trans_for(source, (sink.format, sink.selection));
         let settings = &self.sources[source].settings;
         let (audio_start, until) = (settings.audio_start_back, now + settings.key_wait);
@@ -212,6 +218,7 @@ impl Hub {
         trans.idle_since = None;
         let index = trans.sinks.len();
         trans.sinks.push(id);
+        trans.framings[framing as usize] += 1;
         self.sources[source].watched.joined(now);
         self.watched.joined(now);
         // The open block began before the newcomer came.
@@ -285,6 +292,7 @@ impl Hub {
             }
             Position::AwaitingKey { trans, index, .. } | Position::At { trans, index, .. } => {
                 let from = &mut self.transes[trans];
+                from.framings[sink.framing as usize] -= 1;
                 from.awaiting_key.remove(&id);
                 let sinks = &mut self.sinks;
                 from.remove(index, |moved, index| sinks[moved].position.set_index(index));
@@ -337,7 +345,8 @@ impl Hub {
     /// Bytes for this viewer alone: at once if its cursor stands at a block boundary.
     pub(super) fn send_private(&mut self, id: SinkId, bytes: Bytes, now: Instant) {
         let sink = &mut self.sinks[id];
-        sink.reply_bytes += bytes.len();
+        let more = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        sink.reply_bytes = sink.reply_bytes.saturating_add(more);
         if sink.reply_bytes > REPLY_BYTES_MAX {
             return self.end_sink(id, SinkEnd::Flooded, now);
         }
@@ -356,7 +365,7 @@ impl Hub {
     pub(super) fn revisit(&mut self, id: SinkId, wait: Duration, at: Instant) {
         let turn = self.next_serial();
         let sink = &mut self.sinks[id];
-        sink.behind = Some(wait);
+        sink.behind = Some(u16::try_from(wait.as_millis()).unwrap_or(u16::MAX));
         self.behind.push(Reverse(Revisit { at, turn, id, serial: sink.serial }));
         self.wake(at);
     }

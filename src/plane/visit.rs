@@ -137,7 +137,8 @@ impl Hub {
             self.totals.stalls += 1;
             self.end_sink(id, SinkEnd::Stalled(limit), now);
         } else {
-            let wait = sink.behind.map_or(RETRY_MIN, |wait| (wait * 2).clamp(RETRY_MIN, RETRY_MAX));
+            let waited = Duration::from_millis(sink.behind.unwrap_or(0).into());
+            let wait = (waited * 2).clamp(RETRY_MIN, RETRY_MAX);
             self.revisit(id, wait, now + wait);
         }
     }
@@ -255,6 +256,7 @@ impl Hub {
             return;
         }
         let newest_key = log.newest_key().filter(|key| *key > next);
+        let mut skip = None;
         let number = match (lags, newest_key) {
             (true, Some(key)) => {
                 let to = log.get(key).expect("the newest key block is in the log");
@@ -271,6 +273,7 @@ impl Hub {
                     skipped_bytes, blocks = key - next, bytes_sent = sink.stats.bytes,
                     "viewer lagged past max_lag: moved to the newest key block");
                 sink.position = Position::At { trans: trans_id, index, next: key };
+                skip = Some((skipped_ms, skipped_bytes));
                 key
             }
             (_, None) if here.is_none() => {
@@ -290,6 +293,7 @@ impl Hub {
                 sink.position =
                     Position::AwaitingKey { trans: trans_id, index, from, after, until };
                 sink.rest();
+                self.tell_skip(id, skipped_ms, skipped_bytes);
                 self.await_key(id, trans_id, until);
                 return;
             }
@@ -299,6 +303,9 @@ impl Hub {
         if sink.init_sent != Some(init.version) {
             sink.init_sent = Some(init.version);
             sink.send_framed(&Rc::clone(init).bytes);
+        }
+        if let Some((ms, bytes)) = skip {
+            self.tell_skip(id, ms, bytes);
         }
     }
 

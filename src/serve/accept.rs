@@ -60,6 +60,13 @@ pub(super) fn open(
     let here = node.addresses.enter(peer.ip());
     let (client, node_of) = (core.next_client(), Arc::clone(node));
     let about = About::new(client, peer, protocol, opened, node_of);
+    if let Some(reason) = core.blocked(peer.ip(), opened) {
+        node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
+        if let Some(suppressed) = core.violations.borrow_mut().allow(opened) {
+            tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
+        }
+        return;
+    }
     let setup = core.setup();
     let most_here = setup.config.limits.connections_per_address;
     if secure && let Err(error) = core.secure(&mut socket, protocol) {

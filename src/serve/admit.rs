@@ -2,10 +2,11 @@
 
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::Tell;
+use super::conn::About;
 use super::core::Core;
 use super::grant::Grant;
 use super::order::Answer;
@@ -24,25 +25,17 @@ pub(crate) struct Admission {
 
 #[derive(Debug)]
 enum Stage {
-    Verdict {
-        reply: Reply<Answer>,
-        until: Instant,
-        deadline: Deadline,
-    },
-    /// `None` only after it was ready.
-    Place {
-        reply: Reply<Ticket>,
-        grant: Option<Grant>,
-    },
+    Verdict { reply: Reply<Answer>, until: Instant, deadline: Deadline },
+    Place(Reply<Ticket>),
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Admitted {
-    /// An RTMP client may connect. No grant if nobody was asked: then nobody cares for its end.
-    Connect(Option<Grant>),
+    /// An RTMP client may connect.
+    Connect,
     /// The stream's owner, and the way in.
-    Stream(Ticket, Grant),
+    Stream(Ticket),
     /// No, and what the client is told.
     Refused(String),
 }
@@ -57,9 +50,10 @@ pub(crate) struct Ticket {
 
 impl Admission {
     /// Rules first, here and now; then whoever is to be asked; then the home core. Often all of
-    /// it is settled at once.
+    /// it is settled at once. From the yes on `about` has the grant.
     pub(crate) fn begin(
         core: &Rc<Core>,
+        about: &mut About,
         question: Arc<Question>,
         now: Instant,
     ) -> Result<Self, Admitted> {
@@ -67,11 +61,12 @@ impl Admission {
             return Err(Admitted::Refused(reason));
         }
         let Some(ask) = &core.node.ask else {
-            if question.stream().is_none() {
-                return Err(Admitted::Connect(None));
+            // If nobody was asked for a connect, nobody cares for its end.
+            if question.stream().is_some() {
+                about.granted =
+                    Some(Grant::new(Arc::clone(&question), Arc::clone(&core.node.events)));
             }
-            let grant = Grant::new(Arc::clone(&question), Arc::clone(&core.node.events));
-            return Self::locate(core, question, grant);
+            return Self::locate(core, question);
         };
         let reply = core.answers.expect();
         ask.ask(Arc::clone(&question), core.id, reply.id());
@@ -80,18 +75,16 @@ impl Admission {
         Ok(Self { stage: Stage::Verdict { reply, until, deadline }, question })
     }
 
-    fn locate(core: &Rc<Core>, question: Arc<Question>, grant: Grant) -> Result<Self, Admitted> {
-        let Some(key) = question.stream().cloned() else {
-            return Err(Admitted::Connect(Some(grant)));
-        };
+    fn locate(core: &Rc<Core>, question: Arc<Question>) -> Result<Self, Admitted> {
+        let Some(key) = question.stream().cloned() else { return Err(Admitted::Connect) };
         let home = core.post.mesh().home(&key);
         if home == core.id {
             let place = core.look_up(&key);
-            return Err(Admitted::Stream(Ticket::new(core, key, place), grant));
+            return Err(Admitted::Stream(Ticket::new(core, key, place)));
         }
         let reply = core.places.expect();
         core.tell(home, Tell::Lookup { key, from: core.id, ask: reply.id() });
-        Ok(Self { stage: Stage::Place { reply, grant: Some(grant) }, question })
+        Ok(Self { stage: Stage::Place(reply), question })
     }
 
     /// What was asked.
@@ -99,18 +92,23 @@ impl Admission {
         &self.question
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, core: &Rc<Core>) -> Poll<Admitted> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Rc<Core>,
+        about: &mut About,
+    ) -> Poll<Admitted> {
         loop {
             match &mut self.stage {
-                Stage::Place { reply, grant } => {
-                    let ticket = ready!(reply.poll(cx));
-                    let grant = grant.take().expect("it is ready once");
-                    return Poll::Ready(Admitted::Stream(ticket, grant));
-                }
+                Stage::Place(reply) => return reply.poll(cx).map(Admitted::Stream),
                 Stage::Verdict { reply, until, deadline } => match reply.poll(cx) {
                     Poll::Ready(Err(reason)) => return Poll::Ready(Admitted::Refused(reason)),
                     Poll::Ready(Ok(grant)) => {
-                        match Self::locate(core, Arc::clone(&self.question), grant) {
+                        match self.question.stream() {
+                            Some(_) => about.granted = Some(grant),
+                            None => about.connected = Some(grant),
+                        }
+                        match Self::locate(core, Arc::clone(&self.question)) {
                             Ok(next) => *self = next,
                             Err(admitted) => return Poll::Ready(admitted),
                         }

@@ -54,10 +54,10 @@ pub(crate) struct About {
     pub(crate) protocol: Protocol,
     pub(crate) opened: Instant,
     pub(crate) node: Arc<Node>,
+    /// To publish or play. Before the next, so that it ends first.
+    pub(crate) granted: Option<Grant>,
     /// To connect, if somebody was asked.
     pub(crate) connected: Option<Grant>,
-    /// To publish or play.
-    pub(crate) granted: Option<Grant>,
 }
 
 impl About {
@@ -108,6 +108,9 @@ pub(crate) enum End {
     /// The plane gave a viewer up, perhaps inside a message: not another word.
     #[error("{0}")]
     BrokenOff(SinkEnd),
+    /// Its address may not be here: not another word.
+    #[error("{0}")]
+    Blocked(String),
     /// It broke a rule; worth a line of its own.
     #[error("{0}")]
     Violation(String),
@@ -225,10 +228,12 @@ impl Conn {
 
     /// How much may be read at once: the scratch buffer, or less while the machine holds back.
     fn room(&self) -> usize {
-        let held = self.core.setup().config.limits.held_input_bytes;
         match &self.unread {
             None => SCRATCH_BYTES,
-            Some(unread) => held.saturating_sub(unread.len()).min(SCRATCH_BYTES),
+            Some(unread) => {
+                let held = self.core.setup().config.limits.held_input_bytes;
+                held.saturating_sub(unread.len()).min(SCRATCH_BYTES)
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
@@ -10,18 +11,21 @@ use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::admit::Ticket;
+use super::blocks::Blocks;
 use super::doors::{Door, Doors};
-use super::event::Events;
+use super::event::{Event, Events};
 use super::order::{Answer, Leave, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
-use super::verdict::{Ask, ClientId, HttpClient, Protocol};
+use super::verdict::{Ask, ClientId, HttpClient, Protocol, Question};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, TlsConfigs, flush, rt};
-use crate::plane::{CoreSnapshot, CoreTimes, Hub, HubEvent, Left, NodeCounters, PublishRequest};
+use crate::plane::{
+    CoreSnapshot, CoreTimes, Hub, HubEvent, Left, NodeCounters, PublishRequest, SinkStats, Tag,
+};
 use crate::proto::rtmp;
 use crate::shard::{CoreId, Directory, Place};
 use crate::time::RateLimit;
@@ -106,6 +110,7 @@ pub struct Core {
     latest_http: RefCell<Arc<HttpClient>>,
     setup: RefCell<Rc<Setup>>,
     doors: Doors,
+    blocks: RefCell<Arc<Blocks>>,
     /// For connections over TLS, if there is a certificate.
     tls: RefCell<Option<Arc<TlsConfigs>>>,
     idle: RefCell<Option<Waker>>,
@@ -139,6 +144,7 @@ impl Core {
             latest_http: RefCell::default(),
             setup: RefCell::new(Rc::new(Setup::new(config))),
             doors: Doors::default(),
+            blocks: RefCell::default(),
             tls: RefCell::default(),
             idle: RefCell::default(),
             stop: RefCell::default(),
@@ -188,6 +194,24 @@ impl Core {
         self.doors.close_all();
     }
 
+    /// From now on `blocks` may not connect. Who publishes or plays from `newly` goes now; any
+    /// other connection when it next says something.
+    fn block(&self, blocks: Arc<Blocks>, newly: Option<IpAddr>) -> usize {
+        let now = Instant::now();
+        let reason = newly.and_then(|newly| blocks.reason(newly, now).cloned());
+        self.blocks.replace(blocks);
+        let Some((address, reason)) = newly.zip(reason) else { return 0 };
+        let is_there = |tag: &Tag| {
+            tag.downcast_ref::<Question>().is_some_and(|question| question.peer.ip() == address)
+        };
+        self.hub.borrow_mut().end_all_of(is_there, &reason, now)
+    }
+
+    /// Why `address` may not be here, if it may not.
+    pub(crate) fn blocked(&self, address: IpAddr, now: Instant) -> Option<Arc<str>> {
+        self.blocks.borrow().reason(address, now).cloned()
+    }
+
     /// The streams.
     pub fn hub(&self) -> &Rc<RefCell<Hub>> {
         &self.hub
@@ -202,7 +226,8 @@ impl Core {
         let setup = self.setup();
         let (_, settings) = setup.app(key.app()).filter(|_| ticket.owner() == self.id)?;
         let settings = Rc::clone(settings);
-        let request = PublishRequest { key: key.clone(), settings, epoch: ticket.epoch() };
+        let request =
+            PublishRequest { key: key.clone(), settings, epoch: ticket.epoch(), tag: None };
         // As if somebody had arrived: the entry stays until the hub says that the key is empty.
         let (key, place) = ticket.into_parts();
         self.directory.borrow_mut().ticket_used(&key, place.epoch, false);
@@ -243,10 +268,16 @@ impl Core {
         let core = Rc::clone(self);
         rt::spawn(async move { core.count_seconds().await });
         let (core, hub) = (Rc::clone(self), Rc::clone(&self.hub));
-        rt::spawn(flush::run(hub, move |event| {
-            let HubEvent::Emptied { key, epoch } = event;
-            let home = core.post.mesh().home(&key);
-            core.tell(home, Tell::Emptied { key, epoch });
+        rt::spawn(flush::run(hub, move |event| match event {
+            HubEvent::Emptied { key, epoch } => {
+                let home = core.post.mesh().home(&key);
+                core.tell(home, Tell::Emptied { key, epoch });
+            }
+            HubEvent::Skipped { tag, ms, bytes } => {
+                if let Some(question) = tag.downcast::<Question>() {
+                    core.node.events.tell(Event::Skipped { question, ms, bytes });
+                }
+            }
         }));
     }
 
@@ -309,7 +340,11 @@ impl Core {
     /// What is answered to somebody who has stopped waiting is dropped.
     fn obey(self: &Rc<Self>, order: Order) {
         match order {
-            Order::Answer { ask, answer } => drop(self.answers.answer(ask, answer)),
+            Order::Answer { ask, answer } => {
+                if let Err(Ok(grant)) = self.answers.answer(ask, answer) {
+                    grant.end("its client had stopped waiting", 0, SinkStats::default());
+                }
+            }
             Order::Measure(asker) => {
                 let _ = asker.send(self.snapshot());
             }
@@ -330,6 +365,27 @@ impl Core {
             }
             Order::Leave(who, asker) => {
                 let _ = asker.send(self.leave(who));
+            }
+            Order::Stream(key, asker) => {
+                let details = self.hub.borrow().stream(&key, Instant::now());
+                let _ = asker.send(details.map(Box::new));
+            }
+            Order::Sinks { stream, page, asker } => {
+                let _ = asker.send(self.hub.borrow().viewers_of(&stream, page, Instant::now()));
+            }
+            Order::Sink(id, serial, asker) => {
+                let _ = asker.send(self.hub.borrow().viewer(id, serial, Instant::now()));
+            }
+            Order::EndSink { id, serial, reason, asker } => {
+                let mut hub = self.hub.borrow_mut();
+                let _ = asker.send(hub.end_viewer(id, serial, &reason, Instant::now()));
+            }
+            Order::EndPublisher { stream, reason, asker } => {
+                let mut hub = self.hub.borrow_mut();
+                let _ = asker.send(hub.end_publisher(&stream, &reason, Instant::now()));
+            }
+            Order::Block { blocks, newly, asker } => {
+                let _ = asker.send(self.block(blocks, newly));
             }
             Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
             Order::Stop => {

@@ -14,7 +14,9 @@ use crate::plane::SinkStats;
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A publisher has the slot of its stream, or a viewer is being sent its first block.
+    /// A publisher has the slot of its stream, a viewer is being sent its first block, or an RTMP
+    /// client that somebody was asked about is connected. One who takes a stream over starts before
+    /// the other ends.
     Started(Arc<Question>),
     /// What was granted is over, whether it had started or not. There is one of these for each
     /// grant, however it ended.
@@ -75,9 +77,14 @@ impl Events {
         (Arc::new(Self { queue, lost: AtomicU64::new(0) }), heard)
     }
 
-    /// Tells of `event`, without waiting.
+    /// Tells of `event`, without waiting. What strangers can cause as often as they like has half of
+    /// the queue, so that starts and ends find room.
     pub fn tell(&self, event: Event) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(event) {
+        let half_full = self.queue.capacity() < self.queue.max_capacity() / 2;
+        let matters = matches!(event, Event::Started(_) | Event::Ended { .. });
+        let told =
+            if half_full && !matters { Err(()) } else { self.queue.try_send(event).map_err(drop) };
+        if told.is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }

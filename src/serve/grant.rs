@@ -43,6 +43,11 @@ impl Grant {
         self.it.events.tell(Event::Started(Arc::clone(&self.it.question)));
     }
 
+    /// Whether it has come to that.
+    pub(crate) fn has_started(&self) -> bool {
+        self.it.started
+    }
+
     /// It is over. `received` and `sent` are what its client moved.
     pub(crate) fn end(mut self, reason: &str, received: u64, sent: SinkStats) {
         self.it.end(reason, received, sent);
@@ -61,7 +66,7 @@ impl Granted {
 impl Drop for Granted {
     fn drop(&mut self) {
         if !self.ended {
-            self.end("the connection was gone", 0, SinkStats::default());
+            self.end("its connection ended", 0, SinkStats::default());
         }
     }
 }
@@ -94,7 +99,7 @@ mod tests {
                 ends.push((end.started, end.received, end.reason.to_string()));
             }
         }
-        let gone = "the connection was gone".to_owned();
+        let gone = "its connection ended".to_owned();
         assert_eq!(ends, [(false, 5, "finished".to_owned()), (true, 0, gone)]);
     }
 }

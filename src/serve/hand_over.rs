@@ -5,6 +5,7 @@ use super::{http, rtmp};
 use crate::bytes::Chain;
 use crate::media::StreamKey;
 use crate::net::Moved;
+use crate::plane::SinkStats;
 use crate::shard::Place;
 
 /// A connection on its way to the core that owns its stream: one value, without handles.
@@ -15,6 +16,7 @@ pub struct HandOver {
     pub(crate) unsent: Chain,
     pub(crate) input_waits: InputWaits,
     pub(crate) received: u64,
+    pub(crate) sent: Option<Box<SinkStats>>,
     pub(crate) key: StreamKey,
     pub(crate) place: Place,
     pub(crate) driver: Driver,

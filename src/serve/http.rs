@@ -110,6 +110,7 @@ impl Protocol for Http {
             },
             greeting: greeting.bytes,
             from_cache: wish.from_cache,
+            tag: session.tag(),
         };
         session.protocol.playing = Some((wish.ask, framing));
         if let Err(refused) = session.play(request, now) {
@@ -144,13 +145,20 @@ impl Protocol for Http {
         }
     }
 
-    fn viewer_ended(&mut self, end: SinkEnd, now: Instant) {
+    fn viewer_ended(&mut self, end: &SinkEnd, now: Instant) {
         let why = match end {
             SinkEnd::PublisherGone => End::Over,
             SinkEnd::Draining => End::GoingAway,
             _ => End::Policy,
         };
         self.machine.end_stream(now, why, &end.to_string());
+    }
+
+    fn kicked(&mut self, started: bool, reason: &str, now: Instant) {
+        match self.playing.take().filter(|_| !started) {
+            Some((ask, _)) => self.answer(ask, 403, reason, now),
+            None => self.machine.end_stream(now, End::Policy, reason),
+        }
     }
 
     fn publisher_ended(&mut self, _: &PublisherEnd) {}
@@ -224,8 +232,8 @@ impl Session<Http> {
             hevc: if legacy { HevcForm::Legacy } else { HevcForm::Enhanced },
         };
         let said = HttpClient {
-            referer: request.referer.or(request.origin).map(Into::into),
-            user_agent: request.user_agent.map(Into::into),
+            referer: request.referer.or(request.origin).map(kept),
+            user_agent: request.user_agent.map(kept),
         };
         let about = &self.conn.about;
         let question = Question {
@@ -240,6 +248,14 @@ impl Session<Http> {
         self.ask(question, wish, now)
     }
 }
+
+/// What a client says of itself is kept for as long as it watches, up to [`KEPT_BYTES`].
+fn kept(mut text: String) -> Box<str> {
+    text.truncate(text.floor_char_boundary(KEPT_BYTES));
+    text.into()
+}
+
+const KEPT_BYTES: usize = 512;
 
 /// `/APP/NAME` without an extension is a page that plays the stream.
 fn is_watch_path(path: &str) -> bool {

@@ -8,6 +8,7 @@
 pub mod accept;
 mod addresses;
 pub mod admit;
+pub mod blocks;
 mod conn;
 pub mod core;
 pub mod doors;

@@ -136,6 +136,7 @@ impl Protocol for Rtmp {
                     framing: Framing::Raw,
                     greeting: session.protocol.machine.accept_play(ask),
                     from_cache,
+                    tag: session.tag(),
                 };
                 session.play(request, now)
             }
@@ -173,10 +174,17 @@ impl Protocol for Rtmp {
         self.machine.play_refused(reason);
     }
 
-    fn viewer_ended(&mut self, end: SinkEnd, now: Instant) {
+    fn viewer_ended(&mut self, end: &SinkEnd, now: Instant) {
         match end {
             SinkEnd::Draining => self.machine.play_over(now, &end.to_string()),
             _ => self.machine.play_ended(now),
+        }
+    }
+
+    fn kicked(&mut self, started: bool, reason: &str, _: Instant) {
+        match started {
+            true => self.machine.play_stopped(reason),
+            false => self.machine.play_refused(reason),
         }
     }
 

@@ -11,6 +11,7 @@ use super::admit::{Admission, Admitted, Ticket};
 use super::conn::{About, Conn, End, Io, Totals};
 use super::core::Core;
 use super::event::Event;
+use super::grant::Grant;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
 use super::verdict::Question;
@@ -18,7 +19,7 @@ use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
 use crate::plane::{
     PlayRefused, PlayRequest, PublishRefused, PublishRequest, Publisher, PublisherEnd, Settings,
-    SinkEnd, SinkEvent, SinkStats, Viewer,
+    SinkEnd, SinkEvent, SinkStats, Tag, Viewer,
 };
 use crate::proto::Machine;
 
@@ -54,7 +55,10 @@ pub(crate) trait Protocol: Sized + 'static {
     fn turned_away(&mut self, reason: &str, now: Instant);
 
     /// The plane has ended the viewer.
-    fn viewer_ended(&mut self, end: SinkEnd, now: Instant);
+    fn viewer_ended(&mut self, end: &SinkEnd, now: Instant);
+
+    /// Somebody outside has ended the viewer, which may not have started. The connection closes.
+    fn kicked(&mut self, started: bool, reason: &str, now: Instant);
 
     /// The plane has ended the publisher.
     fn publisher_ended(&mut self, end: &PublisherEnd);
@@ -174,7 +178,7 @@ impl<P: Protocol> Session<P> {
             self.conn.socket.reset_on_close();
         }
         self.end(&end);
-        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
+        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_) | End::Blocked(_)) {
             while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
             // Boxed: every driver would have room for it all its life.
             Box::pin(self.conn.say_goodbye()).await;
@@ -213,7 +217,10 @@ impl<P: Protocol> Session<P> {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let woken = match &mut self.doing {
             Doing::Nothing => Poll::Pending,
-            Doing::Asking(asking) => asking.0.poll(cx, &self.conn.core).map(Wake::Admitted),
+            Doing::Asking(asking) => {
+                let Conn { core, about, .. } = &mut self.conn;
+                asking.0.poll(cx, core, about).map(Wake::Admitted)
+            }
             Doing::Publishing(it) => it.publisher.poll_end(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
@@ -243,6 +250,9 @@ impl<P: Protocol> Session<P> {
                     self.protocol.machine().handle_timeout(now).map_err(violation)?;
                 }
                 Io::Input { read, all } => {
+                    if let Some(reason) = self.blocked(now) {
+                        return Err(End::Blocked(reason).into());
+                    }
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
                         let window = it.publisher.set_waited(it.pace.waited(now));
@@ -285,12 +295,19 @@ impl<P: Protocol> Session<P> {
                 self.protocol.turned_away(&why, now);
                 self.why = Some(why.into());
             }
+            Wake::Viewer(SinkEvent::Ended(SinkEnd::Kicked(why))) => {
+                let granted = self.conn.about.granted.as_ref();
+                let started = granted.is_some_and(Grant::has_started);
+                self.stop_playing(&why);
+                self.protocol.kicked(started, &why, now);
+                return Err(End::Finished(why.to_string()).into());
+            }
             Wake::Viewer(SinkEvent::Ended(end)) => {
                 self.stop_playing(&end.to_string());
                 if end.breaks_off() {
                     return Err(End::BrokenOff(end).into());
                 }
-                self.protocol.viewer_ended(end, now);
+                self.protocol.viewer_ended(&end, now);
                 self.ended_for(&end);
             }
         }
@@ -336,9 +353,16 @@ impl<P: Protocol> Session<P> {
             self.stream = Some(key.clone());
         }
         self.why = None;
+        if question.query.len() > QUERY_MAX {
+            let found = question.query.len();
+            let why = format!("expected a query of at most {QUERY_MAX} bytes, found {found}");
+            self.refuse(&wish, &Refused::Denied(why), now);
+            return Ok(());
+        }
         self.end_grant("its client asked for something else", SinkStats::default());
         let question = Arc::new(question);
-        match Admission::begin(&self.conn.core, Arc::clone(&question), now) {
+        let Conn { core, about, .. } = &mut self.conn;
+        match Admission::begin(core, about, Arc::clone(&question), now) {
             Ok(admission) => {
                 self.doing = Doing::Asking(Box::new((admission, wish)));
                 Ok(())
@@ -355,11 +379,10 @@ impl<P: Protocol> Session<P> {
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
         match admitted {
-            Admitted::Connect(grant) => {
-                self.conn.about.connected = grant.map(|mut grant| {
+            Admitted::Connect => {
+                if let Some(grant) = &mut self.conn.about.connected {
                     grant.start();
-                    grant
-                });
+                }
                 self.protocol.connected(wish, now);
             }
             Admitted::Refused(reason) => {
@@ -367,8 +390,7 @@ impl<P: Protocol> Session<P> {
                 self.conn.about.node.events.tell(Event::Refused { question, reason: told });
                 self.refuse(&wish, &Refused::Denied(reason), now);
             }
-            Admitted::Stream(ticket, grant) => {
-                self.conn.about.granted = Some(grant);
+            Admitted::Stream(ticket) => {
                 if ticket.owner() != self.conn.core.id {
                     return Err(Stop::Move(ticket, wish));
                 }
@@ -386,7 +408,12 @@ impl<P: Protocol> Session<P> {
         core.hub.borrow_mut().set_now(now);
         // What was said before must not wait with the greeting for the first block.
         while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
+        // It may have been on its way when its address was blocked.
+        let blocked = self.blocked(now);
         match core.setup().app(key.app()) {
+            _ if blocked.is_some() => {
+                self.refuse(&wish, &Refused::Denied(blocked.unwrap_or_default()), now);
+            }
             Some((_, settings)) => {
                 let settings = Rc::clone(settings);
                 P::arrive(self, Arrival { key, settings, epoch, now }, wish);
@@ -400,8 +427,12 @@ impl<P: Protocol> Session<P> {
     /// Takes the publisher's slot.
     pub(crate) fn publish(&mut self, at: &Arrival) -> Result<(), Refused> {
         let Arrival { key, settings, epoch, now } = at;
-        let request =
-            PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
+        let request = PublishRequest {
+            key: key.clone(),
+            settings: Rc::clone(settings),
+            epoch: *epoch,
+            tag: self.tag(),
+        };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let core = &self.conn.core;
         let pace = Pace::new(core.published.replace(core.published.get() + 1), core.born);
@@ -417,7 +448,8 @@ impl<P: Protocol> Session<P> {
         let viewer = Viewer::join(&self.conn.core.hub, request, now)?;
         self.doing = Doing::Playing(viewer);
         let About { granted, node, .. } = &self.conn.about;
-        if let Some(grant) = granted.as_ref().filter(|_| !self.is_published(&key)) {
+        let vacant = self.conn.core.hub.borrow().is_vacant(&key);
+        if let Some(grant) = granted.as_ref().filter(|_| vacant) {
             node.events.tell(Event::NotFound(Arc::clone(grant.question())));
         }
         Ok(())
@@ -438,8 +470,16 @@ impl<P: Protocol> Session<P> {
         self.protocol.refuse(wish, why, now);
     }
 
-    fn is_published(&self, key: &StreamKey) -> bool {
-        self.conn.core.hub.borrow().is_published(key)
+    /// Whom the plane is to know this connection by.
+    pub(crate) fn tag(&self) -> Option<Tag> {
+        let grant = self.conn.about.granted.as_ref()?;
+        Some(Tag::new(Arc::clone(grant.question()) as Arc<_>))
+    }
+
+    /// Why nothing may be done from its address, if that is so.
+    fn blocked(&self, now: Instant) -> Option<String> {
+        let reason = self.conn.core.blocked(self.conn.about.peer.ip(), now);
+        reason.map(|reason| reason.to_string())
     }
 
     /// What was granted has begun.
@@ -511,14 +551,24 @@ impl<P: Protocol> Session<P> {
                 return Err(self);
             }
         };
-        let Self { conn, mut protocol, received, .. } = *self;
+        let Self { conn, mut protocol, received, sent, .. } = *self;
         let Conn { socket: here, about, unread, out: mut unsent, input_waits, .. } = conn;
         let socket = here.depart(socket);
         while protocol.machine().poll_transmit(&mut unsent) {}
         let (key, place) = ticket.into_parts();
         let driver = protocol.pack(wish);
-        let moved =
-            HandOver { socket, about, unread, unsent, input_waits, received, key, place, driver };
+        let moved = HandOver {
+            socket,
+            about,
+            unread,
+            unsent,
+            input_waits,
+            received,
+            sent,
+            key,
+            place,
+            driver,
+        };
         match core.post.hand_over(owner, Box::new(moved)) {
             Ok(()) => Ok(()),
             Err(moved) => match Self::unpack(&core, *moved) {
@@ -541,11 +591,13 @@ impl<P: Protocol> Session<P> {
         conn.input_waits = moved.input_waits;
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
-        (this.received, this.stream) = (moved.received, Some(moved.key));
+        (this.received, this.sent, this.stream) = (moved.received, moved.sent, Some(moved.key));
         Some((this, ticket, wish))
     }
 }
 
+/// Of a query, which is kept for as long as what it asks for lasts.
+const QUERY_MAX: usize = 4 << 10;
 /// What a viewer is told whose wait was in vain.
 pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
 

@@ -1,6 +1,6 @@
 //! Who may use the API: whoever knows the token.
 
-use std::io;
+use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -18,34 +18,50 @@ use crate::config;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Token([u8; 32]);
 
-/// The file with the token cannot be used.
+/// The token of the API cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "admin.token_file: {path}: {error}\n  cure: write one line of 16 characters or more into it"
-)]
-pub struct TokenFile {
-    /// Which.
-    path: String,
-    /// Why.
-    error: io::Error,
+#[error("admin.{key}: {cause}")]
+pub struct BadToken {
+    /// Where it stands.
+    key: &'static str,
+    /// What is wrong with it.
+    cause: String,
 }
 
+/// Shorter ones can be guessed.
+const LENGTH_MIN: usize = 16;
+
 impl Token {
-    /// The token of the configuration, or of the file that it names.
+    /// The token of the configuration, or of the file that it names. None if none is wanted.
     ///
     /// # Errors
-    /// There is no token in that file.
-    pub(crate) fn of(admin: &config::Admin) -> Result<Option<Self>, TokenFile> {
+    /// It cannot be read, or is not one to be used.
+    pub(crate) fn of(admin: &config::Admin) -> Result<Option<Self>, BadToken> {
+        if !admin.enabled || (admin.token.is_empty() && admin.token_file.is_empty()) {
+            return Ok(None);
+        }
         if admin.token_file.is_empty() {
-            let token = admin.token.reveal();
-            return Ok((!token.is_empty()).then(|| Self(digest(token.as_bytes()))));
+            let wrong = |cause| BadToken { key: "token", cause };
+            return Self::new(admin.token.reveal()).map(Some).map_err(wrong);
         }
-        let told = |error| TokenFile { path: admin.token_file.clone(), error };
-        let token = std::fs::read_to_string(&admin.token_file).map_err(told)?;
-        match token.trim() {
-            "" => Err(told(io::Error::other("it is empty"))),
-            token => Ok(Some(Self(digest(token.as_bytes())))),
+        let wrong = |cause: String| BadToken {
+            key: "token_file",
+            cause: format!("{}: {cause}", admin.token_file),
+        };
+        let text = std::fs::read_to_string(&admin.token_file);
+        let text = text.map_err(|error| wrong(error.to_string()))?;
+        Self::new(text.trim()).map(Some).map_err(wrong)
+    }
+
+    /// A token that can be sent in a header and not be guessed.
+    fn new(token: &str) -> Result<Self, String> {
+        if token.len() < LENGTH_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!(
+                "expected {LENGTH_MIN} or more visible ASCII characters and no blanks; \
+                 `openssl rand -hex 24` makes a token"
+            ));
         }
+        Ok(Self(digest(token.as_bytes())))
     }
 
     fn is(&self, offered: &str) -> bool {
@@ -67,11 +83,59 @@ pub(crate) async fn check(State(token): State<Tokens>, request: Request, next: N
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     match (&token, offered) {
+        (None, _) if !is_of_this_host(&request) => {
+            let detail = "without admin.token, expected a request to 127.0.0.1 or localhost, not by \
+                          another name or from another site's page: set a token";
+            Problem::new(403, "forbidden", detail).into_response()
+        }
         (None, _) => next.run(request).await,
         (Some(token), Some(offered)) if token.is(offered) => next.run(request).await,
         (Some(_), _) => {
             let detail = "expected the header `Authorization: Bearer TOKEN`, with admin.token";
             Problem::new(401, "unauthorized", detail).into_response()
+        }
+    }
+}
+
+/// A page of another site may have its own name point to this host, and then its requests come from
+/// here. They still tell that name, or the page they come from.
+fn is_of_this_host(request: &Request) -> bool {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let host = header(header::HOST);
+    let origin = header(header::ORIGIN).map(|origin| origin.split_once("://").map_or("", |o| o.1));
+    host.is_some_and(is_loopback) && origin.is_none_or(is_loopback)
+}
+
+/// `host` may have a port.
+fn is_loopback(host: &str) -> bool {
+    let without_port = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = without_port.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<IpAddr>().map_or(address == "localhost", |address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_by_name_and_by_number() {
+        for host in ["127.0.0.1", "127.0.0.1:8081", "localhost:8081", "[::1]:8081", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "example.org", "127.0.0.1.example.org", "localhost.example.org:8081"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_could_be_guessed_or_never_match_are_refused() {
+        let token = Token::new;
+        assert!(token("0123456789abcdef").is_ok());
+        for text in ["", "short", "0123456789 abcdef", "0123456789abcdéf"] {
+            assert!(token(text).is_err(), "{text}");
         }
     }
 }

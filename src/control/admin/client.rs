@@ -2,6 +2,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::media::Redacted;
+use crate::plane::{Framing, Tag};
 use crate::serve::verdict::Question;
 
 /// Who publishes or plays.
@@ -22,6 +23,11 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Whoever the drivers have tagged so.
+    pub(super) fn of_tag(tag: &Tag) -> Option<Self> {
+        tag.downcast_ref::<Question>().map(Self::of)
+    }
+
     /// Whoever asked this. What it brought to be let in is not told.
     pub(super) fn of(question: &Question) -> Self {
         Self {
@@ -32,5 +38,14 @@ impl Client {
             // It may hold a token.
             page: question.page().map(|page| Redacted(page).to_string()),
         }
+    }
+}
+
+/// What people call a format with what stands around its blocks.
+pub(super) fn protocol(format: &'static str, framing: Framing) -> &'static str {
+    match (format, framing) {
+        ("flv", Framing::WebSocket) => "ws-flv",
+        ("flv", _) => "http-flv",
+        (other, _) => other,
     }
 }

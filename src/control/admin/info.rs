@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
 
 use axum::Json;
 use axum::extract::State;
@@ -21,8 +20,6 @@ pub(super) struct Info {
     version: &'static str,
     /// Seconds since it started.
     uptime_s: f64,
-    /// When it started, in seconds since 1970.
-    since: u64,
     /// The CPUs that its cores are pinned to.
     cpus: Vec<usize>,
     /// Connections that are open.
@@ -38,11 +35,9 @@ pub(super) struct Info {
 /// What this server is
 #[utoipa::path(get, path = "/info", tag = "node", responses((status = 200, body = Info)))]
 pub(super) async fn info(State(admin): State<Arc<Admin>>) -> Json<Info> {
-    let since = admin.since.duration_since(UNIX_EPOCH).unwrap_or_default();
     Json(Info {
         version: env!("CARGO_PKG_VERSION"),
-        uptime_s: admin.since.elapsed().unwrap_or_default().as_secs_f64(),
-        since: since.as_secs(),
+        uptime_s: admin.since.elapsed().as_secs_f64(),
         cpus: admin.host.cores.clone(),
         connections: admin.node.counters.connections.load(Ordering::Relaxed),
         connections_max: admin.host.connections,

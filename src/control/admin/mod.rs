@@ -3,7 +3,9 @@
 //! All of it lives on the control thread and asks the cores by message. A client that is slow,
 //! silent or rude costs one of [`CONNECTIONS_MAX`] places and nothing else.
 
+mod asking;
 mod auth;
+mod block;
 mod client;
 mod events;
 mod extract;
@@ -12,11 +14,14 @@ mod openapi;
 mod origin;
 mod page;
 mod problem;
+mod reason;
 mod service;
+mod sinks;
+mod stream;
 mod streams;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -26,14 +31,15 @@ use axum::routing::get;
 use bytes::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use self::auth::BadToken;
 pub(crate) use self::auth::Token;
-pub use self::auth::TokenFile;
 use self::problem::Problem;
 use super::drain::Drain;
 use super::events::Bulletin;
@@ -58,21 +64,25 @@ pub(crate) struct Admin {
     pub(crate) drain: Arc<Drain>,
     /// What happens on it.
     pub(crate) bulletin: Bulletin,
+    /// Who may not connect.
+    pub(crate) blocks: block::List,
     /// What it runs on.
     pub(crate) host: Host,
     /// When the process began.
-    pub(crate) since: SystemTime,
+    pub(crate) since: Instant,
 }
 
 /// The token that clients must bring, now; none if none is asked for.
 type Tokens = watch::Receiver<Option<Arc<Token>>>;
 
-/// Connections to the API at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 256;
+/// Connections to the API at once; more wait to be accepted. Their descriptors are set aside.
+pub(crate) const CONNECTIONS_MAX: usize = 256;
 /// The largest body of a request, in bytes.
 const BODY_MAX: usize = 64 << 10;
-/// The longest a request's head may take.
+/// The longest a request's head may take, and the longest between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that a client may take nothing of an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// After the host ran out of descriptors, nothing is accepted for this long.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
@@ -100,6 +110,10 @@ async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
         let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
         match listener.accept().await {
             Ok((socket, _)) => {
+                if let Err(error) = bound(&socket) {
+                    tracing::debug!(%error, "admin: a connection broke");
+                    continue;
+                }
                 let router = router.clone();
                 tokio::spawn(async move {
                     answer(socket, router).await;
@@ -112,6 +126,14 @@ async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
             }
         }
     }
+}
+
+/// Somebody who reads nothing must not hold a place for ever: the kernel ends the connection when
+/// what was sent is not taken in this time, and asks after silent ones.
+fn bound(socket: &TcpStream) -> std::io::Result<()> {
+    let socket = socket2::SockRef::from(socket);
+    socket.set_tcp_user_timeout(Some(PATIENCE))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PATIENCE).with_interval(PATIENCE / 3))
 }
 
 async fn answer(socket: TcpStream, router: Router) {
@@ -134,8 +156,12 @@ fn router(admin: Arc<Admin>, token: Tokens) -> Router {
         .routes(routes!(service::drained, service::drain, service::undrain))
         .routes(routes!(events::events))
         .routes(routes!(streams::streams))
+        .routes(routes!(stream::stream, stream::end))
+        .routes(routes!(sinks::sinks))
+        .routes(routes!(sinks::sink, sinks::end))
+        .routes(routes!(block::blocks, block::block))
+        .routes(routes!(block::unblock))
         .split_for_parts();
-    let gate = origin::Gate::new(Arc::clone(&admin), token.clone());
     let documents = [false, true].map(|with_token| {
         let mut document = document.clone();
         openapi::complete(&mut document, with_token);
@@ -153,13 +179,13 @@ fn router(admin: Arc<Admin>, token: Tokens) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn_with_state(token, auth::check))
-        .layer(from_fn_with_state(gate, origin::check))
+        .layer(from_fn_with_state(Arc::clone(&admin), origin::check))
         .with_state(admin);
     Router::new().nest("/api/v1", api).fallback(no_such_path)
 }
 
 async fn no_such_path() -> Problem {
-    Problem::not_found("there is nothing at this path; /api/v1/openapi.json lists what there is")
+    Problem::not_found("there is nothing at this path")
 }
 
 async fn wrong_method() -> Problem {

@@ -23,6 +23,7 @@ pub(super) struct Paging {
 
 const LIMIT_MAX: usize = 1000;
 const LIMIT: usize = 100;
+const OFFSET_MAX: usize = 1_000_000_000;
 
 impl Paging {
     /// What was asked for, or the first [`LIMIT`].
@@ -32,7 +33,12 @@ impl Paging {
             let detail = format!("limit: expected 1 to {LIMIT_MAX}, found {limit}");
             return Err(Problem::bad_request(detail));
         }
-        Ok(Self { limit, offset: offset.unwrap_or(0) })
+        let offset = offset.unwrap_or(0);
+        if offset > OFFSET_MAX {
+            let detail = format!("offset: expected at most {OFFSET_MAX}, found {offset}");
+            return Err(Problem::bad_request(detail));
+        }
+        Ok(Self { limit, offset })
     }
 
     /// That part of `all`.

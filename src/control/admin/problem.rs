@@ -31,12 +31,23 @@ impl Problem {
         Self::new(404, "not found", detail)
     }
 
+    /// 422: it was read, and cannot be done.
+    pub(crate) fn unprocessable(detail: impl Into<String>) -> Self {
+        Self::new(422, "unprocessable content", detail)
+    }
+
+    /// 503.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(503, "unavailable", detail)
+    }
+
     /// A part of a request that could not be read.
     pub(super) fn unread(status: StatusCode, detail: String) -> Self {
         match status.as_u16() {
             404 => Self::not_found(detail),
             413 => Self::new(413, "content too large", detail),
             415 => Self::new(415, "unsupported media type", detail),
+            422 => Self::unprocessable(detail),
             _ => Self::bad_request(detail),
         }
     }

@@ -32,7 +32,7 @@ pub(super) struct Wanted {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// So many are left out first.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 1_000_000_000)]
     offset: Option<usize>,
 }
 

@@ -6,6 +6,7 @@
 mod configure;
 mod drain;
 mod flush;
+mod listing;
 mod publishers;
 mod slow;
 mod starts;
@@ -42,6 +43,8 @@ pub(super) struct Rig {
     pub(super) base: Instant,
     pub(super) now: Instant,
     next_fd: RawFd,
+    /// Whom drivers know those by who come next.
+    pub(super) tag: Option<super::Tag>,
 }
 
 /// What a viewer's socket took, and how much more it takes.
@@ -82,6 +85,7 @@ impl Rig {
             base,
             now: base,
             next_fd: 100,
+            tag: None,
         }
     }
 
@@ -96,7 +100,8 @@ impl Rig {
 
     pub(super) fn try_publish(&self) -> Result<Publisher, PublishRefused> {
         let settings = Rc::clone(&self.settings);
-        let request = PublishRequest { key: Self::key(), settings, epoch: 7 };
+        let request =
+            PublishRequest { key: Self::key(), settings, epoch: 7, tag: self.tag.clone() };
         Publisher::acquire(&self.hub, request, self.now)
     }
 
@@ -144,6 +149,7 @@ impl Rig {
         let fd = self.next_fd;
         self.next_fd += 1;
         let mut request = PlayRequest {
+            tag: self.tag.clone(),
             key: Self::key(),
             settings: Rc::clone(&self.settings),
             epoch: 7,

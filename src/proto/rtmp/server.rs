@@ -418,6 +418,15 @@ impl Server {
         }
     }
 
+    /// The player is put out, for a reason that is told to it. The connection is finished.
+    pub fn play_stopped(&mut self, reason: &str) {
+        if let State::Connected(session) = &mut self.state
+            && session.play_stopped(&mut self.core, reason)
+        {
+            self.close();
+        }
+    }
+
     /// The publisher is put out, for a reason that is told to it. The connection is finished.
     pub fn publish_ended(&mut self, reason: &str) {
         if let State::Connected(session) = &mut self.state

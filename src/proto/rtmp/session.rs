@@ -405,6 +405,17 @@ impl Session {
         }
     }
 
+    /// True if there was a play to end.
+    pub(super) fn play_stopped(&mut self, core: &mut Core, reason: &str) -> bool {
+        let plays = matches!(self.doing, Doing::Playing { .. });
+        if plays {
+            core.line.user_control(UserControl::StreamEof(PLAY_STREAM_ID));
+            core.line.status(PLAY_STREAM_ID, Level::Status, code::PLAY_STOP, reason);
+            self.doing = Doing::Nothing;
+        }
+        plays
+    }
+
     /// True if there was a publish to end.
     pub(super) fn publish_ended(&mut self, core: &mut Core, reason: &str) -> bool {
         let stream_id = match &self.doing {
