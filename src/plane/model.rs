@@ -312,6 +312,8 @@ impl Life {
     fn hear_events(&mut self) {
         let pictures = self.publisher.is_some()
             && self.stream.taken.last().is_some_and(|taken| taken.has_video);
+        // Whole seconds pass between frames at times: who may lag so little may leave anywhere.
+        let may_lag = self.rig.settings.max_lag < Duration::from_secs(8);
         for viewing in &mut self.viewings {
             while let Some(event) = viewing.watcher.event() {
                 assert!(viewing.ended.is_none(), "an event after the end");
@@ -331,7 +333,8 @@ impl Life {
                     SinkEvent::Ended(end) => {
                         let moved = viewing.resumes > 0 || viewing.paused;
                         let moved = moved || viewing.watcher.viewer.stats().skips > 0;
-                        let waits = viewing.selection.video && pictures && !moved && !viewing.slow;
+                        let lags = viewing.slow || may_lag;
+                        let waits = viewing.selection.video && pictures && !moved && !lags;
                         viewing.left_at_key = end == SinkEnd::Draining && waits;
                         viewing.ended = Some(end);
                     }

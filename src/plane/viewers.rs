@@ -157,10 +157,10 @@ impl Hub {
         self.unseat(id, now);
         let sink = &mut self.sinks[id];
         sink.position = Position::Ended;
-        if why.breaks_off() {
-            sink.in_hand = None;
-            sink.private = Chain::default();
-        }
+        // The rest of its block is its driver's from here on: the block itself, which counts as held,
+        // would be taken from it when too many are.
+        let rest = sink.take_rest();
+        sink.private = if why.breaks_off() { Chain::default() } else { rest };
         let told = sink.greeting.is_none() || why.breaks_off();
         match why {
             why if told || matches!(why, SinkEnd::Kicked(_)) => sink.tell(SinkEvent::Ended(why)),
