@@ -4,6 +4,7 @@
 //! before anything else.
 
 mod demo;
+pub mod sign;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,17 +20,20 @@ use crate::config::{self, Config, Secret};
 use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer, Desk};
 use crate::control::events::Bulletin;
+use crate::control::hooks::Hooks;
 use crate::control::log::{self, Log};
+use crate::control::metrics::Metrics;
 use crate::control::start_checks::{self, Host, StartError};
 use crate::control::stats;
 use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
 use crate::net::{self, Alarm, Listener, rt};
+use crate::serve::access::Census;
 use crate::serve::core::{Core, Node};
 use crate::serve::event::Events;
 use crate::serve::order::Order;
-use crate::serve::verdict::{Ask, Protocol};
-use crate::serve::{Mesh, accept};
+use crate::serve::verdict::Protocol;
+use crate::serve::{Mesh, Tally, accept};
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
@@ -68,6 +72,16 @@ pub enum Error {
     /// A certificate cannot be shown.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file of the log cannot be written.
+    #[error(
+        "log.file: {path}: {error}\n  cure: name a file in a directory that this user may write to"
+    )]
+    LogFile {
+        /// Which.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
     /// A core's thread could not be started.
     #[error(
         "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \
@@ -88,30 +102,34 @@ pub enum Error {
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     // To the end of this function: dropped, it writes what waits, the last words too.
-    let (began, mut log) = (Instant::now(), log::start(&config.log));
+    let began = Instant::now();
+    let mut log = log::start(&config.log)
+        .map_err(|error| Error::LogFile { path: config.log.file.clone(), error })?;
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
     let token = token(&config.admin)?;
     let tls = tls::load(&config.tls)?;
-    let (ask, desk) = match options.answerer {
-        None => (None, None),
-        Some(answerer) => {
-            let (questions, desk) = ask::desk(&mesh, Arc::clone(&events), answerer);
-            (Some(Arc::new(questions) as Arc<dyn Ask>), Some(desk))
-        }
-    };
     let config = Arc::new(config.clone());
+    let (_configuration, in_force) = watch::channel(Arc::clone(&config));
+    let hooks = Hooks::new(in_force.clone(), Arc::clone(&events));
+    let asks_always = options.answerer.is_some();
+    let (ask, desk) = ask::desk(&mesh, Arc::clone(&events), hooks.after(options.answerer));
     let node = Arc::new(Node {
         connections_max: host.connections,
         refusals_max: host.refusals,
-        ask,
+        ask: Some(Arc::new(ask)),
+        asks_always,
         events,
         rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
+        addresses: Tally::new(host.connections),
+        census: Arc::new(Census::new(host.connections)),
         ..Node::new(mesh)
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // They look up names.
+        .max_blocking_threads(16)
         .build()
         .map_err(Error::Control)?;
     // Heard from before the first connection on: a signal without an ear kills.
@@ -127,7 +145,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on");
     }
+    // Before the first connection on too: whoever is served can look who serves.
     let sockets = listen(&host.admin, config.tcp.backlog)?;
+    let for_metrics = listen(&host.metrics, config.tcp.backlog)?;
     launch(&node, &config, &host, &alarms, options.demo, ended)?;
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
         connections = host.connections, "listening");
@@ -135,13 +155,13 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         print!("{}", demo::welcome(&host));
     }
     runtime.spawn(stats::log(Arc::clone(&node), config.log.stats_interval));
-    let (_configuration, in_force) = watch::channel(Arc::clone(&config));
     if let Some(configs) = &tls {
         tls::certify(&node.mesh, configs);
         runtime.spawn(tls::watch(config.tls.clone(), Arc::clone(&node.mesh)));
     }
     let bulletin = Bulletin::new();
-    runtime.spawn(bulletin.clone().run(heard));
+    let hears = hooks.clone();
+    runtime.spawn(bulletin.clone().run(heard, move |event| hears.hear(event)));
     let admin = Admin {
         bulletin,
         view: View::new(Arc::clone(&node)),
@@ -149,14 +169,24 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         config: in_force,
         blocks: Default::default(),
         host,
+        log: log.handle(),
+        metrics: Arc::new(Metrics::new()),
         since: began,
     };
+    let admin = Arc::new(admin);
     {
         let _inside = runtime.enter();
-        admin::serve(sockets, Arc::new(admin), token).map_err(Error::Control)?;
+        admin::serve_metrics(for_metrics, Arc::clone(&admin)).map_err(Error::Control)?;
+        admin::serve(sockets, admin, token).map_err(Error::Control)?;
+        hooks.start(Arc::clone(&node));
     }
-    let reason =
-        runtime.block_on(control(desk, (options.stop, signals), &mut ends, &mut log, &alarms));
+    let reason = runtime.block_on(control(
+        Some(desk),
+        (options.stop, signals),
+        &mut ends,
+        &mut log,
+        (&node, &alarms),
+    ));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -171,6 +201,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
     }
     runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
+    runtime.block_on(hooks.finish());
+    // Not for a name that is being looked up.
+    runtime.shutdown_background();
     Ok(())
 }
 
@@ -197,7 +230,7 @@ async fn control(
     (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
-    alarms: &[Arc<Alarm>],
+    (node, alarms): (&Node, &[Arc<Alarm>]),
 ) -> Result<&'static str, Error> {
     if let Some(desk) = desk {
         tokio::spawn(desk.run());
@@ -219,6 +252,7 @@ async fn control(
             _ = seconds.tick() => {
                 log.drops().tell();
                 ring(alarms);
+                node.health.ask(&node.mesh, Instant::now());
             }
         }
     }
@@ -345,11 +379,12 @@ mod tests {
     fn a_core_that_ends_unasked_ends_the_program_with_its_name() {
         let (ended, mut ends) = mpsc::unbounded_channel();
         ended.send(CoreEnded { core: CoreId(3), panicked: true }).expect("the other end is there");
-        let mut log = log::start(&config::Log::default());
+        let mut log = log::start(&config::Log::default()).expect("no file");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");
-            control(None, (None, signals), &mut ends, &mut log, &[]).await
+            let node = Node::new(Mesh::new(1, 16));
+            control(None, (None, signals), &mut ends, &mut log, (&node, &[])).await
         });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(

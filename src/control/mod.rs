@@ -3,8 +3,10 @@
 pub(crate) mod admin;
 pub mod ask;
 pub(crate) mod events;
+pub(crate) mod hooks;
 /// The log: a bounded queue, a writer thread, and a count of dropped lines.
 pub mod log;
+pub(crate) mod metrics;
 pub mod start_checks;
 pub mod stats;
 pub mod tls;

@@ -12,7 +12,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::admin::CONNECTIONS_MAX;
+use super::admin::{CONNECTIONS_MAX, SCRAPES_MAX};
+use super::hooks;
 use crate::config::{Config, Cores, v6_only};
 
 /// What the checks found: the configuration in terms of this host.
@@ -30,6 +31,8 @@ pub struct Host {
     pub https: Vec<SocketAddr>,
     /// Where the API listens, likewise.
     pub admin: Vec<SocketAddr>,
+    /// Where the metrics listen beside, likewise.
+    pub metrics: Vec<SocketAddr>,
     /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
     pub connections: usize,
     /// RTMP newcomers beyond those that may be told why at once. They have descriptors of their own.
@@ -142,20 +145,26 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     let http = listen("http.listen", config.http.enabled, &config.http.listen);
     let https = listen("http.tls_listen", config.http.enabled, &config.http.tls_listen);
     let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
-    let ours = if admin.is_empty() { 0 } else { admin.len() + CONNECTIONS_MAX };
+    let metrics = listen("admin.metrics_listen", true, &config.admin.metrics_listen);
+    let room = |addresses: &[SocketAddr], clients| match addresses.len() {
+        0 => 0,
+        addresses => addresses + clients,
+    };
+    let ours = room(&admin, CONNECTIONS_MAX) + room(&metrics, SCRAPES_MAX);
     let media = rtmp.len() + rtmps.len() + http.len() + https.len();
     let own = own_fds(cores.len(), media) + ours as u64 + config.limits.reserved_fds as u64;
+    let fds = raise(Resource::Nofile);
+    // Hook servers are to be reached however many clients there are.
+    let own = own + hooks::connections_max(&config.hooks).min(fds / HOOKS_PART);
     let (connections, refusals) =
-        connections(raise(Resource::Nofile), own, config.limits.connections).unwrap_or_else(
-            |failure| {
-                note(failure);
-                (0, 0)
-            },
-        );
+        connections(fds, own, config.limits.connections).unwrap_or_else(|failure| {
+            note(failure);
+            (0, 0)
+        });
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
-    let host = Host { cores, rtmp, rtmps, http, https, admin, connections, refusals };
+    let host = Host { cores, rtmp, rtmps, http, https, admin, metrics, connections, refusals };
     tell(config, &host);
     Ok(host)
 }
@@ -259,6 +268,9 @@ fn connections(fds: u64, own: u64, asked: usize) -> Result<(usize, usize), Failu
     let most = free - refusals;
     Ok((if asked == 0 { most } else { most.min(asked) }, refusals))
 }
+
+/// At most this part of all descriptors is set aside for hooks.
+const HOOKS_PART: u64 = 8;
 
 fn allowed_cores() -> Vec<usize> {
     // It fails only on machines with more cores than a CpuSet has; there, std counts them.
@@ -451,6 +463,7 @@ mod tests {
             http: vec![],
             https: vec![],
             admin: vec![],
+            metrics: vec![],
             connections: 1,
             refusals: 0,
         };

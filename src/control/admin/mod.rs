@@ -9,7 +9,10 @@ mod block;
 mod client;
 mod events;
 mod extract;
+mod health;
 mod info;
+mod level;
+mod metrics;
 mod openapi;
 mod origin;
 mod page;
@@ -41,6 +44,8 @@ use utoipa_axum::routes;
 pub(crate) use self::auth::Token;
 use self::problem::Problem;
 use super::events::Bulletin;
+use super::log;
+use super::metrics::Metrics;
 use super::start_checks::Host;
 use super::view::View;
 use crate::config::Config;
@@ -61,6 +66,10 @@ pub(crate) struct Admin {
     pub(crate) blocks: block::List,
     /// What it runs on.
     pub(crate) host: Host,
+    /// Its log.
+    pub(crate) log: log::Handle,
+    /// Its metrics, those aside that are in the figures.
+    pub(crate) metrics: Arc<Metrics>,
     /// When the process began.
     pub(crate) since: Instant,
 }
@@ -69,6 +78,8 @@ pub(crate) struct Admin {
 pub(crate) const CONNECTIONS_MAX: usize = 256;
 /// The largest body of a request, in bytes.
 const BODY_MAX: usize = 64 << 10;
+/// The same where the metrics alone are served.
+pub(crate) const SCRAPES_MAX: usize = 16;
 /// The longest a request's head may take, and the longest between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a client may take nothing of an answer.
@@ -86,8 +97,23 @@ pub(crate) fn serve(
     admin: Arc<Admin>,
     token: Option<Token>,
 ) -> io::Result<()> {
-    let router = router(admin, token);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    serve_by(&router(admin, token), sockets, CONNECTIONS_MAX)
+}
+
+/// Serves the metrics alone on `sockets`, to anyone.
+///
+/// # Errors
+/// As [`serve`].
+pub(crate) fn serve_metrics(sockets: Vec<OwnedFd>, admin: Arc<Admin>) -> io::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .fallback(only_metrics)
+        .with_state(admin);
+    serve_by(&router, sockets, SCRAPES_MAX)
+}
+
+fn serve_by(router: &Router, sockets: Vec<OwnedFd>, connections: usize) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(connections));
     for socket in sockets {
         let listener = std::net::TcpListener::from(socket);
         listener.set_nonblocking(true)?;
@@ -140,10 +166,16 @@ async fn answer(socket: TcpStream, router: Router) {
 }
 
 fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
+    // Without a token: supervisors and balancers have none.
+    let health = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(Arc::clone(&admin));
     let (api, mut document) = OpenApiRouter::with_openapi(openapi::document())
         .routes(routes!(info::info))
         .routes(routes!(info::cores))
         .routes(routes!(info::config))
+        .routes(routes!(level::level, level::set_level))
         .routes(routes!(events::events))
         .routes(routes!(streams::streams))
         .routes(routes!(stream::stream, stream::end))
@@ -155,19 +187,29 @@ fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
     openapi::complete(&mut document, token.is_some());
     let document = Bytes::from(document.to_json().expect("plain values"));
     let described = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
+    let guard = from_fn_with_state(token.map(Arc::new), auth::check);
     let api = api
         .route("/openapi.json", get(described))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(from_fn_with_state(token.map(Arc::new), auth::check))
+        .layer(guard.clone())
         .layer(from_fn_with_state(Arc::clone(&admin), origin::check))
-        .with_state(admin);
-    Router::new().nest("/api/v1", api).fallback(no_such_path)
+        .with_state(Arc::clone(&admin));
+    let metrics = Router::new().route("/metrics", get(metrics::metrics)).with_state(admin);
+    Router::new()
+        .nest("/api/v1", api)
+        .merge(metrics.layer(guard))
+        .merge(health)
+        .fallback(no_such_path)
 }
 
 async fn no_such_path() -> Problem {
     Problem::not_found("there is nothing at this path")
+}
+
+async fn only_metrics() -> Problem {
+    Problem::not_found("the metrics are at /metrics; all else is on the admin port")
 }
 
 async fn wrong_method() -> Problem {

@@ -5,6 +5,7 @@
 
 mod configure;
 mod flush;
+mod idle;
 mod listing;
 mod publishers;
 mod slow;
