@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
+use corecast::app::sign::Sign;
 use corecast::app::{self, Options};
 use corecast::config::{Config, ConfigError};
 use corecast::control::reload;
@@ -28,6 +30,8 @@ enum Command {
     Run(Source),
     /// Say what is wrong with the configuration, or print the effective one.
     Check(Source),
+    /// Make the query of a signed URL, for apps with a sign_secret.
+    Sign(Sign),
     /// Run the router, and publish a built-in clip in a loop to try players with.
     Demo(Source),
 }
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Some(Command::Run(source)) => run(&source, Options::default()),
         Some(Command::Demo(source)) => run(&source, Options { demo: true, ..Options::default() }),
         Some(Command::Check(source)) => check(&source),
+        Some(Command::Sign(what)) => sign(&what),
     }
 }
 
@@ -82,6 +87,7 @@ fn run(source: &Source, options: Options) -> ExitCode {
             error @ (app::Error::Start(_)
             | app::Error::Launch(_)
             | app::Error::Bind { .. }
+            | app::Error::LogFile { .. }
             | app::Error::Token(_)
             | app::Error::Tls(_)),
         ) => {
@@ -102,6 +108,24 @@ fn check(source: &Source) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(exit) => exit,
+    }
+}
+
+fn sign(what: &Sign) -> ExitCode {
+    let source = what.config().map(|path| Source { config: Some(path.clone()) });
+    let config = match source.map(|source| source.load()).transpose() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    match what.run(config.as_ref(), SystemTime::now()) {
+        Ok(signed) => {
+            println!("{signed}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("corecast: {error}");
+            NOT_STARTED.into()
+        }
     }
 }
 

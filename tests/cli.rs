@@ -6,6 +6,10 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use corecast::media::StreamKey;
+use corecast::serve::access::signed::{Method, Signer};
 
 /// A configuration file of its own for one test, gone when dropped.
 struct File(PathBuf);
@@ -98,6 +102,62 @@ fn a_wrong_variable_exits_2_with_its_name() {
     assert_eq!(output.status.code(), Some(2));
     let expected = "CORECAST_CORS: cors: unknown key; did you mean cores?";
     assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_signature_is_that_of_the_secret_wherever_it_stands() {
+    const SECRET: &str = "a secret of the test";
+    let config = File::new("sign", &format!("[app.live]\nsign_secret = '{SECRET}'\n"));
+    let secret = File::new("sign_secret", &format!("{SECRET}\n"));
+    let sources = [
+        ["--secret-from", config.path()],
+        ["--secret-file", secret.path()],
+        ["--secret-env", "THE_SECRET"],
+    ];
+    for source in sources {
+        let url = "http://h/live/cam1.flv?gop=0";
+        let arguments = ["sign", "live/cam1", "--expires", "2h", "--address", "::1", "--url", url];
+        let output = corecast(&[&arguments[..], &source].concat(), &[("THE_SECRET", SECRET)]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let printed = text(&output.stdout);
+        let rest = printed.strip_prefix("http://h/live/cam1.flv?gop=0&exp=").expect("the URL");
+        let (exp, sig) = rest.trim_end().split_once("&ip=1&sig=").expect("bound");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let exp: u64 = exp.parse().expect("a number");
+        assert!((now + 7000..=now + 7200).contains(&exp), "{exp} at {now}");
+        let key = StreamKey::parse("live/cam1").expect("a key");
+        let address = "::1".parse().expect("an address");
+        let query = Signer::new(SECRET).query(Method::Play, &key, exp, Some(address));
+        assert!(query.ends_with(sig), "{query} {sig}");
+    }
+}
+
+#[test]
+fn what_cannot_be_signed_exits_2_and_says_why() {
+    let config = File::new("sign_nothing", "strict_apps = true\n[app.live]\n");
+    let from = ["--secret-from", config.path()];
+    for (key, source, why) in [
+        ("live", from, "expected a stream name"),
+        ("live/x", from, "expected live to have a sign_secret in the configuration"),
+        ("other/x", from, "expected an app of the configuration (strict_apps), found \"other\""),
+        ("live/x", ["--secret-from", "no/such/file"], "no/such/file"),
+        ("live/x", ["--secret-file", "no/such/file"], "no/such/file"),
+        ("live/x", ["--secret-env", "NOT_SET"], "NOT_SET is not set"),
+        ("live/x", ["--expires", "0"], "expected a duration with its unit"),
+        ("live/x", ["--method", "watch"], "possible values: play, publish"),
+    ] {
+        let mut arguments = vec!["sign", key];
+        arguments.extend(source);
+        if source[0] != "--expires" {
+            arguments.extend(["--expires", "2h"]);
+        }
+        let output = corecast(&arguments, &[]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(why), "{arguments:?}: {error}");
+    }
+    let output = corecast(&["sign", "live/x", "--expires", "2h"], &[]);
+    assert_eq!(output.status.code(), Some(2), "one of the sources is needed");
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn a_key_in_the_wrong_section_is_told_the_right_one() {
 
 #[test]
 fn a_key_like_no_other_gets_the_list() {
-    let expected = "c.toml:1:5: log.x: unknown key; expected one of format, level, queue_lines, stats_interval";
+    let expected = "c.toml:1:5: log.x: unknown key; expected one of file, format, keep, level, queue_lines, rotate, rotate_bytes, stats_interval";
     refused("log.x = 1", expected);
 }
 
@@ -213,6 +213,11 @@ fn ranges_are_checked() {
         ("http.head_bytes = 0", "http.head_bytes"),
         ("log.level = 'loud=very'", "log.level"),
         ("log.queue_lines = 0", "log.queue_lines"),
+        ("log.rotate_bytes = 1000", "log.rotate_bytes"),
+        ("log.rotate = 'hourly'", "log.rotate"),
+        ("log.keep = 1001", "log.keep"),
+        ("admin.metrics_streams_max = 2000000", "admin.metrics_streams_max"),
+        ("admin.metrics_listen = ['0.0.0.0:8080']", "admin.metrics_listen"),
         ("log.stats_interval = '1ms'", "log.stats_interval"),
         ("tcp.keepalive = '10h'", "tcp.keepalive"),
         ("limits.message_bytes = '17MiB'", "limits.message_bytes"),
@@ -224,6 +229,53 @@ fn ranges_are_checked() {
         let error = load(text).expect_err(text);
         assert!(error.contains(&format!(" {key}: ")), "{error}");
     }
+}
+
+#[test]
+fn who_may_come_in_is_checked() {
+    for (line, key, what) in [
+        ("rules = ['deny play 10.0.0.0/40']", "rules", "no address"),
+        ("rules = ['deny']", "rules", "not three words"),
+        ("referers = ['https://a.example']", "referers", "without scheme, port and path"),
+        ("referers = ['a.example/x']", "referers", "without scheme, port and path"),
+        ("referers = ['*.']", "referers", "without scheme, port and path"),
+        ("publish_keys = ['']", "publish_keys", "found an empty one"),
+        ("sign_secret = 'short'", "sign_secret", "at least 16 characters, found 5"),
+        ("sign_publish = true", "sign_publish", "expected a sign_secret"),
+        ("jwt_secret = 'short'", "jwt_secret", "at least 16 characters, found 5"),
+        ("jwt_key_file = 'no/such/file'", "jwt_key_file", "found no/such/file: "),
+        ("jwt_key_file = 'Cargo.toml'", "jwt_key_file", "openssl pkey"),
+        ("jwt_algorithms = ['none']", "jwt_algorithms", "`HS256`"),
+        (
+            "jwt_secret = '0123456789abcdef'\njwt_algorithms = ['ES256']",
+            "jwt_algorithms",
+            "([Hs256])",
+        ),
+        ("publisher_bitrate_action = 'shout'", "publisher_bitrate_action", "`cut`"),
+    ] {
+        let error = load(&format!("[app.x]\n{line}")).expect_err(line);
+        assert!(error.contains(&format!(" app.x.{key}: ")) && error.contains(what), "{error}");
+    }
+    let fine = "[app.x]\nreferers = ['', '*', 'a.example', '*.a.example', '[::1]', '10.0.0.1']\n\
+                rules = ['deny play 2001:db8::/32']\nsign_secret = '0123456789abcdef'";
+    let config = load(fine).expect("valid");
+    assert!(config.to_toml().contains("rules = [\"deny play 2001:db8::/32\"]"));
+}
+
+#[test]
+fn no_secret_is_in_an_error_or_shown() {
+    for line in ["sign_secret = 5318008", "publish_keys = [5318008]", "sign_secret = '5318008'"] {
+        let error = load(&format!("[app.x]\n{line}")).expect_err(line);
+        assert!(!error.contains("5318008"), "{error}");
+    }
+    let error = load("app.x.publish_keys = ['(hidden)']").expect_err("what is shown is no secret");
+    assert!(error.contains("expected the secret itself"), "{error}");
+    let secret = "0123456789abcdef";
+    let text = format!(
+        "[app.x]\nsign_secret = '{secret}'\njwt_secret = '{secret}'\npublish_keys = ['{secret}']"
+    );
+    let config = load(&text).expect("valid");
+    assert!(!config.to_toml().contains(secret) && !format!("{config:?}").contains(secret));
 }
 
 #[test]
@@ -264,6 +316,35 @@ fn an_error_of_the_environment_names_the_variable() {
 }
 
 #[test]
+fn the_url_of_a_hook_is_one_that_can_be_asked_and_is_not_shown_if_it_is_not() {
+    let expected = "expected http://: hooks speak no TLS yet; have a proxy on this host speak it";
+    for (url, expected) in [
+        ("https://hooks.example/?token=s3cret", expected),
+        ("http://user:s3cret@hooks.example/", "expected no user and password: set hooks.secret"),
+        ("hooks.example/s3cret", "expected http://HOST[:PORT]/PATH"),
+        ("/s3cret", "expected http://HOST[:PORT]/PATH"),
+        ("http://bad host/s3cret", "expected http://HOST[:PORT]/PATH: invalid uri character"),
+    ] {
+        let error = load(&format!("hooks.on_play = '{url}'")).expect_err("must be refused");
+        let found = error.strip_prefix("c.toml:1:17: hooks.on_play: ").expect("its key and place");
+        assert!(found.starts_with(expected) && !found.contains("s3cret"), "{error}");
+    }
+    let text = "hooks.on_play = 'http://[::1]:8085/hooks?token=x'\nhooks.on_play_error = 'allow'";
+    assert!(load(text).is_ok());
+}
+
+#[test]
+fn who_asks_waits_for_longer_than_the_hook_may_take() {
+    let text = "hooks.timeout = '5s'";
+    assert!(load(text).is_ok(), "nobody is asked");
+    let text = format!("{text}\nhooks.on_connect = 'http://h/'");
+    let expected =
+        "c.toml:1:17: hooks.timeout: expected less than limits.verdict_timeout (5s), found 5s";
+    refused(&text, expected);
+    assert!(load(&format!("{text}\nlimits.verdict_timeout = '6s'")).is_ok());
+}
+
+#[test]
 fn an_error_can_be_taken_apart() {
     let error = Config::load("a = 1", "c.toml", []).expect_err("unknown");
     let origin = Origin::File { path: "c.toml".into(), line: 1, column: 1 };
@@ -301,4 +382,19 @@ proptest::proptest! {
 
 fn is_key(line: &str) -> bool {
     line.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+#[test]
+fn trusted_proxies_are_networks_and_never_everyone() {
+    let config = load("proxy.trusted = ['10.0.0.0/8', '192.0.2.7', 'fd00::/8']").expect("valid");
+    for (address, trusted) in
+        [("10.1.2.3", true), ("192.0.2.7", true), ("192.0.2.8", false), ("fd12::1", true)]
+    {
+        let address = address.parse().expect("an address");
+        assert_eq!(config.proxy.trusts(address), trusted, "{address}");
+    }
+    let error = load("proxy.trusted = ['10.0.0.0/33']").expect_err("must be refused");
+    assert!(error.contains(r#"expected a network such as "10.0.0.0/8""#), "{error}");
+    let error = load("proxy.trusted = ['::/0']").expect_err("must be refused");
+    assert!(error.contains("found every address there is"), "{error}");
 }

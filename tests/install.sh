@@ -57,6 +57,8 @@ if [ "$level" = judges ]; then
     need_file '/usr/lib/*/gstreamer-1.0/libgstflv.so' gstreamer1.0-plugins-good
     need_file '/usr/lib/*/gstreamer-1.0/libgstrtmp2.so' gstreamer1.0-plugins-bad
     need setpriv util-linux
+    need haproxy haproxy
+    need_file '/usr/lib/nginx/modules/ngx_stream_module.so' libnginx-mod-stream
 fi
 
 if [ -n "$missing" ]; then

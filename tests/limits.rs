@@ -250,6 +250,30 @@ fn a_publisher_above_its_bitrate_is_closed_with_one_line() {
 }
 
 #[test]
+fn a_publisher_above_its_bitrate_may_be_told_of_alone() {
+    let node = Node::start(
+        "cores = 1\napp.fast.publisher_bitrate_max = '1Mbps'\n\
+         app.fast.publisher_bitrate_action = 'warn'",
+        None,
+    );
+    let mut raw = Raw::ready(node.rtmp, "fast");
+    raw.send(&talk::publish("warned"));
+    assert_eq!(raw.status().0, "NetStream.Publish.Start");
+    raw.send(&talk::sound_message());
+    let mut body = vec![0; 60_000];
+    body[..2].copy_from_slice(&[0xaf, 1]);
+    let flood = message(kind::AUDIO, 4, 0, 1, &body);
+    let told = ["WARN", "stream=fast/warned ", "publisher: expected at most 1000000 bit/s"];
+    (0..20).for_each(|_| raw.send(&flood));
+    log().wait_for(&told);
+    raw.send(&talk::ping(7));
+    raw.pong(7);
+    // Of twenty messages ten are above it, and the log has a line now and then.
+    assert!(log().lines(&told).len() < 5, "{:?}", log().lines(&told));
+    assert!(log().lines(&[" close ", "stream=fast/warned "]).is_empty(), "it goes on");
+}
+
+#[test]
 fn lines_about_violations_are_limited_and_say_how_many_were_left_out() {
     let node = Node::start("cores = 1\nlimits.log_violations_per_second = 2", None);
     let break_a_rule = || {

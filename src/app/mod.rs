@@ -4,6 +4,7 @@
 //! before anything else.
 
 mod demo;
+pub mod sign;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,8 +23,10 @@ use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer};
 use crate::control::drain::{self, Drain};
 use crate::control::events::Bulletin;
+use crate::control::hooks::Hooks;
 use crate::control::listeners::{Listeners, bind_admin, bind_door};
 use crate::control::log::{self, Log};
+use crate::control::metrics::Metrics;
 use crate::control::notify::Notify;
 use crate::control::reload::{Reload, Source};
 use crate::control::start_checks::{self, Host, Listening, StartError};
@@ -31,12 +34,12 @@ use crate::control::stats;
 use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
 use crate::net::Alarm;
-use crate::serve::Mesh;
+use crate::serve::access::Census;
 use crate::serve::core::{Core, Node};
 use crate::serve::doors::{Door, Place};
 use crate::serve::event::Events;
 use crate::serve::order::Order;
-use crate::serve::verdict::Ask;
+use crate::serve::{Mesh, Tally};
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
@@ -72,6 +75,16 @@ pub enum Error {
     /// A certificate cannot be shown.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file of the log cannot be written.
+    #[error(
+        "log.file: {path}: {error}\n  cure: name a file in a directory that this user may write to"
+    )]
+    LogFile {
+        /// Which.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
     /// A core's thread could not be started.
     #[error(
         "a core could not be started: {0}\n  cure: its io_uring needs locked memory, about 1 MiB \
@@ -92,38 +105,43 @@ pub enum Error {
 /// [`Error::Start`] before anything is bound; the others later.
 pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     // To the end of this function: dropped, it writes what waits, the last words too.
-    let (began, mut log) = (Instant::now(), log::start(&config.log));
+    let began = Instant::now();
+    let mut log = log::start(&config.log)
+        .map_err(|error| Error::LogFile { path: config.log.file.clone(), error })?;
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
     let token = Token::of(&config.admin)?.map(Arc::new);
     let tls = tls::load(&config.tls)?;
-    let (ask, desk) = match options.answerer {
-        None => (None, None),
-        Some(answerer) => {
-            let (questions, desk) = ask::desk(&mesh, Arc::clone(&events), answerer);
-            (Some(Arc::new(questions) as Arc<dyn Ask>), Some(desk))
-        }
-    };
     let config = Arc::new(config.clone());
+    let (configuration, in_force) = watch::channel(Arc::clone(&config));
+    let hooks = Hooks::new(in_force.clone(), Arc::clone(&events));
+    let asks_always = options.answerer.is_some();
+    let (ask, desk) = ask::desk(&mesh, Arc::clone(&events), hooks.after(options.answerer));
     let node = Arc::new(Node {
         connections_max: host.connections,
         refusals_max: host.refusals,
-        ask,
+        ask: Some(Arc::new(ask)),
+        asks_always,
         events,
         rtmp_port: AtomicU16::new(host.rtmp.first().map_or(1935, SocketAddr::port)),
+        addresses: Tally::new(host.connections),
+        census: Arc::new(Census::new(host.connections)),
         ..Node::new(mesh)
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // They look up names.
+        .max_blocking_threads(16)
         .build()
         .map_err(Error::Control)?;
-    let (signals, sockets) = {
+    let (signals, sockets, for_metrics) = {
         let _inside = runtime.enter();
         // Heard from before the first connection on: a signal without an ear kills. Who asks the API
         // as soon as media is served waits to be accepted.
         let signals = Signals::listen().map_err(Error::Control)?;
-        (signals, listen_admin(&host.admin, config.tcp.backlog)?)
+        let sockets = listen_admin(&host.admin, config.tcp.backlog)?;
+        (signals, sockets, listen_admin(&host.metrics, config.tcp.backlog)?)
     };
     let (ended, mut ends) = mpsc::unbounded_channel();
     let alarms: Vec<_> = host.cores.iter().map(|_| Arc::new(Alarm::default())).collect();
@@ -139,7 +157,6 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if options.demo {
         print!("{}", demo::welcome(&host));
     }
-    let (configuration, in_force) = watch::channel(Arc::clone(&config));
     let (token, tokens) = watch::channel(token);
     runtime.spawn(stats::log(Arc::clone(&node), in_force.clone()));
     if let Some(configs) = &tls {
@@ -147,7 +164,8 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     }
     runtime.spawn(tls::watch(in_force.clone(), Arc::clone(&node.mesh)));
     let bulletin = Bulletin::new();
-    runtime.spawn(bulletin.clone().run(heard));
+    let hears = hooks.clone();
+    runtime.spawn(bulletin.clone().run(heard, move |event| hears.hear(event)));
     let listeners = Listeners::new(Arc::clone(&node), &host.listening());
     let listeners = Arc::new(tokio::sync::Mutex::new(listeners));
     let notify = Arc::new(Notify::new());
@@ -160,6 +178,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         configuration,
         token,
         Arc::clone(&notify),
+        log.handle(),
     ));
     let admin = Admin {
         bulletin,
@@ -170,20 +189,25 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         drain: Arc::clone(&drain),
         blocks: Default::default(),
         host,
+        log: log.handle(),
+        metrics: Arc::new(Metrics::new()),
         since: began,
     };
+    let admin = Arc::new(admin);
     {
         let _inside = runtime.enter();
+        for (_, socket) in for_metrics {
+            admin::Server::of_metrics(Arc::clone(&admin)).serve(socket);
+        }
         let mut listeners = listeners.try_lock().expect("nobody else runs yet");
-        listeners.serve(admin::Server::new(Arc::new(admin), tokens), sockets);
+        listeners.serve(admin::Server::new(admin, tokens), sockets);
+        hooks.start(Arc::clone(&node));
     }
     runtime.spawn(Arc::clone(&notify).run(Arc::clone(&node), drain.watch()));
-    if let Some(desk) = desk {
-        runtime.spawn(desk.run());
-    }
+    runtime.spawn(desk.run());
     let operator = Operator { drain, reload, notify: Arc::clone(&notify), in_force };
     let told = (options.stop, signals);
-    let reason = runtime.block_on(control(&operator, told, &mut ends, &mut log, &alarms));
+    let reason = runtime.block_on(control(&operator, told, &mut ends, &mut log, (&node, &alarms)));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -199,6 +223,9 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
     }
     runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
+    runtime.block_on(hooks.finish());
+    // Not for a name that is being looked up.
+    runtime.shutdown_background();
     Ok(())
 }
 
@@ -251,7 +278,7 @@ async fn control(
     (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
-    alarms: &[Arc<Alarm>],
+    (node, alarms): (&Node, &[Arc<Alarm>]),
 ) -> Result<&'static str, Error> {
     let told = async {
         match stop {
@@ -278,6 +305,7 @@ async fn control(
             _ = seconds.tick() => {
                 log.drops().tell();
                 ring(alarms);
+                node.health.ask(&node.mesh, Instant::now());
             }
         }
     }
@@ -372,12 +400,13 @@ mod tests {
     fn a_core_that_ends_unasked_ends_the_program_with_its_name() {
         let (ended, mut ends) = mpsc::unbounded_channel();
         ended.send(CoreEnded { core: CoreId(3), panicked: true }).expect("the other end is there");
-        let mut log = log::start(&crate::config::Log::default());
+        let mut log = log::start(&crate::config::Log::default()).expect("no file");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");
             let node = Arc::new(Node::new(Mesh::new(1, 16)));
-            control(&operator(&node), (None, signals), &mut ends, &mut log, &[]).await
+            let operator = operator(&node, log.handle());
+            control(&operator, (None, signals), &mut ends, &mut log, (&node, &[])).await
         });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(
@@ -387,7 +416,7 @@ mod tests {
     }
 
     /// Of a node that listens nowhere.
-    fn operator(node: &Arc<Node>) -> Operator {
+    fn operator(node: &Arc<Node>, log: log::Handle) -> Operator {
         let (configuration, in_force) = watch::channel(Arc::default());
         let (token, _) = watch::channel(None);
         let listeners = Listeners::new(Arc::clone(node), &Listening::default());
@@ -395,7 +424,8 @@ mod tests {
         let drain = Drain::new(Arc::clone(node), Arc::clone(&listeners), in_force.clone());
         let notify = Arc::new(Notify::new());
         let node = Arc::clone(node);
-        let reload = Reload::new(None, node, listeners, configuration, token, Arc::clone(&notify));
+        let reload =
+            Reload::new(None, node, listeners, configuration, token, Arc::clone(&notify), log);
         Operator { drain: Arc::new(drain), reload: Arc::new(reload), notify, in_force }
     }
 }

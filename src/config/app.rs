@@ -2,6 +2,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::key_file::KeyFile;
+use super::rule::Rule;
+use super::secret::Secret;
 use super::units::{bitrate, duration, size};
 
 /// What holds for the streams of one app: `[app_defaults]`, overridden key by key by `[app.NAME]`.
@@ -12,6 +15,31 @@ pub struct App {
     pub publish: bool,
     /// Whether streams of this app may be played at all.
     pub play: bool,
+    /// Who may, by address: the first that fits counts, and who fits none passes.
+    pub rules: Vec<Rule>,
+    /// Hosts whose pages may show streams by HTTP; empty for any. An empty one stands for clients
+    /// that name no page.
+    pub referers: Vec<String>,
+    /// Keys of which a publisher must have one, `?key=…`; empty for none.
+    pub publish_keys: Vec<Secret>,
+    /// What URLs are signed by; empty for no signatures.
+    pub sign_secret: Secret,
+    /// Whether publishers need a signature too, not only viewers.
+    pub sign_publish: bool,
+    /// What tokens (JWT) are signed by with HS256; empty for no such tokens.
+    pub jwt_secret: Secret,
+    /// The public key of those that are signed with RS256 or ES256; empty for no such tokens.
+    pub jwt_key_file: KeyFile,
+    /// Of those, the algorithms that are taken.
+    pub jwt_algorithms: Vec<JwtAlgorithm>,
+    /// Viewers of one stream; zero for any number.
+    pub viewers_max_per_stream: usize,
+    /// Viewers of the app's streams from one address; zero for any number.
+    pub viewers_max_per_address: usize,
+    /// Viewers of the app's streams; zero for any number.
+    pub viewers_max: usize,
+    /// Publishers of the app's streams; zero for any number.
+    pub publishers_max: usize,
     /// What becomes of a second publisher of one stream key.
     pub on_conflict: OnConflict,
     /// Wall-clock time from the arrival of the first unflushed frame to the flush, at most; zero reads
@@ -72,9 +100,38 @@ pub struct App {
     /// Timestamps that go forward further than this are a jump, and are bridged.
     #[serde(with = "duration")]
     pub jump_forward: Duration,
-    /// The most a publisher may send, in bits per second; zero for any. More closes it.
+    /// The most a publisher may send, in bits per second; zero for any.
     #[serde(with = "bitrate")]
     pub publisher_bitrate_max: u64,
+    /// What becomes of a publisher that sends more.
+    pub publisher_bitrate_action: BitrateAction,
+    /// How long nobody watches a published stream before that is told; zero for never.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+}
+
+/// How a token is signed (RFC 7518 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256, by `jwt_secret`.
+    #[serde(rename = "HS256")]
+    Hs256,
+    /// RSA PKCS #1 v1.5 with SHA-256, by the key of `jwt_key_file`.
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// ECDSA on P-256 with SHA-256, by the key of `jwt_key_file`.
+    #[serde(rename = "ES256")]
+    Es256,
+}
+
+/// What becomes of a publisher that sends more than `publisher_bitrate_max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BitrateAction {
+    /// It is closed.
+    Cut,
+    /// The log has a line about it, every few seconds.
+    Warn,
 }
 
 /// What becomes of a second publisher of one stream key.
@@ -92,6 +149,18 @@ impl Default for App {
         Self {
             publish: true,
             play: true,
+            rules: vec![],
+            referers: vec![],
+            publish_keys: vec![],
+            sign_secret: Secret::default(),
+            sign_publish: false,
+            jwt_secret: Secret::default(),
+            jwt_key_file: KeyFile::default(),
+            jwt_algorithms: vec![JwtAlgorithm::Hs256, JwtAlgorithm::Rs256, JwtAlgorithm::Es256],
+            viewers_max_per_stream: 0,
+            viewers_max_per_address: 0,
+            viewers_max: 0,
+            publishers_max: 0,
             on_conflict: OnConflict::Refuse,
             merge_window: Duration::from_millis(350),
             merge_window_max: Duration::from_secs(1),
@@ -113,6 +182,8 @@ impl Default for App {
             jump_back: Duration::from_secs(1),
             jump_forward: Duration::from_secs(10),
             publisher_bitrate_max: 0,
+            publisher_bitrate_action: BitrateAction::Cut,
+            idle_timeout: Duration::from_secs(60),
         }
     }
 }

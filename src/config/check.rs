@@ -1,3 +1,5 @@
+mod access;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -5,7 +7,9 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::app::App;
+use super::hooks::Hook;
 use super::load::KeyPath;
+use super::proxy::Proxy;
 use super::tree::{Admin, Config, Cores, Drain, Http, Limits, Log, Tcp};
 use super::units::{duration, size};
 
@@ -20,8 +24,10 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
         format!("expected 128 to 16777215, found {}", config.rtmp.chunk_size)
     });
     http(&config.http, &mut at.section("http"));
+    proxy(&config.proxy, &mut at.section("proxy"));
     admin(&config.admin, &mut at.section("admin"));
     at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
+    hooks(config, &mut at);
     log(&config.log, &mut at.section("log"));
     drain(&config.drain, &mut at.section("drain"));
     tcp(&config.tcp, &mut at.section("tcp"));
@@ -53,6 +59,7 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
         ("http", "listen", config.http.enabled, &config.http.listen),
         ("http", "tls_listen", config.http.enabled, &config.http.tls_listen),
         ("admin", "listen", config.admin.enabled, &config.admin.listen),
+        ("admin", "metrics_listen", true, &config.admin.metrics_listen),
     ];
     for (name, key, enabled, listen) in sections {
         if !enabled {
@@ -63,7 +70,7 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
             at.agree(listen.is_empty() || !config.tls.certificates.is_empty(), &[key], || {
                 "expected a certificate in tls.certificates, found none".to_owned()
             });
-        } else {
+        } else if key == "listen" {
             let elsewhere = name != "admin"
                 && sections
                     .iter()
@@ -101,6 +108,16 @@ fn http(http: &Http, at: &mut Section<'_>) {
     at.time("keep_alive", http.keep_alive, MOMENT, DAY);
 }
 
+fn proxy(proxy: &Proxy, at: &mut Section<'_>) {
+    at.time("header_timeout", proxy.header_timeout, MOMENT, DAY);
+    let everyone = proxy.trusted.iter().find(|network| network.prefix_len() == 0);
+    at.require(everyone.is_none(), "trusted", || {
+        "expected the networks of your proxies, found every address there is: then any client could \
+         say that it is another"
+            .to_owned()
+    });
+}
+
 fn admin(admin: &Admin, at: &mut Section<'_>) {
     let two = !admin.token.is_empty() && !admin.token_file.is_empty();
     at.require(!two, "token_file", || "expected token or token_file, found both".to_owned());
@@ -114,6 +131,52 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
             )
         });
     }
+    at.count("metrics_streams_max", admin.metrics_streams_max, 0, 1 << 20);
+}
+
+fn hooks(config: &Config, at: &mut Section<'_>) {
+    let hooks = &config.hooks;
+    let (timeout, verdict) = (hooks.timeout, config.limits.verdict_timeout);
+    let asked = [Hook::Connect, Hook::Publish, Hook::Play].iter().any(|hook| hooks.has(*hook));
+    if asked && timeout >= verdict {
+        let keys = [["hooks", "timeout"], ["limits", "verdict_timeout"]];
+        let [timeout, verdict] = [timeout, verdict].map(duration::show);
+        (at.complain)(
+            &keys.map(|key| key.map(str::to_owned).to_vec()),
+            format!("expected less than limits.verdict_timeout ({verdict}), found {timeout}"),
+        );
+    }
+    let mut at = at.section("hooks");
+    for hook in Hook::ALL {
+        if let Some(Err(wrong)) = hooks.url(hook).map(url) {
+            at.require(false, hook.key(), || wrong);
+        }
+    }
+    at.time("timeout", hooks.timeout, MOMENT, DAY);
+    at.time("retry_for", hooks.retry_for, Duration::ZERO, DAY);
+    at.count("queue", hooks.queue, 1, 1 << 20);
+    at.time("stats_interval", hooks.stats_interval, SECOND, DAY);
+}
+
+/// What is wrong with the URL of a hook. It is not shown: it may hold a token.
+fn url(url: &str) -> Result<(), String> {
+    let parsed: Result<hyper::Uri, _> = url.parse();
+    let parsed = parsed.map_err(|error| format!("expected http://HOST[:PORT]/PATH: {error}"))?;
+    let authority = parsed.authority().filter(|authority| !authority.host().is_empty());
+    match (parsed.scheme_str(), authority) {
+        (Some("https"), _) => {
+            Err("expected http://: hooks speak no TLS yet; have a proxy on this \
+                                   host speak it for them"
+                .to_owned())
+        }
+        (Some("http"), Some(authority)) if authority.as_str().contains('@') => Err(
+            "expected no user and password: set hooks.secret, by which requests are signed, or \
+                 put a token into the query"
+                .to_owned(),
+        ),
+        (Some("http"), Some(_)) => Ok(()),
+        _ => Err("expected http://HOST[:PORT]/PATH".to_owned()),
+    }
 }
 
 /// A directive without `=` that is no level would be taken for the name of a module, and silence
@@ -126,25 +189,30 @@ fn stray_directive(level: &str) -> Option<&str> {
     words.find(|word| !word.contains(['=', '[']) && !is_level(word) && !ours(word))
 }
 
+/// Whether `level` can be a `log.level`.
+///
+/// # Errors
+/// What was expected.
+pub fn check_log_level(level: &str) -> Result<(), String> {
+    let expected = "expected a level (error, warn, info, debug, trace, off) or directives such as \
+                    \"info,corecast::proto=trace\", found";
+    if let Some(word) = stray_directive(level) {
+        return Err(format!("{expected} {word:?}"));
+    }
+    match EnvFilter::builder().parse(level) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{expected} {level:?}: {error}")),
+    }
+}
+
 fn log(log: &Log, at: &mut Section<'_>) {
-    if let Some(word) = stray_directive(&log.level) {
-        at.require(false, "level", || {
-            format!(
-                "expected a level (error, warn, info, debug, trace, off) or directives such as \
-                 \"info,corecast::proto=trace\", found {word:?}"
-            )
-        });
-        return;
+    if let Err(expected) = check_log_level(&log.level) {
+        at.require(false, "level", || expected);
     }
-    if let Err(error) = EnvFilter::builder().parse(&log.level) {
-        at.require(false, "level", || {
-            format!(
-                "expected a level (error, warn, info, debug, trace) or directives such as \
-                 \"info,corecast::proto=trace\", found {:?}: {error}",
-                log.level
-            )
-        });
+    if log.rotate_bytes > 0 {
+        at.bytes("rotate_bytes", log.rotate_bytes, 64 << 10, 1 << 40);
     }
+    at.count("keep", log.keep, 0, 1000);
     at.count("queue_lines", log.queue_lines, 1, 1 << 24);
     if !log.stats_interval.is_zero() {
         at.time("stats_interval", log.stats_interval, SECOND, DAY);
@@ -169,6 +237,8 @@ fn tcp(tcp: &Tcp, at: &mut Section<'_>) {
 }
 
 fn limits(limits: &Limits, at: &mut Section<'_>) {
+    let rate = limits.connects_per_second_per_address as usize;
+    at.count("connects_per_second_per_address", rate, 0, 1 << 20);
     at.count("reserved_fds", limits.reserved_fds, 16, 1 << 20);
     // A message's length has 24 bits.
     at.bytes("message_bytes", limits.message_bytes, 64 << 10, 16 << 20);
@@ -235,6 +305,7 @@ fn app(app: &App, at: &mut Section<'_>) {
     at.time("video_stall", app.video_stall, MOMENT, DAY);
     at.time("jump_back", app.jump_back, MOMENT, DAY);
     at.time("jump_forward", app.jump_forward, MOMENT, DAY);
+    access::check(app, at);
 }
 
 const MOMENT: Duration = Duration::from_millis(10);

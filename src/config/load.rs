@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_path_to_error::Segment;
 use toml::de::{DeTable, DeValue};
@@ -13,6 +14,8 @@ use super::tree::Config;
 impl Config {
     /// Reads a configuration from the text of a TOML file, overridden by `CORECAST_…` variables of
     /// `env`, and checks it. `path` is the file's name in errors; other variables are ignored.
+    ///
+    /// The files with keys that it names are read too.
     ///
     /// A variable names a key in capitals, with two underscores where the file has a dot:
     /// `CORECAST_RTMP__CHUNK_SIZE=4096`. Its value is written as in the file; quotes around text
@@ -31,8 +34,11 @@ impl Config {
         reading.refuse_unknown();
         let config = reading.deserialize();
         if reading.problems.is_empty() {
-            let config = config.expect("there is a problem if there is no tree");
-            check(&config, |keys, message| reading.complain_value(keys, message));
+            let mut config = config.expect("there is a problem if there is no tree");
+            reading.read_key_files(&mut config);
+            if reading.problems.is_empty() {
+                check(&config, |keys, message| reading.complain_value(keys, message));
+            }
             if reading.problems.is_empty() {
                 return Ok(config);
             }
@@ -152,6 +158,23 @@ impl Reading<'_> {
             }
         }
         typed(&self.table).ok()
+    }
+
+    fn read_key_files(&mut self, config: &mut Config) {
+        let defaults = (vec!["app_defaults".to_owned()], &mut config.app_defaults);
+        let apps = config.app.iter_mut();
+        let apps = apps.map(|(name, app)| (vec!["app".to_owned(), name.clone()], app));
+        for (mut key, app) in std::iter::once(defaults).chain(apps) {
+            if app.jwt_key_file.is_empty() {
+                continue;
+            }
+            if let Err(error) = Arc::make_mut(app).jwt_key_file.read() {
+                key.push("jwt_key_file".to_owned());
+                let path = app.jwt_key_file.path();
+                let message = format!("expected a file that can be read, found {path}: {error}");
+                self.complain_value(&[key], message);
+            }
+        }
     }
 
     /// Notes a problem with the value of `keys[0]`, at the first of `keys` that was set: two values

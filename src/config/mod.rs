@@ -9,16 +9,26 @@ mod check;
 mod diff;
 mod env;
 mod error;
+mod hooks;
+mod key_file;
 mod load;
+mod proxy;
+mod rule;
 mod schema;
 mod secret;
 mod tree;
 mod units;
 
-pub use app::{App, OnConflict};
+pub use app::{App, BitrateAction, JwtAlgorithm, OnConflict};
+pub use check::check_log_level;
 pub use error::{ConfigError, Origin, Problem};
+pub use hooks::{Hook, Hooks, OnError};
+pub use key_file::KeyFile;
+pub use proxy::{ClientField, Proxy, ProxyHeader};
+pub use rule::{Effect, InvalidRule, Rule, RuleWish};
 pub use secret::Secret;
 pub use tree::{
-    Admin, Body, Certificate, Config, Cores, Drain, Http, Limits, Log, LogFormat, Rtmp, Tcp, Tls,
-    TlsVersion, v6_only,
+    Admin, Body, Certificate, Config, Cores, Drain, Http, Limits, Log, LogFormat, Rotate, Rtmp,
+    Tcp, Tls, TlsVersion, v6_only,
 };
+pub use units::parse_duration;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::app::App;
+use super::hooks::Hooks;
+use super::proxy::Proxy;
 use super::secret::Secret;
 use super::units::{addresses, duration, size};
 
@@ -22,10 +24,14 @@ pub struct Config {
     pub rtmp: Rtmp,
     /// Media over HTTP and WebSocket.
     pub http: Http,
+    /// The proxies and balancers before this node.
+    pub proxy: Proxy,
     /// The API, the metrics and the console.
     pub admin: Admin,
     /// Certificates.
     pub tls: Tls,
+    /// Servers that are told what happens, or asked.
+    pub hooks: Hooks,
     /// The log.
     pub log: Log,
     /// How the node goes out of service.
@@ -120,6 +126,11 @@ pub struct Admin {
     pub token_file: String,
     /// Origins whose pages may use the API (CORS).
     pub allow_origin: Vec<String>,
+    /// Where the metrics, and nothing else, are told to anyone, whether `enabled` or not.
+    #[serde(with = "addresses")]
+    pub metrics_listen: Vec<SocketAddr>,
+    /// Streams that the metrics tell of one by one, those with most viewers.
+    pub metrics_streams_max: usize,
 }
 
 /// `[tls]`: what is shown to clients of RTMPS and HTTPS.
@@ -164,6 +175,15 @@ pub struct Log {
     pub level: String,
     /// How a line looks.
     pub format: LogFormat,
+    /// Where lines go; empty for standard error.
+    pub file: String,
+    /// The file begins anew before it is larger than this, in bytes; zero for any size.
+    #[serde(with = "size")]
+    pub rotate_bytes: usize,
+    /// When it begins anew besides.
+    pub rotate: Rotate,
+    /// Earlier files that are kept.
+    pub keep: usize,
     /// Lines that may wait for the output; more are dropped and counted.
     pub queue_lines: usize,
     /// How often the figures of the node and its cores are logged; zero for never.
@@ -179,6 +199,16 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object per line.
     Json,
+}
+
+/// When a log file begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotate {
+    /// With each day, by UTC.
+    Daily,
+    /// Only when it is large enough.
+    Never,
 }
 
 /// `[drain]`: how the node goes out of service.
@@ -220,6 +250,12 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one address; zero for any number.
     pub connections_per_address: usize,
+    /// New connections per second of one address; zero for any number.
+    pub connects_per_second_per_address: u32,
+    /// Viewers of the node; zero for any number.
+    pub viewers: usize,
+    /// Publishers of the node; zero for any number.
+    pub publishers: usize,
     /// File descriptors that connections never get.
     pub reserved_fds: usize,
     /// Viewers of one key that wait for its publisher.
@@ -318,6 +354,8 @@ impl Default for Admin {
             token: Secret::default(),
             token_file: String::new(),
             allow_origin: Vec::new(),
+            metrics_listen: Vec::new(),
+            metrics_streams_max: 1000,
         }
     }
 }
@@ -337,6 +375,10 @@ impl Default for Log {
         Self {
             level: "info".to_owned(),
             format: LogFormat::Pretty,
+            file: String::new(),
+            rotate_bytes: 100 << 20,
+            rotate: Rotate::Daily,
+            keep: 7,
             queue_lines: 8192,
             stats_interval: Duration::from_secs(60),
         }
@@ -366,6 +408,9 @@ impl Default for Limits {
         Self {
             connections: 0,
             connections_per_address: 0,
+            connects_per_second_per_address: 0,
+            viewers: 0,
+            publishers: 0,
             reserved_fds: 64,
             waiting_sinks_per_key: 1000,
             waiting_sinks: 10_000,

@@ -41,6 +41,11 @@ pub(super) mod duration {
     }
 }
 
+/// A duration as people write it, such as `90m` or `720h`. `None` if it is none.
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    DURATION.parse(text).map(std::time::Duration::from_nanos)
+}
+
 /// A number of bytes with a unit: B, or KiB, MiB, GiB, or kB, MB, GB.
 pub(super) mod size {
     use super::*;
@@ -117,6 +122,44 @@ pub(super) mod addresses {
             };
             format!("expected an IP address and a port such as \"{hint}\", found {text:?}")
         })
+    }
+}
+
+/// A list of networks, such as `"10.0.0.0/8"`; an address alone is a network of one.
+pub(super) mod networks {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        value: &[IpNet],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<IpNet>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer).map_err(|error| {
+            D::Error::custom(format_args!(
+                "{error}; write a list of networks such as [\"10.0.0.0/8\"]"
+            ))
+        })?;
+        let network = |text: &String| {
+            let found = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            found.map_err(|_| {
+                D::Error::custom(format_args!(
+                    "expected a network such as \"10.0.0.0/8\" or \"fd00::/8\", or an address, \
+                     found {text:?}"
+                ))
+            })
+        };
+        texts.iter().map(network).collect()
     }
 }
 

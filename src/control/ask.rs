@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::serve::Mesh;
 use crate::serve::event::Events;
 use crate::serve::grant::Grant;
-use crate::serve::order::Order;
-use crate::serve::verdict::{Ask, Question, Verdict};
+use crate::serve::order::{Answer, Order};
+use crate::serve::verdict::{Advice, Ask, Concern, Question, Verdict};
 use crate::shard::{CoreId, Tell};
 
 /// Decides who may connect, publish and play. It may take its time: the core that asks goes on
@@ -20,6 +20,15 @@ pub trait Answerer: Send + Sync + fmt::Debug {
     /// The answer to `question`.
     fn answer(&self, question: Arc<Question>)
     -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>>;
+
+    /// Whether the publish that `question` was about is to be closed for `concern`.
+    fn advise(
+        &self,
+        _question: Arc<Question>,
+        _concern: Concern,
+    ) -> Pin<Box<dyn Future<Output = Advice> + Send + '_>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// The cores' end: puts questions into the control thread's queue.
@@ -44,9 +53,12 @@ pub(crate) struct Desk {
 #[derive(Debug)]
 struct Open {
     question: Arc<Question>,
+    /// `None`: may it? Else: what is to become of it?
+    concern: Option<Concern>,
     core: CoreId,
     ask: u64,
-    place: OwnedSemaphorePermit,
+    /// None for what a publisher asks, which it does not do often.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// More open questions than this are answered by no. One is open until the answerer has answered,
@@ -69,31 +81,49 @@ impl Ask for Questions {
     fn ask(&self, question: Arc<Question>, core: CoreId, ask: u64) {
         if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
             // Err: the node is stopping, and nobody waits for an answer any more.
-            let _ = self.queue.send(Open { question, core, ask, place });
+            let open = Open { question, concern: None, core, ask, place: Some(place) };
+            let _ = self.queue.send(open);
             return;
         }
         let answer = Err("too many open questions".to_owned());
         // If even the asker's inbox is full, its own timeout answers.
         drop(self.mesh.try_tell(core, Tell::Order(Order::Answer { ask, answer })));
     }
+
+    fn consult(&self, question: Arc<Question>, concern: Concern, core: CoreId, ask: u64) {
+        let _ = self.queue.send(Open { question, concern: Some(concern), core, ask, place: None });
+    }
 }
 
 impl Desk {
     /// Answers for as long as there are cores that ask.
     pub(crate) async fn run(mut self) {
-        while let Some(Open { question, core, ask, place }) = self.queue.recv().await {
+        while let Some(Open { question, concern, core, ask, place }) = self.queue.recv().await {
             let (mesh, answerer) = (Arc::clone(&self.mesh), Arc::clone(&self.answerer));
             let events = Arc::clone(&self.events);
             tokio::spawn(async move {
-                let answer = match answerer.answer(Arc::clone(&question)).await {
-                    Verdict::Allow => Ok(Grant::new(question, events)),
-                    Verdict::Deny(reason) => Err(reason),
+                let order = match concern {
+                    Some(concern) => {
+                        Order::Advice { ask, advice: answerer.advise(question, concern).await }
+                    }
+                    None => {
+                        let verdict = answerer.answer(Arc::clone(&question)).await;
+                        Order::Answer { ask, answer: answer(verdict, question, events) }
+                    }
                 };
                 // Err: the asker's inbox is full, so its own timeout answers, and a grant ends here.
-                drop(mesh.try_tell(core, Tell::Order(Order::Answer { ask, answer })));
+                drop(mesh.try_tell(core, Tell::Order(order)));
                 drop(place);
             });
         }
+    }
+}
+
+fn answer(verdict: Verdict, question: Arc<Question>, events: Arc<Events>) -> Answer {
+    match verdict {
+        Verdict::Allow => Ok(Grant::new(question, events)),
+        Verdict::AllowAs(key) => Ok(Grant::new(Arc::new(question.renamed(key)), events)),
+        Verdict::Deny(reason) => Err(reason),
     }
 }
 
@@ -117,6 +147,7 @@ mod tests {
             peer: ([127, 0, 0, 1], 1).into(),
             protocol: Protocol::Rtmp,
             action: Action::Connect { app: "live".to_owned() },
+            asked: None,
             query: "".into(),
             connect: None,
             http: None,

@@ -45,9 +45,10 @@ impl Bulletin {
         Listener { receiver: self.listen(), number: self.count.load(Ordering::Relaxed) }
     }
 
-    /// Hands on what is heard, for as long as there are cores.
-    pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>) {
+    /// Hands on what is heard, for as long as there are cores. `first` misses nothing of it.
+    pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>, first: impl Fn(&Event)) {
         while let Some(event) = heard.recv().await {
+            first(&event);
             self.count.fetch_add(1, Ordering::Relaxed);
             if self.sender.receiver_count() > 0 {
                 // Err: the last has just left.
@@ -79,7 +80,7 @@ mod tests {
     async fn numbers_go_on_over_what_was_missed_and_from_listener_to_listener() {
         let bulletin = Bulletin::new();
         let (events, heard) = mpsc::channel(16);
-        let run = tokio::spawn(bulletin.clone().run(heard));
+        let run = tokio::spawn(bulletin.clone().run(heard, |_| ()));
         let idle = || Event::Idle(StreamKey::new("live", "x").expect("valid"));
         let mut first = bulletin.listen_numbered();
         for _ in 0..BACKLOG + 3 {

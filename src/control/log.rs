@@ -1,16 +1,35 @@
+mod file;
+
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::file::LogFile;
 use crate::config::{self, LogFormat};
 
 /// The running log: lines go through a bounded queue to a thread of their own, so that a blocked
 /// output drops lines, with a count, and never blocks a core. Dropped, it writes what waits.
 pub struct Log {
     drops: Drops,
+    handle: Handle,
     _writer: WorkerGuard,
+}
+
+/// What may be done to the running log, from anywhere on the control thread.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+struct Shared {
+    level: Mutex<String>,
+    filter: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>,
+    reopen: Arc<AtomicBool>,
+    dropped: ErrorCounter,
 }
 
 /// How many lines were dropped because the output was slow.
@@ -19,28 +38,102 @@ pub struct Drops {
     told: usize,
 }
 
-/// Starts the log of the process, on standard error.
+/// Starts the log of the process, on standard error or in its file.
 ///
 /// If the process has a log already (tests that start several servers), that one stays.
-pub fn start(config: &config::Log) -> Log {
-    let colours = io::stderr().is_terminal();
-    let (writer, drops, guard) = queue(config.queue_lines, io::stderr());
+///
+/// # Errors
+/// The file cannot be written.
+pub fn start(config: &config::Log) -> io::Result<Log> {
+    let reopen = Arc::default();
+    let (colours, output): (bool, Box<dyn Write + Send>) = match config.file.is_empty() {
+        true => (io::stderr().is_terminal(), Box::new(io::stderr())),
+        false => (false, Box::new(LogFile::open(config, Arc::clone(&reopen))?)),
+    };
+    let (writer, drops, guard) = queue(config.queue_lines, output);
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter(&config.level))
         .with_writer(writer)
         .with_ansi(colours);
+    let filter: Box<dyn Fn(EnvFilter) -> _ + Send + Sync>;
     // Err: there is one already.
     let _ = match config.format {
-        LogFormat::Pretty => subscriber.finish().try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).finish().try_init(),
+        LogFormat::Pretty => {
+            let subscriber = subscriber.with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            filter = Box::new(move |new| handle.reload(new));
+            subscriber.finish().try_init()
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber.json().flatten_event(true).with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            filter = Box::new(move |new| handle.reload(new));
+            subscriber.finish().try_init()
+        }
     };
-    Log { drops, _writer: guard }
+    let level = Mutex::new(config.level.clone());
+    let shared = Shared { level, filter, reopen, dropped: drops.counter.clone() };
+    Ok(Log { drops, handle: Handle(Arc::new(shared)), _writer: guard })
 }
 
 impl Log {
     /// The count of dropped lines.
     pub fn drops(&mut self) -> &mut Drops {
         &mut self.drops
+    }
+
+    /// For whoever changes its level or moves its file.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// As [`Handle::set_level`].
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn set_level(&self, level: &str) -> Result<(), String> {
+        self.handle.set_level(level)
+    }
+
+    /// As [`Handle::reopen`].
+    pub fn reopen(&self) {
+        self.handle.reopen();
+    }
+}
+
+impl Handle {
+    /// What is logged: a level or directives, as `log.level`.
+    pub fn level(&self) -> String {
+        self.0.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on `level` says what is logged.
+    ///
+    /// # Errors
+    /// It is neither a level nor directives, or the process had a log before this one. What was
+    /// logged is logged on.
+    pub fn set_level(&self, level: &str) -> Result<(), String> {
+        config::check_log_level(level)?;
+        let mut current = self.0.level.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.0.filter)(filter(level)).map_err(|error| error.to_string())?;
+        level.clone_into(&mut current);
+        Ok(())
+    }
+
+    /// Opens the file again before the next line, if there is one: somebody has moved it away.
+    pub fn reopen(&self) {
+        self.0.reopen.store(true, Ordering::Relaxed);
+    }
+
+    /// Lines that were dropped since the start because the output was slow.
+    pub fn dropped(&self) -> usize {
+        self.0.dropped.dropped_lines()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("level", &self.level()).finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,7 @@ use super::admin::Token;
 use super::cores::{ANSWER_WITHIN, ask_all, silent};
 use super::listeners::Listeners;
 use super::notify::Notify;
-use super::{start_checks, tls};
+use super::{log, start_checks, tls};
 use crate::config::Config;
 use crate::net::TlsConfigs;
 use crate::serve::core::Node;
@@ -66,6 +66,7 @@ pub(crate) struct Reload {
     in_force: watch::Sender<Arc<Config>>,
     token: watch::Sender<Option<Arc<Token>>>,
     notify: Arc<Notify>,
+    log: log::Handle,
     /// One at a time.
     turn: Mutex<()>,
 }
@@ -73,14 +74,20 @@ pub(crate) struct Reload {
 /// What cannot change while the process runs: its key, and how to keep what is in force.
 type Fixed = (&'static str, fn(&mut Config, &Config));
 
-const FIXED: [Fixed; 8] = [
+const FIXED: [Fixed; 12] = [
+    ("admin.metrics_listen", |new, old| {
+        new.admin.metrics_listen.clone_from(&old.admin.metrics_listen);
+    }),
     ("cores", |new, old| new.cores.clone_from(&old.cores)),
     ("limits.connections", |new, old| new.limits.connections = old.limits.connections),
     ("limits.mesh_queue", |new, old| new.limits.mesh_queue = old.limits.mesh_queue),
     ("limits.reserved_fds", |new, old| new.limits.reserved_fds = old.limits.reserved_fds),
+    ("log.file", |new, old| new.log.file.clone_from(&old.log.file)),
     ("log.format", |new, old| new.log.format = old.log.format),
-    ("log.level", |new, old| new.log.level.clone_from(&old.log.level)),
+    ("log.keep", |new, old| new.log.keep = old.log.keep),
     ("log.queue_lines", |new, old| new.log.queue_lines = old.log.queue_lines),
+    ("log.rotate", |new, old| new.log.rotate = old.log.rotate),
+    ("log.rotate_bytes", |new, old| new.log.rotate_bytes = old.log.rotate_bytes),
     ("tcp.backlog", |new, old| new.tcp.backlog = old.tcp.backlog),
 ];
 
@@ -93,14 +100,18 @@ impl Reload {
         in_force: watch::Sender<Arc<Config>>,
         token: watch::Sender<Option<Arc<Token>>>,
         notify: Arc<Notify>,
+        log: log::Handle,
     ) -> Self {
-        Self { source, node, listeners, in_force, token, notify, turn: Mutex::default() }
+        let turn = Mutex::default();
+        Self { source, node, listeners, in_force, token, notify, log, turn }
     }
 
     /// Reads, checks, compares and applies, and says so in the log.
     pub(crate) async fn reload(&self) -> Reloaded {
         let _turn = self.turn.lock().await;
         self.notify.reloading();
+        // It may be what somebody who has moved the file away has sent a signal for.
+        self.log.reopen();
         let reloaded = self
             .try_reload()
             .await
@@ -146,6 +157,11 @@ impl Reload {
         }
         let late = late.or(listeners.apply(change).await);
         reloaded.problems.extend(late.map(|who| format!("{who}: it changes as soon as it does")));
+        if reloaded.applied.iter().any(|key| key == "log.level")
+            && let Err(error) = self.log.set_level(&config.log.level)
+        {
+            reloaded.problems.push(format!("log.level: {error}"));
+        }
         self.token.send_replace(token);
         self.in_force.send_replace(config);
         Ok(reloaded)
@@ -210,7 +226,8 @@ mod tests {
         let old = config(quiet);
         let new = format!(
             "{quiet}cores = 1\nlimits.connections = 9\nlimits.mesh_queue = 64\n\
-             limits.reserved_fds = 70\nlog.format = 'json'\nlog.level = 'warn'\n\
+             limits.reserved_fds = 70\nlog.format = 'json'\nlog.file = '/x'\nlog.keep = 1\nlog.rotate = 'never'\n\
+             log.rotate_bytes = 0\nadmin.metrics_listen = ['127.0.0.1:9']\nadmin.token = '0123456789abcdef'\n\
              log.queue_lines = 9\ntcp.backlog = 9\nrtmp.chunk_size = 4096\n\
              app.new.gop_cache = false"
         );
@@ -218,7 +235,7 @@ mod tests {
         let Checked { config, reloaded, .. } = check(&read, &old, &[]).expect("it is right");
         let fixed = FIXED.map(|(key, _)| key.to_owned());
         assert_eq!(reloaded.needs_restart, fixed);
-        assert_eq!(reloaded.applied, ["app.new", "rtmp.chunk_size"]);
+        assert_eq!(reloaded.applied, ["admin.token", "app.new", "rtmp.chunk_size"]);
         assert_eq!(old.changed(&config), reloaded.applied);
     }
 }

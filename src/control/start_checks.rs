@@ -12,7 +12,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::admin::CONNECTIONS_MAX;
+use super::admin::{CONNECTIONS_MAX, SCRAPES_MAX};
+use super::hooks;
 use crate::config::{Config, Cores, v6_only};
 use crate::serve::doors::Place;
 use crate::serve::verdict::Protocol as Kind;
@@ -32,6 +33,8 @@ pub struct Host {
     pub https: Vec<SocketAddr>,
     /// Where the API listens, likewise.
     pub admin: Vec<SocketAddr>,
+    /// Where the metrics listen beside, likewise.
+    pub metrics: Vec<SocketAddr>,
     /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
     pub connections: usize,
     /// RTMP newcomers beyond those that may be told why at once. They have descriptors of their own.
@@ -179,25 +182,43 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
         taken.into_iter().for_each(&mut note);
         Listening::default()
     });
-    let admin = listening.admin.len();
-    let ours = if admin == 0 { 0 } else { admin + CONNECTIONS_MAX };
-    let own = own_fds(cores.len(), listening.media().count())
-        + ours as u64
-        + config.limits.reserved_fds as u64;
+    let metrics = metrics_listening(config).unwrap_or_else(|taken| {
+        taken.into_iter().for_each(&mut note);
+        Vec::new()
+    });
+    let room = |addresses: &[SocketAddr], clients| match addresses.len() {
+        0 => 0,
+        addresses => addresses + clients,
+    };
+    let ours = room(&listening.admin, CONNECTIONS_MAX) + room(&metrics, SCRAPES_MAX);
+    let media = listening.media().count();
+    let own = own_fds(cores.len(), media) + ours as u64 + config.limits.reserved_fds as u64;
+    let fds = raise(Resource::Nofile);
+    // Hook servers are to be reached however many clients there are.
+    let own = own + hooks::connections_max(&config.hooks).min(fds / HOOKS_PART);
     let (connections, refusals) =
-        connections(raise(Resource::Nofile), own, config.limits.connections).unwrap_or_else(
-            |failure| {
-                note(failure);
-                (0, 0)
-            },
-        );
+        connections(fds, own, config.limits.connections).unwrap_or_else(|failure| {
+            note(failure);
+            (0, 0)
+        });
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
     let Listening { rtmp, rtmps, http, https, admin } = listening;
-    let host = Host { cores, rtmp, rtmps, http, https, admin, connections, refusals };
+    let host = Host { cores, rtmp, rtmps, http, https, admin, metrics, connections, refusals };
     tell(config, &host);
     Ok(host)
+}
+
+/// Where the metrics alone are served.
+fn metrics_listening(config: &Config) -> Result<Vec<SocketAddr>, Vec<Failure>> {
+    let addresses = &config.admin.metrics_listen;
+    let mut failures = Vec::new();
+    let free = |&address| free("admin.metrics_listen", address, addresses, &[]);
+    let free = addresses.iter().map(free);
+    let free = free.filter_map(|result| result.map_err(|failure| failures.push(failure)).ok());
+    let free = free.collect();
+    if failures.is_empty() { Ok(free) } else { Err(failures) }
 }
 
 /// Where `config` listens. All of it must be free, but for the addresses of `own`, which are ours.
@@ -323,6 +344,9 @@ fn connections(fds: u64, own: u64, asked: usize) -> Result<(usize, usize), Failu
     let most = free - refusals;
     Ok((if asked == 0 { most } else { most.min(asked) }, refusals))
 }
+
+/// At most this part of all descriptors is set aside for hooks.
+const HOOKS_PART: u64 = 8;
 
 fn allowed_cores() -> Vec<usize> {
     // It fails only on machines with more cores than a CpuSet has; there, std counts them.
@@ -524,6 +548,7 @@ mod tests {
             http: vec![],
             https: vec![],
             admin: vec![],
+            metrics: vec![],
             connections: 1,
             refusals: 0,
         };

@@ -233,7 +233,9 @@ impl Line<'_> {
     fn write(&self, cores: &[CoreSnapshot]) {
         let Self { core, connections, rates, totals, silent_cores, .. } = self;
         let new = |of: fn(&Totals) -> u64| of(totals).saturating_sub(of(self.was));
-        let refused = |totals: &Totals| totals.refused_waiting + totals.refused_overloaded;
+        let refused = |totals: &Totals| {
+            totals.refused_waiting + totals.refused_overloaded + totals.refused_full
+        };
         // Only under pressure: how far, the widest window it makes, and whether that is enough.
         let step = cores.iter().map(|core| core.pressure.step).max().filter(|step| *step > 0);
         let pressed = cores.iter().filter(|core| core.pressure.step > 0);

@@ -48,12 +48,14 @@ impl TcpStream {
         Self { tls: None, stream }
     }
 
-    /// From its first byte on the peer is expected to speak TLS.
+    /// From here on the peer is expected to speak TLS; `early` is what was read of it already.
     ///
     /// # Errors
-    /// `config` cannot be used.
-    pub fn secure(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
-        self.tls = Some(tls::enter(self.fd(), Session::new(config)?));
+    /// `config` cannot be used, or what came is no TLS.
+    pub fn secure(&mut self, config: Arc<ServerConfig>, early: &[u8]) -> io::Result<()> {
+        let mut session = Session::new(config)?;
+        session.receive(early)?;
+        self.tls = Some(tls::enter(self.fd(), session));
         Ok(())
     }
 

@@ -64,6 +64,18 @@ impl Publisher {
         self.hub.borrow_mut().set_waited(self.source, self.serial, waited)
     }
 
+    /// Ready when nobody has watched for the app's `idle_timeout`; once until somebody has.
+    pub fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut mail = self.mail.borrow_mut();
+        match std::mem::take(&mut mail.idle) {
+            true => Poll::Ready(()),
+            false => {
+                mail.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
     /// Ready when the slot was taken away.
     pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<PublisherEnd> {
         let mut mail = self.mail.borrow_mut();
@@ -154,9 +166,9 @@ impl Viewer {
         self.hub.borrow().unsent_max(self.id)
     }
 
-    /// What it was sent.
+    /// What it was sent, and how far it is behind.
     pub fn stats(&self) -> SinkStats {
-        self.hub.borrow().sinks[self.id].stats
+        self.hub.borrow().sink_stats(self.id)
     }
 
     /// Its number on this core, as in the logs.

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::apps::Apps;
+use super::outputs::Outputs;
 use super::pressure::Pressure;
 use super::sink::Sink;
 use super::source::{Phase, Source};
@@ -39,6 +41,8 @@ pub struct Hub {
     /// The server is going out of service: nobody new may watch.
     pub(super) draining: bool,
     pub(super) totals: Totals,
+    pub(super) outputs: Outputs,
+    pub(super) apps: Apps,
     pub(super) watched: Watched,
     /// How late what was due was begun.
     pub(super) loop_lags: Timings,
@@ -67,6 +71,16 @@ pub struct NodeCounters {
     pub refused_connections: AtomicUsize,
     /// Connections that the owner of their stream had no room for in its inbox.
     pub refused_hand_overs: AtomicUsize,
+    /// Requests that a rule, a hook server or the configuration refused.
+    pub refused_denied: AtomicUsize,
+    /// Publishers that found another there.
+    pub refused_conflicts: AtomicUsize,
+    /// Requests that were refused for want of a file descriptor.
+    pub refused_no_descriptor: AtomicUsize,
+    /// Connections that were accepted on an RTMP listener, those included that were then refused.
+    pub accepted_rtmp: AtomicUsize,
+    /// The same on an HTTP listener.
+    pub accepted_http: AtomicUsize,
 }
 
 /// What the plane tells its core.
@@ -108,6 +122,7 @@ pub(super) enum Timer {
     KeyWait(SinkId, u64),
     Probe(SourceId, u64),
     Grace(SourceId, u64),
+    Idle(SourceId, u64),
     /// These two are taken out with their trans stream.
     TransIdle(TransId),
     NewcomerSeal(TransId),
@@ -131,6 +146,8 @@ impl Hub {
             pressure: Pressure::default(),
             draining: false,
             totals: Totals::default(),
+            outputs: Outputs::default(),
+            apps: Apps::default(),
             watched: Watched::new(now),
             loop_lags: Timings::default(),
             sweep_times: Timings::default(),
@@ -152,6 +169,7 @@ impl Hub {
             transes: self.transes.len() as u64,
             log_bytes: self.transes.iter().map(|(_, trans)| trans.log.bytes() as u64).sum(),
             gop_bytes: self.sources.iter().map(|(_, source)| source.gop.bytes() as u64).sum(),
+            egress_bytes: self.outputs.egress_bytes(),
             ..self.totals
         }
     }
@@ -169,12 +187,19 @@ impl Hub {
     /// From now on the streams there are live by what `settings` says of their key; one of which it
     /// says nothing goes on as before.
     pub fn configure(&mut self, settings: impl Fn(&StreamKey) -> Option<Rc<Settings>>) {
-        for (_, source) in &mut self.sources {
+        let mut other_idleness = Vec::new();
+        for (id, source) in &mut self.sources {
             let Some(settings) = settings(&source.key) else { continue };
             for trans in &source.transes {
                 self.transes[*trans].configure(&settings);
             }
+            if settings.idle_timeout != source.settings.idle_timeout {
+                other_idleness.push(id);
+            }
             source.configure(settings);
+        }
+        for id in other_idleness {
+            self.watch_for_idleness(id, self.now);
         }
     }
 
@@ -214,6 +239,11 @@ impl Hub {
     /// True while anything moves: without it, nobody need measure how busy the core is.
     pub fn is_active(&self) -> bool {
         !self.sources.is_empty()
+    }
+
+    /// True while pressure is such that nobody new is let in.
+    pub fn refuses_newcomers(&self) -> bool {
+        self.pressure.refuses_newcomers()
     }
 
     /// A second has passed, and `late` more, in which the core was busy for `busy` of 1.
@@ -282,6 +312,7 @@ impl Hub {
                 Timer::KeyWait(id, serial) => self.key_wait_is_over(id, serial, now),
                 Timer::Probe(id, serial) => self.probe_is_over(id, serial, now),
                 Timer::Grace(id, serial) => self.grace_is_over(id, serial, now),
+                Timer::Idle(id, serial) => self.look_for_idleness(id, serial, now),
                 Timer::TransIdle(id) => self.drop_idle_trans(id, now),
                 Timer::NewcomerSeal(id) => self.newcomer_seal_is_due(id, now),
             }
@@ -314,6 +345,7 @@ impl Hub {
             }
             let source = self.sources.remove(id);
             self.by_key.remove(&source.key);
+            self.apps.left(&source, self.now);
             if self.sources.is_empty() {
                 // Nobody measures an idle core: what pressure there was must not outlast it.
                 let before = std::mem::take(&mut self.pressure).snapshot();

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::flow::Flow;
 use super::sink::{Position, Sink};
 use super::trans::Trans;
-use super::{Framing, Hub, Selection, SinkId, SinkStats, SourceId, StreamSnapshot, Tag, TransId};
+use super::{Framing, Hub, Selection, SinkId, SinkStats, SourceId, StreamSnapshot, Tag};
 use crate::codec;
 use crate::media::{StreamKey, Track, TrackKind};
 use crate::time::Timestamp;
@@ -118,7 +118,7 @@ pub struct SinkSnapshot {
     pub age_s: u64,
     /// Stream time between the oldest block it has not been sent whole and the newest, in
     /// milliseconds.
-    pub lag_ms: u64,
+    pub lag_ms: u32,
     /// Bytes of that, without framing.
     pub lag_bytes: u64,
     /// Bytes that its socket took.
@@ -199,11 +199,8 @@ impl Hub {
     }
 
     fn sink_snapshot(&self, id: SinkId, sink: &Sink, now: Instant) -> SinkSnapshot {
-        let (lag_ms, lag_bytes) = match sink.position {
-            Position::At { trans, next, .. } => self.lag(sink, trans, next),
-            _ => (0, 0),
-        };
-        let SinkStats { bytes, skips, skipped_ms, skipped_bytes } = sink.stats;
+        let SinkStats { bytes, skips, skipped_ms, skipped_bytes, lag_ms, lag_bytes } =
+            self.sink_stats(id);
         SinkSnapshot {
             id,
             serial: sink.serial,
@@ -227,24 +224,6 @@ impl Hub {
             skipped_ms,
             skipped_bytes,
         }
-    }
-
-    /// Milliseconds and bytes from what is to be sent next to the head of its log.
-    fn lag(&self, sink: &Sink, trans: TransId, next: u64) -> (u64, u64) {
-        let log = &self.transes[trans].log;
-        let Some(end) = log.end() else { return (0, 0) };
-        let (from, bytes_before) = match (&sink.in_hand, log.get(next)) {
-            (Some((block, sent)), _) => {
-                let sent = (*sent).min(block.bytes.len()) as u64;
-                (block.start, block.bytes_before + sent)
-            }
-            (None, Some(block)) => (block.start, block.bytes_before),
-            (None, None) if next >= log.head() => return (0, 0),
-            // What it is to be sent next was let go.
-            (None, None) => (sink.sent_until.unwrap_or(end), sink.log_bytes),
-        };
-        let bytes = log.bytes_before(log.head()).saturating_sub(bytes_before);
-        (millis_between(from, end), bytes)
     }
 }
 

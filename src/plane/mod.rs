@@ -5,14 +5,17 @@
 //! slices lie between its cursor and the head, and tells it how much the socket took. The socket
 //! is a number to the plane.
 
+mod apps;
 mod block;
 mod drain;
 mod flow;
 mod gop;
 mod handles;
 mod hub;
+mod idle;
 mod kick;
 mod listing;
+mod outputs;
 mod pressure;
 mod publishers;
 mod settings;
@@ -34,6 +37,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
+pub use apps::{APPS_MAX, AppSnapshot};
 pub use block::{Block, BlockLog, Init, Start};
 pub use drain::Left;
 pub use handles::{Publisher, Viewer};
@@ -41,8 +45,9 @@ pub use hub::{Hub, HubEvent, NodeCounters};
 pub use listing::{
     OutputSnapshot, PublisherSnapshot, SinkSnapshot, SinkState, StreamDetails, TrackSnapshot,
 };
+pub use outputs::OutputTotals;
 pub use publishers::{PublishRefused, PublishRequest};
-pub use settings::{OnConflict, Settings};
+pub use settings::{BitrateAction, OnConflict, Settings};
 pub use sink::{Framing, SinkEnd, SinkEvent, SinkStats};
 pub use source::{PublisherEnd, PushError};
 pub use stats::{

@@ -57,10 +57,12 @@ impl Hub {
             }
             slot.end(PublisherEnd::TakenOver(request.key));
         }
+        source.app = self.apps.place(source.key.app());
         source.settings = request.settings;
         source.start(Slot { serial, since: now, mail: Rc::clone(mail), tag: request.tag });
         let (until, serial_of_source) = (now + source.settings.probe_timeout, source.serial);
         self.at(until, Timer::Probe(id, serial_of_source));
+        self.watch_for_idleness(id, now);
         for trans in self.sources[id].transes.clone() {
             // Newcomers start with this publisher, not with the end of the one before.
             self.forget_starts(trans, now);

@@ -9,6 +9,15 @@ pub enum OnConflict {
     TakeOver,
 }
 
+/// What becomes of a publisher that sends too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BitrateAction {
+    /// It is closed.
+    Cut,
+    /// The log has a line about it, now and then.
+    Warn,
+}
+
 /// The numbers the plane lives by, for the streams of one app. Their defaults, cost and reasons
 /// are documented with the configuration keys of the same names.
 #[derive(Debug, Clone)]
@@ -55,6 +64,12 @@ pub struct Settings {
     pub jump_forward: Duration,
     /// Most bits per second a publisher may send; zero for any.
     pub publisher_bitrate_max: u64,
+    /// What becomes of one that sends more.
+    pub publisher_bitrate_action: BitrateAction,
+    /// Most viewers of one stream, waiting ones included; zero for any number.
+    pub sinks_max: usize,
+    /// How long nobody watches before the publisher's driver is told; zero for never.
+    pub idle_timeout: Duration,
     /// Most viewers that may wait for one key.
     pub waiting_sinks_per_key: usize,
     /// Most viewers that may wait on this node.
@@ -85,6 +100,9 @@ impl Default for Settings {
             jump_back: Duration::from_secs(1),
             jump_forward: Duration::from_secs(10),
             publisher_bitrate_max: 0,
+            publisher_bitrate_action: BitrateAction::Cut,
+            sinks_max: 0,
+            idle_timeout: Duration::from_secs(60),
             waiting_sinks_per_key: 1000,
             waiting_sinks: 10_000,
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::block::Block;
+use super::outputs::Output;
 use super::{Format, Selection, SourceId, Tag, TransId};
 use crate::bytes::Chain;
 use crate::time::Timestamp;
@@ -85,6 +86,10 @@ pub struct SinkStats {
     pub skipped_ms: u64,
     /// Bytes they left out, without framing.
     pub skipped_bytes: u64,
+    /// Stream time that it is behind what is to be sent, in milliseconds; at its end if it has ended.
+    pub lag_ms: u32,
+    /// The same in bytes, without framing.
+    pub lag_bytes: u64,
 }
 
 impl std::ops::AddAssign for SinkStats {
@@ -93,6 +98,8 @@ impl std::ops::AddAssign for SinkStats {
         self.skips += more.skips;
         self.skipped_ms += more.skipped_ms;
         self.skipped_bytes += more.skipped_bytes;
+        // Of the later of the two.
+        (self.lag_ms, self.lag_bytes) = (more.lag_ms, more.lag_bytes);
     }
 }
 
@@ -109,6 +116,7 @@ pub(crate) struct Sink {
     pub(crate) format: Format,
     pub(crate) selection: Selection,
     pub(crate) framing: Framing,
+    pub(crate) output: Output,
     /// Start at the kept key frame rather than at the next.
     pub(crate) from_cache: bool,
     pub(crate) paused: bool,

@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::flow::Flow;
 use super::gop::GopCache;
+use super::idle::Idle;
 use super::stats::Watched;
 use super::timeline::Timeline;
-use super::{Settings, SinkId, Tag, Tracks, TransId};
+use super::{BitrateAction, Settings, SinkId, Tag, Tracks, TransId};
 use crate::codec;
 use crate::container::amf0;
 use crate::media::{Frame, StreamKey, Track, TrackKind};
@@ -35,6 +36,9 @@ pub enum PublisherEnd {
         /// Why.
         reason: String,
     },
+    /// Nobody watched it for the app's `idle_timeout`, and somebody said that it is to end.
+    #[error("nobody watches {0} (hooks.on_idle)")]
+    Idle(StreamKey),
 }
 
 /// Why a frame was not taken.
@@ -65,6 +69,8 @@ pub enum PushError {
 pub(crate) struct Source {
     pub(crate) key: StreamKey,
     pub(crate) serial: u64,
+    /// Where its app is counted, from its first publisher on.
+    pub(super) app: usize,
     pub(crate) settings: Rc<Settings>,
     /// The directory's count of owners of this key; given back when the source ends.
     pub(crate) epoch: u64,
@@ -93,6 +99,7 @@ pub(crate) struct Source {
     /// How long the oldest of what was read last may have waited for that.
     pub(crate) waited: Duration,
     pub(crate) stats: SourceStats,
+    pub(super) idle: Idle,
 }
 
 /// Where the life of a source is.
@@ -114,6 +121,15 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// Tells the publisher's driver that nobody watches.
+    pub(crate) fn tell_idle(&self) {
+        let mut mail = self.mail.borrow_mut();
+        mail.idle = true;
+        if let Some(waker) = mail.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Tells the publisher's driver that the slot is no longer its own.
     pub(crate) fn end(&self, why: PublisherEnd) {
         let mut mail = self.mail.borrow_mut();
@@ -128,6 +144,8 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(crate) struct PublisherMail {
     pub(crate) end: Option<PublisherEnd>,
+    /// Nobody watches, and its driver has not heard of it.
+    pub(crate) idle: bool,
     pub(crate) waker: Option<Waker>,
 }
 
@@ -156,6 +174,8 @@ struct Expected {
 struct Rate {
     since: Instant,
     bytes: u64,
+    /// It was said that it is too high.
+    told: bool,
 }
 
 /// A frame that was taken, as it goes to the trans streams.
@@ -185,6 +205,7 @@ impl Source {
         Self {
             key,
             serial,
+            app: 0,
             epoch,
             phase: Phase::Vacant,
             publisher: None,
@@ -202,11 +223,17 @@ impl Source {
             last_video: None,
             video_stalled: false,
             flows: Default::default(),
-            rate: Rate { since: now, bytes: 0 },
+            rate: Rate { since: now, bytes: 0, told: false },
             waited: Duration::ZERO,
             stats: SourceStats::default(),
+            idle: Idle::default(),
             settings,
         }
+    }
+
+    /// True while nobody has published it: viewers wait.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.phase == Phase::Vacant
     }
 
     /// True when newcomers can be given a trans stream.
@@ -227,7 +254,7 @@ impl Source {
     /// A publisher has taken the slot.
     pub(crate) fn start(&mut self, slot: Slot) {
         self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
-        self.rate = Rate { since: slot.since, bytes: 0 };
+        self.rate = Rate { since: slot.since, bytes: 0, told: false };
         self.flows = Default::default();
         self.waited = Duration::ZERO;
         self.publisher = Some(slot);
@@ -415,13 +442,22 @@ impl Source {
         self.stats.frames += 1;
         self.stats.bytes += bytes as u64;
         if now.saturating_duration_since(self.rate.since) >= RATE_OVER {
-            self.rate = Rate { since: now, bytes: 0 };
+            self.rate = Rate { since: now, bytes: 0, told: false };
         }
         self.rate.bytes += bytes as u64;
         let found = self.rate.bytes * 8 / RATE_OVER.as_secs();
         let allowed = self.settings.publisher_bitrate_max;
-        if allowed > 0 && found > allowed {
-            return Err(PushError::TooFast { allowed, found });
+        if allowed == 0 || found <= allowed {
+            return Ok(());
+        }
+        let error = PushError::TooFast { allowed, found };
+        match self.settings.publisher_bitrate_action {
+            BitrateAction::Cut => return Err(error),
+            BitrateAction::Warn if self.rate.told => {}
+            BitrateAction::Warn => {
+                self.rate.told = true;
+                tracing::warn!(stream = %self.key, "{error}");
+            }
         }
         Ok(())
     }

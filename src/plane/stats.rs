@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::source::Phase;
 use super::timings::{Quantiles, Timings};
-use super::{Hub, SourceId};
+use super::{AppSnapshot, Hub, OutputTotals, SourceId};
 use crate::media::StreamKey;
 
 /// Counters of one core since its start, and what it holds now.
@@ -65,6 +65,8 @@ pub struct Totals {
     pub refused_waiting: u64,
     /// Viewers refused because the core was overloaded.
     pub refused_overloaded: u64,
+    /// Viewers not let in because their stream had as many as it may.
+    pub refused_full: u64,
     /// GOPs that outgrew their cache.
     pub gop_overgrown: u64,
     /// Jumps of publishers' clocks that were taken out.
@@ -110,6 +112,10 @@ pub struct CoreSnapshot {
     /// All of [`Self::sweep`] since the start.
     #[serde(skip)]
     pub sweep_times: Timings,
+    /// What its viewers are sent, by protocol and format.
+    pub outputs: Vec<OutputTotals>,
+    /// Its apps, those that have no stream any more included.
+    pub apps: Vec<AppSnapshot>,
     /// Its streams, those that are only waited for included.
     pub streams: Vec<StreamSnapshot>,
 }
@@ -237,6 +243,8 @@ impl Hub {
             sweep: Quantiles::default(),
             loop_lags: self.loop_lags.clone(),
             sweep_times: self.sweep_times.clone(),
+            outputs: self.output_totals(),
+            apps: self.app_snapshots(now),
             streams: self.sources.iter().map(|(id, _)| self.stream_snapshot(id, now)).collect(),
         }
     }
@@ -389,6 +397,7 @@ impl std::ops::AddAssign for Totals {
             not_found: self.not_found + more.not_found,
             refused_waiting: self.refused_waiting + more.refused_waiting,
             refused_overloaded: self.refused_overloaded + more.refused_overloaded,
+            refused_full: self.refused_full + more.refused_full,
             gop_overgrown: self.gop_overgrown + more.gop_overgrown,
             jumps: self.jumps + more.jumps,
         };

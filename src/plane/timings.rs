@@ -43,6 +43,32 @@ impl Timings {
         self.0.add(&other.0).expect("all have the same bounds");
     }
 
+    /// How many took more than the bound before, and at most each of `bounds`, which rise; the last
+    /// count is of those beyond. Like every figure here it knows two digits.
+    pub fn counts<const N: usize>(&self, bounds: [Duration; N]) -> (Vec<u64>, u64) {
+        let mut counts = vec![0; N];
+        let mut beyond = 0;
+        for step in self.0.iter_recorded() {
+            let time = Duration::from_micros(step.value_iterated_to());
+            // What cannot be told from the bound is within it.
+            let within = bounds.iter().position(|bound| self.is_within(time, *bound));
+            *within.map_or(&mut beyond, |at| &mut counts[at]) += step.count_at_value();
+        }
+        (counts, beyond)
+    }
+
+    fn is_within(&self, time: Duration, bound: Duration) -> bool {
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        time <= bound || self.0.equivalent(us(time), us(bound).min(LONGEST_US))
+    }
+
+    /// All of them together, to two digits.
+    pub fn sum(&self) -> Duration {
+        let of = |value: u64, count: u64| self.0.median_equivalent(value) * count;
+        let steps = self.0.iter_recorded();
+        Duration::from_micros(steps.map(|it| of(it.value_iterated_to(), it.count_at_value())).sum())
+    }
+
     /// Its figures.
     pub fn quantiles(&self) -> Quantiles {
         #[allow(clippy::cast_precision_loss)]
@@ -102,6 +128,17 @@ mod tests {
         let Quantiles { count, max_ms, .. } = all.quantiles();
         assert_eq!(count, 4);
         assert!((10_000.0..10_200.0).contains(&max_ms), "{max_ms}");
+    }
+
+    #[test]
+    fn each_is_counted_below_the_first_bound_that_it_does_not_exceed() {
+        let ms = Duration::from_millis;
+        let all = timings(&[1, 5, 5, 100, 4000, 20_000]);
+        let (counts, beyond) = all.counts([ms(1), ms(10), ms(50), ms(5000)]);
+        assert_eq!((counts, beyond), (vec![1, 2, 0, 2], 1));
+        let sum = all.sum().as_secs_f64();
+        assert!((13.9..14.3).contains(&sum), "{sum}: the longest counts as 10 s");
+        assert_eq!(Timings::default().sum(), Duration::ZERO);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::hub::{Revisit, Timer};
+use super::outputs::Output;
 use super::sink::{Position, Sink};
 use super::source::{Phase, Source};
 use super::trans_streams::TRANS_IDLE;
@@ -54,6 +55,11 @@ pub enum PlayRefused {
     /// Too many wait on this node.
     #[error("expected at most {0} viewers waiting on this node (limits.waiting_sinks)")]
     TooManyWait(usize),
+    /// As many watch the stream as may.
+    #[error(
+        "expected at most {0} viewers of one stream (viewers_max_per_stream): try this one again later"
+    )]
+    StreamIsFull(usize),
     /// The widest merge window was not enough.
     #[error("this server is overloaded: try another, or this one again later")]
     Overloaded,
@@ -73,11 +79,14 @@ impl Hub {
     ) -> Result<SinkId, PlayRefused> {
         let live = self.by_key.get(&request.key).map(|id| &self.sources[*id]);
         let waiting = live.map_or(0, |source| source.waiting.len());
+        let sinks = live.map_or(0, |source| source.sinks);
         let settings = &request.settings;
         let refused = if self.draining {
             Some(PlayRefused::Draining)
         } else if self.pressure.refuses_newcomers() {
             Some(PlayRefused::Overloaded)
+        } else if settings.sinks_max > 0 && sinks >= settings.sinks_max {
+            Some(PlayRefused::StreamIsFull(settings.sinks_max))
         } else if live.is_some_and(Source::is_live) {
             None
         } else if waiting >= settings.waiting_sinks_per_key {
@@ -91,6 +100,7 @@ impl Hub {
             match refused {
                 PlayRefused::Overloaded => self.totals.refused_overloaded += 1,
                 PlayRefused::Draining => {}
+                PlayRefused::StreamIsFull(_) => self.totals.refused_full += 1,
                 _ => self.totals.refused_waiting += 1,
             }
             return Err(refused);
@@ -107,6 +117,7 @@ impl Hub {
             format: request.format,
             selection: request.selection,
             framing: request.framing,
+            output: Output::of(request.format, request.framing),
             from_cache: request.from_cache && request.settings.gop_cache,
             paused: false,
             leaving: false,
@@ -129,6 +140,8 @@ impl Hub {
             stats: SinkStats::default(),
         });
         self.sources[source].sinks += 1;
+        self.sources[source].idle.since = None;
+        self.outputs.of(self.sinks[id].output).plays += 1;
         if self.sources[source].is_live() {
             self.seat(id, now);
         } else {
@@ -149,11 +162,34 @@ impl Hub {
         }
     }
 
+    /// What `id` was sent, and how far it is behind.
+    pub(super) fn sink_stats(&self, id: SinkId) -> SinkStats {
+        let sink = &self.sinks[id];
+        let Position::At { trans, next, .. } = sink.position else { return sink.stats };
+        let log = &self.transes[trans].log;
+        let held = sink.in_hand.as_ref();
+        let since = held.map(|(block, _)| block.start);
+        let since = since.or_else(|| log.get(next).map(|block| block.start)).or(match next {
+            // Let go by the log.
+            next if next < log.head() => sink.sent_until,
+            _ => None,
+        });
+        let Some((since, end)) = since.zip(log.end()) else {
+            return SinkStats { lag_ms: 0, lag_bytes: 0, ..sink.stats };
+        };
+        let lag_ms = end.since(since).max(0).unsigned_abs() / 1_000_000;
+        let lag_ms = u32::try_from(lag_ms).unwrap_or(u32::MAX);
+        let sent = held.map_or(0, |(_, sent)| *sent as u64);
+        let behind = log.bytes_before(log.head()).saturating_sub(sink.log_bytes);
+        SinkStats { lag_ms, lag_bytes: behind.saturating_sub(sent), ..sink.stats }
+    }
+
     /// Takes `id` away from wherever it stands and tells its driver why. Its handle remains.
     pub(super) fn end_sink(&mut self, id: SinkId, why: SinkEnd, now: Instant) {
         if self.sinks[id].position == Position::Ended {
             return;
         }
+        self.sinks[id].stats = self.sink_stats(id);
         self.unseat(id, now);
         let sink = &mut self.sinks[id];
         sink.position = Position::Ended;
@@ -176,6 +212,7 @@ impl Hub {
 
     fn left_source(&mut self, source: SourceId) {
         self.sources[source].sinks -= 1;
+        self.watch_for_idleness(source, self.now);
         self.drop_unused(source);
     }
 
@@ -221,6 +258,7 @@ impl Hub {
         trans.framings[framing as usize] += 1;
         self.sources[source].watched.joined(now);
         self.watched.joined(now);
+        self.outputs.of(self.sinks[id].output).viewers += 1;
         // The open block began before the newcomer came.
         let from = trans.log.head() + u64::from(trans.has_open() && !from_cache);
         let sink = &mut self.sinks[id];
@@ -298,6 +336,7 @@ impl Hub {
                 from.remove(index, |moved, index| sinks[moved].position.set_index(index));
                 self.sources[source].watched.left(now);
                 self.watched.left(now);
+                self.outputs.of(self.sinks[id].output).viewers -= 1;
                 if from.sinks.is_empty() {
                     from.idle_since = Some(now);
                     if !std::mem::replace(&mut from.idle_set, true) {

@@ -1,7 +1,7 @@
 //! Listeners: from a new connection to its driver.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,8 +13,10 @@ use super::conn::{About, Conn};
 use super::core::Core;
 use super::doors::Place;
 use super::hand_over::{Driver, HandOver};
+use super::proxied;
+use super::proxy_header::ProxyHeader;
 use super::session::{Protocol, Session};
-use super::turn_away::TurnAway;
+use super::turn_away::{Begun, TurnAway};
 use super::verdict::{ClientId, Protocol as Kind};
 use super::{http, rtmp};
 use crate::net::{AcceptError, Listener, TcpStream, rt};
@@ -51,67 +53,118 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, place: Place) {
 /// Begins to serve a newcomer, or turns it away.
 pub(super) fn open(
     core: &Rc<Core>,
-    (mut socket, peer): (TcpStream, SocketAddr),
+    (socket, peer): (TcpStream, SocketAddr),
     Place { protocol, secure, .. }: Place,
 ) {
     let node = &core.node;
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
+    let accepted = match protocol {
+        Kind::Rtmp => &node.counters.accepted_rtmp,
+        Kind::Http => &node.counters.accepted_http,
+    };
+    accepted.fetch_add(1, Ordering::Relaxed);
     let here = node.addresses.enter(peer.ip());
     let (client, node_of) = (core.next_client(), Arc::clone(node));
     let about = About::new(client, peer, protocol, opened, node_of);
-    if let Some(reason) = core.blocked(peer.ip(), opened) {
-        node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
-        if let Some(suppressed) = core.violations.borrow_mut().allow(opened) {
-            tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
-        }
-        return;
-    }
-    let setup = core.setup();
-    let most_here = setup.config.limits.connections_per_address;
-    if secure && let Err(error) = core.secure(&mut socket, protocol) {
-        tracing::error!(%error, %peer, "TLS cannot be begun");
+    let mut conn = Conn::new(core, socket, about);
+    let header = proxied::header_of(core, peer.ip(), protocol);
+    // A proxy's header stands before the handshake.
+    if secure && header.is_none() && !begin_tls(&mut conn, &[]) {
         return;
     }
     let refused = if before >= node.connections_max {
         let most = node.connections_max;
-        let by = match setup.config.limits.connections {
+        let by = match core.setup().config.limits.connections {
             asked if asked == most => "limits.connections",
             _ => "as many as file descriptors allow, `ulimit -n`",
         };
         Some(format!("expected at most {most} connections ({by})"))
-    } else if most_here > 0 && here > most_here {
-        Some(format!(
-            "expected at most {most_here} connections from one address \
-             (limits.connections_per_address), found {here}"
-        ))
     } else {
-        None
+        too_many_of_one(core, peer.ip(), here)
     };
-    if let Some(reason) = refused {
-        node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
-        if let Some(suppressed) = core.violations.borrow_mut().allow(opened) {
-            tracing::warn!(%peer, %protocol, suppressed, "refused: {reason}");
-        }
-        match protocol {
-            // Over TLS nothing can be said without a handshake.
-            Kind::Http if secure => {}
-            Kind::Http => http::refuse_at_the_door(&socket, &reason),
-            Kind::Rtmp => {
-                let reason = format!("{reason}: try another server, or this one again later");
-                let seed = rtmp::seed(client, peer);
-                if let Some(it) = TurnAway::new(core, socket, seed, reason, opened) {
-                    drive(core, client, it.run());
-                }
+    match (refused, header) {
+        (Some(reason), header) => refuse(conn, header, &reason, secure),
+        (None, Some(header)) => drive(core, client, proxied::run(conn, header, secure)),
+        (None, None) => serve(conn),
+    }
+}
+
+/// From here on the client speaks TLS; `early` is what it has sent already.
+pub(super) fn begin_tls(conn: &mut Conn, early: &[u8]) -> bool {
+    let begun = conn.core.secure(&mut conn.socket, conn.about.protocol, early);
+    if let Err(error) = &begun {
+        let About { client, peer, .. } = &conn.about;
+        tracing::info!(%client, %peer, %error, "TLS cannot be begun");
+    }
+    begun.is_ok()
+}
+
+/// Why `address`, which has `here` connections now, may not have so many, or so many in a second. A
+/// proxy may: they are not its own.
+pub(super) fn too_many_of_one(core: &Core, address: IpAddr, here: usize) -> Option<String> {
+    let setup = core.setup();
+    if setup.config.proxy.trusts(address) {
+        return None;
+    }
+    let limits = &setup.config.limits;
+    let (most, rate) = (limits.connections_per_address, limits.connects_per_second_per_address);
+    if most > 0 && here > most {
+        return Some(format!(
+            "expected at most {most} connections from one address \
+             (limits.connections_per_address), found {here}"
+        ));
+    }
+    (!core.node.arrivals.let_in(address, rate, Instant::now())).then(|| {
+        format!(
+            "expected at most {rate} new connections per second from one address \
+             (limits.connects_per_second_per_address)"
+        )
+    })
+}
+
+/// Turns a newcomer away, of whom `header` is still to come, and then, if it is `secure`, TLS.
+pub(super) fn refuse(conn: Conn, header: Option<ProxyHeader>, reason: &str, secure: bool) {
+    let Conn { core, socket, about, unread, .. } = conn;
+    let About { client, peer, protocol, .. } = about;
+    let now = Instant::now();
+    about.node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = core.violations.borrow_mut().allow(now) {
+        tracing::warn!(%client, %peer, %protocol, suppressed, "refused: {reason}");
+    }
+    match protocol {
+        // Nothing can be said before the handshake, which costs more than it is worth here.
+        Kind::Http if secure => {}
+        Kind::Rtmp if secure && header.is_some() => {}
+        Kind::Http => http::refuse_at_the_door(&socket, reason),
+        Kind::Rtmp => {
+            let reason = format!("{reason}: try another server, or this one again later");
+            let seed = rtmp::seed(client, peer);
+            let begun = Begun { header, unread };
+            if let Some(it) = TurnAway::new(&core, socket, seed, reason, now, begun) {
+                drive(&core, client, it.run());
             }
+        }
+    }
+}
+
+/// Serves a connection whose peer is known.
+pub(super) fn serve(conn: Conn) {
+    let core = Rc::clone(&conn.core);
+    let About { client, peer, protocol, .. } = conn.about;
+    let now = Instant::now();
+    if let Some(reason) = core.blocked(peer.ip(), now) {
+        // It is closed without a word.
+        conn.about.node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
+        if let Some(suppressed) = core.violations.borrow_mut().allow(now) {
+            tracing::warn!(%client, %peer, %protocol, suppressed, "refused: {reason}");
         }
         return;
     }
     tracing::debug!(%client, %peer, %protocol, core = %core.id, "open");
-    let conn = Conn::new(core, socket, about);
     match protocol {
-        Kind::Rtmp => drive(core, client, rtmp::session(conn).run()),
-        Kind::Http => drive(core, client, http::session(conn).run()),
+        Kind::Rtmp => drive(&core, client, rtmp::session(conn).run()),
+        Kind::Http => drive(&core, client, http::session(conn).run()),
     }
 }
 

@@ -3,15 +3,17 @@
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::Tell;
+use super::access::Full;
 use super::conn::About;
 use super::core::Core;
 use super::grant::Grant;
 use super::order::Answer;
 use super::reply::Reply;
-use super::verdict::{Action, Question};
+use super::verdict::{Action, Ask, Question};
+use crate::config::{Hook, Hooks, Secret};
 use crate::media::StreamKey;
 use crate::net::rt::Deadline;
 use crate::shard::{CoreId, Place};
@@ -38,6 +40,8 @@ pub(crate) enum Admitted {
     Stream(Ticket),
     /// No, and what the client is told.
     Refused(String),
+    /// Yes, but there is no place.
+    NoRoom(Full),
 }
 
 /// The right to arrive at the owner of a stream once. Dropping it gives it back to the home core.
@@ -55,18 +59,23 @@ impl Admission {
         core: &Rc<Core>,
         about: &mut About,
         question: Arc<Question>,
+        bearer: Option<&Secret>,
         now: Instant,
     ) -> Result<Self, Admitted> {
-        if let Err(reason) = rules(core, &question.action) {
+        if let Err(reason) = rules(core, &question, bearer) {
             return Err(Admitted::Refused(reason));
         }
-        let Some(ask) = &core.node.ask else {
-            // If nobody was asked for a connect, nobody cares for its end.
-            if question.stream().is_some() {
-                about.granted =
-                    Some(Grant::new(Arc::clone(&question), Arc::clone(&core.node.events)));
+        let setup = core.setup();
+        let hooks = &setup.config.hooks;
+        let Some(ask) = who_decides(core, hooks, &question.action) else {
+            let grant = || Grant::new(Arc::clone(&question), Arc::clone(&core.node.events));
+            match question.stream() {
+                Some(_) => about.granted = Some(grant()),
+                // Nobody else cares for the end of a connect.
+                None if hooks.has(Hook::Close) => about.connected = Some(grant()),
+                None => {}
             }
-            return Self::locate(core, question);
+            return Self::locate(core, about, question);
         };
         let reply = core.answers.expect();
         ask.ask(Arc::clone(&question), core.id, reply.id());
@@ -75,8 +84,26 @@ impl Admission {
         Ok(Self { stage: Stage::Verdict { reply, until, deadline }, question })
     }
 
-    fn locate(core: &Rc<Core>, question: Arc<Question>) -> Result<Self, Admitted> {
+    /// `question` is what was granted, which may be another stream than was asked for.
+    fn locate(
+        core: &Rc<Core>,
+        about: &mut About,
+        question: Arc<Question>,
+    ) -> Result<Self, Admitted> {
         let Some(key) = question.stream().cloned() else { return Err(Admitted::Connect) };
+        // Keys and signatures were for the stream that was asked for.
+        if question.asked.is_some()
+            && let Err(reason) = is_open(core, &question.action)
+        {
+            return Err(Admitted::Refused(reason));
+        }
+        let setup = core.setup();
+        // An app that is no more refuses it later.
+        if let (Some((app, _)), Some(grant)) = (setup.app(key.app()), &mut about.granted)
+            && let Err(full) = grant.count(&core.node.census, &setup.config.limits, app)
+        {
+            return Err(Admitted::NoRoom(full));
+        }
         let home = core.post.mesh().home(&key);
         if home == core.id {
             let place = core.look_up(&key);
@@ -104,11 +131,12 @@ impl Admission {
                 Stage::Verdict { reply, until, deadline } => match reply.poll(cx) {
                     Poll::Ready(Err(reason)) => return Poll::Ready(Admitted::Refused(reason)),
                     Poll::Ready(Ok(grant)) => {
-                        match self.question.stream() {
+                        let granted = Arc::clone(grant.question());
+                        match granted.stream() {
                             Some(_) => about.granted = Some(grant),
                             None => about.connected = Some(grant),
                         }
-                        match Self::locate(core, Arc::clone(&self.question)) {
+                        match Self::locate(core, about, granted) {
                             Ok(next) => *self = next,
                             Err(admitted) => return Poll::Ready(admitted),
                         }
@@ -128,8 +156,26 @@ impl Admission {
     }
 }
 
+/// Whoever is to be asked about `action`.
+fn who_decides<'a>(core: &'a Core, hooks: &Hooks, action: &Action) -> Option<&'a Arc<dyn Ask>> {
+    let hook = match action {
+        Action::Connect { .. } => Hook::Connect,
+        Action::Publish(_) => Hook::Publish,
+        Action::Play(_) => Hook::Play,
+    };
+    core.node.ask.as_ref().filter(|_| core.node.asks_always || hooks.has(hook))
+}
+
 /// What the configuration alone says.
-fn rules(core: &Core, action: &Action) -> Result<(), String> {
+fn rules(core: &Core, question: &Question, bearer: Option<&Secret>) -> Result<(), String> {
+    let name = is_open(core, &question.action)?;
+    let setup = core.setup();
+    let access = setup.access(name);
+    access.check(question, bearer, SystemTime::now()).map_err(|denied| denied.to_string())
+}
+
+/// The app of `action`, if it has that, for anyone at all.
+fn is_open<'a>(core: &Core, action: &'a Action) -> Result<&'a str, String> {
     let name = match action {
         Action::Connect { app } => app.split('/').next().unwrap_or_default(),
         Action::Publish(key) | Action::Play(key) => key.app(),
@@ -141,7 +187,7 @@ fn rules(core: &Core, action: &Action) -> Result<(), String> {
     match action {
         Action::Publish(_) if !app.publish => Err(format!("publishing to {name} is not allowed")),
         Action::Play(_) if !app.play => Err(format!("playing from {name} is not allowed")),
-        _ => Ok(()),
+        _ => Ok(name),
     }
 }
 

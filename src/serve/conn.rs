@@ -12,10 +12,9 @@ use super::core::{Core, Node, SCRATCH_BYTES};
 use super::grant::Grant;
 use super::verdict::{ClientId, Protocol};
 use crate::bytes::Chain;
-use crate::media::StreamKey;
 use crate::net::TcpStream;
 use crate::net::rt::{self, Deadline};
-use crate::plane::{SinkEnd, SinkStats};
+use crate::plane::SinkEnd;
 
 /// One connection: its socket, what was read and not yet taken, what is to be written.
 #[derive(Debug)]
@@ -50,12 +49,17 @@ pub(crate) enum InputWaits {
 #[derive(Debug)]
 pub(crate) struct About {
     pub(crate) client: ClientId,
+    /// Who the client is, as far as proxies that we trust say.
     pub(crate) peer: SocketAddr,
+    /// The connection's own address, while `peer` is what a request said: the next may say another.
+    hop: Option<Box<SocketAddr>>,
     pub(crate) protocol: Protocol,
     pub(crate) opened: Instant,
     pub(crate) node: Arc<Node>,
     /// To publish or play. Before the next, so that it ends first.
     pub(crate) granted: Option<Grant>,
+    /// Bytes it was sent by its driver: all but what a viewer is sent of its stream.
+    pub(crate) answered: u64,
     /// To connect, if somebody was asked.
     pub(crate) connected: Option<Grant>,
 }
@@ -69,7 +73,37 @@ impl About {
         opened: Instant,
         node: Arc<Node>,
     ) -> Self {
-        Self { client, peer, protocol, opened, node, connected: None, granted: None }
+        Self {
+            client,
+            peer,
+            hop: None,
+            protocol,
+            opened,
+            node,
+            answered: 0,
+            granted: None,
+            connected: None,
+        }
+    }
+
+    /// The client is at `peer`, as a proxy says of the whole connection. It counts there from now
+    /// on; answers with how many do.
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) -> usize {
+        self.node.addresses.leave(self.peer.ip());
+        self.peer = peer;
+        self.node.addresses.enter(peer.ip())
+    }
+
+    /// The same of one request. None: the connection's own.
+    pub(crate) fn set_requester(&mut self, peer: Option<SocketAddr>) -> usize {
+        let hop = self.hop();
+        self.hop = peer.map(|_| Box::new(hop));
+        self.set_peer(peer.unwrap_or(hop))
+    }
+
+    /// Where the connection comes from, whoever its requests are for.
+    pub(crate) fn hop(&self) -> SocketAddr {
+        self.hop.as_deref().copied().unwrap_or(self.peer)
     }
 }
 
@@ -274,7 +308,9 @@ impl Conn {
     /// Writes what is to be written, for as long as the peer takes some of it now and then.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Io>> {
         let before = self.out.len();
-        if let Poll::Ready(written) = self.socket.poll_write_all(cx, &mut self.out) {
+        let written = self.socket.poll_write_all(cx, &mut self.out);
+        self.about.answered += (before - self.out.len()) as u64;
+        if let Poll::Ready(written) = written {
             self.gives_up = None;
             return Poll::Ready(written.map(|()| Io::Written));
         }
@@ -308,33 +344,4 @@ impl Conn {
             rt::yield_if_needed().await;
         }
     }
-
-    /// The line every connection gets at its end, and one more for a violation.
-    pub(crate) fn log_end(&self, end: &End, stream: Option<&StreamKey>, totals: &Totals) {
-        let About { client, peer, protocol, opened, .. } = &self.about;
-        let stream = stream.map_or("-", StreamKey::as_str);
-        let seconds = opened.elapsed().as_secs_f64();
-        if let End::Violation(what) = end {
-            let allowed = self.core.violations.borrow_mut().allow(Instant::now());
-            if let Some(suppressed) = allowed {
-                tracing::warn!(%client, %peer, %protocol, %stream, offset = totals.offset,
-                    suppressed, "closed: {what}");
-            }
-        }
-        let Totals { received, sent, .. } = totals;
-        let SinkStats { skips, skipped_ms, skipped_bytes, bytes } = sent;
-        tracing::info!(%client, %peer, %protocol, %stream, seconds = %format_args!("{seconds:.3}"),
-            received, sent = bytes, skips, skipped_ms, skipped_bytes, reason = end.to_string(), "close");
-    }
-}
-
-/// What a connection moved, for its last line.
-#[derive(Debug, Default)]
-pub(crate) struct Totals {
-    /// Bytes its machine took: where in the connection an error lies.
-    pub(crate) offset: u64,
-    /// Bytes received.
-    pub(crate) received: u64,
-    /// What a viewer was sent.
-    pub(crate) sent: SinkStats,
 }

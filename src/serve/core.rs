@@ -9,16 +9,18 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering}
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::addresses::Addresses;
+use super::access::{Arrivals, Census};
 use super::admit::Ticket;
 use super::blocks::Blocks;
 use super::doors::{Door, Doors};
 use super::event::{Event, Events};
+use super::health::{Health, Unfit};
 use super::order::{Answer, Leave, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
-use super::verdict::{Ask, ClientId, HttpClient, Protocol, Question};
+use super::tally::Tally;
+use super::verdict::{Advice, Ask, ClientId, HttpClient, Protocol, Question};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
@@ -45,8 +47,11 @@ pub struct Node {
     pub counters: Arc<NodeCounters>,
     /// Load of each core, in bytes per second moved, see [`SOURCE_LOAD`].
     pub loads: Box<[AtomicU64]>,
-    /// Asked about each connect, publish and play; without one the rules alone decide.
+    /// Asked about each connect, publish and play, if there is anyone to ask; without one the rules
+    /// alone decide.
     pub ask: Option<Arc<dyn Ask>>,
+    /// Whether it is to be asked about all of them, or only where the configuration has a hook.
+    pub asks_always: bool,
     /// Told what happens.
     pub events: Arc<Events>,
     /// It is going out of service, or is out of it: load balancers should send nobody here.
@@ -54,9 +59,15 @@ pub struct Node {
     /// Where RTMP can be reached, for the pages to say.
     pub rtmp_port: AtomicU16,
     /// Open connections by address.
-    pub addresses: Addresses,
+    pub addresses: Tally,
+    /// How often they come.
+    pub arrivals: Arrivals,
+    /// Who publish and watch.
+    pub census: Arc<Census>,
     /// The next connection's id.
     pub clients: AtomicU64,
+    /// How its cores are.
+    pub health: Health,
 }
 
 impl Node {
@@ -68,15 +79,39 @@ impl Node {
             refusals: AtomicUsize::new(0),
             counters: Arc::default(),
             loads: (0..mesh.cores()).map(|_| AtomicU64::new(0)).collect(),
+            health: Health::new(mesh.cores()),
+            draining: AtomicBool::new(false),
             mesh,
             ask: None,
+            asks_always: false,
             // Nobody hears.
             events: Events::new(1).0,
-            draining: AtomicBool::new(false),
             rtmp_port: AtomicU16::new(0),
-            addresses: Addresses::default(),
+            addresses: Tally::default(),
+            arrivals: Arrivals::default(),
+            census: Arc::new(Census::new(0)),
             clients: AtomicU64::new(1),
         }
+    }
+
+    /// Whether this process works: each core has answered within a second.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn healthy(&self) -> Result<(), Unfit> {
+        self.health.check(Instant::now())
+    }
+
+    /// Whether a balancer should send newcomers here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), Unfit> {
+        self.healthy()?;
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Unfit::Draining);
+        }
+        self.health.shedding().map_or(Ok(()), |core| Err(Unfit::Shedding(core)))
     }
 }
 
@@ -97,6 +132,7 @@ pub struct Core {
     pub(crate) post: Post,
     pub(crate) directory: RefCell<Directory>,
     pub(crate) answers: Rc<Replies<Answer>>,
+    pub(crate) advice: Rc<Replies<Advice>>,
     pub(crate) places: Rc<Replies<Ticket>>,
     /// Everybody's read buffer: what is read into it is used up before anyone else runs.
     pub(crate) scratch: RefCell<Box<[u8]>>,
@@ -136,6 +172,7 @@ impl Core {
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),
             answers: Rc::default(),
+            advice: Rc::default(),
             places: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             violations: RefCell::new(RateLimit::new(config.limits.log_violations_per_second)),
@@ -164,13 +201,19 @@ impl Core {
     }
 
     /// Has a new connection begin with a handshake.
-    pub(crate) fn secure(&self, socket: &mut TcpStream, protocol: Protocol) -> io::Result<()> {
+    pub(crate) fn secure(
+        &self,
+        socket: &mut TcpStream,
+        protocol: Protocol,
+        early: &[u8],
+    ) -> io::Result<()> {
         let configs = self.tls.borrow();
         let configs = configs.as_ref().ok_or_else(|| io::Error::other("no certificate"))?;
-        socket.secure(Arc::clone(match protocol {
+        let config = match protocol {
             Protocol::Rtmp => &configs.rtmp,
             Protocol::Http => &configs.http,
-        }))
+        };
+        socket.secure(Arc::clone(config), early)
     }
 
     /// From now on `config` holds: for newcomers, and for the streams there are.
@@ -345,6 +388,9 @@ impl Core {
                     grant.end("its client had stopped waiting", 0, SinkStats::default());
                 }
             }
+            Order::Advice { ask, advice } => {
+                let _ = self.advice.answer(ask, advice);
+            }
             Order::Measure(asker) => {
                 let _ = asker.send(self.snapshot());
             }
@@ -388,6 +434,10 @@ impl Core {
                 let _ = asker.send(self.block(blocks, newly));
             }
             Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
+            Order::Pulse => {
+                let refuses = self.hub.borrow().refuses_newcomers();
+                self.node.health.answer(self.id, refuses);
+            }
             Order::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {

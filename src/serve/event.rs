@@ -89,6 +89,11 @@ impl Events {
         }
     }
 
+    /// True if nothing waits to be heard.
+    pub fn are_heard(&self) -> bool {
+        self.queue.capacity() == self.queue.max_capacity()
+    }
+
     /// How many found no room, since the start.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)

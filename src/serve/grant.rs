@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::access::{Census, Counted, Full};
 use super::event::{Event, Events, GrantEnd};
 use super::verdict::Question;
+use crate::config::{App, Limits};
 use crate::plane::SinkStats;
 
 /// A question that was answered by yes. Wherever it goes, on its way back to the core, with a
@@ -23,13 +25,27 @@ struct Granted {
     since: Instant,
     started: bool,
     ended: bool,
+    /// Among those who publish or watch, until the end.
+    counted: Option<Counted>,
 }
 
 impl Grant {
     /// Yes to `question`.
     pub fn new(question: Arc<Question>, events: Arc<Events>) -> Self {
         let since = Instant::now();
-        Self { it: Box::new(Granted { question, events, since, started: false, ended: false }) }
+        let (started, ended, counted) = (false, false, None);
+        Self { it: Box::new(Granted { question, events, since, started, ended, counted }) }
+    }
+
+    /// Counts it in, if there is a place.
+    pub(crate) fn count(
+        &mut self,
+        census: &Arc<Census>,
+        limits: &Limits,
+        app: &App,
+    ) -> Result<(), Full> {
+        self.it.counted = Counted::new(census, &self.it.question, limits, app)?;
+        Ok(())
     }
 
     /// What was granted.
@@ -84,6 +100,7 @@ mod tests {
             peer: ([127, 0, 0, 1], 1).into(),
             protocol: Protocol::Rtmp,
             action: Action::Connect { app: "live".to_owned() },
+            asked: None,
             query: "".into(),
             connect: None,
             http: None,

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use bytes::Bytes;
+
+use super::accept;
 use super::conn::Conn;
+use super::end_line::{PageRequest, RequestLine};
 use super::hand_over::Driver;
 use super::page;
 use super::session::{Arrival, NOT_FOUND, Protocol, Refused, Session, Stop};
@@ -20,6 +24,10 @@ use crate::proto::http::{self, AskId, End, Event, Query, Request, Response, Serv
 pub(crate) struct Http {
     machine: Server,
     playing: Option<(AskId, http::Framing)>,
+    /// The last request, if it was for no stream.
+    page: Option<Box<PageRequest>>,
+    /// What the last request was answered.
+    status: Option<u16>,
 }
 
 /// A request for a stream.
@@ -37,7 +45,7 @@ const FLV: &str = "video/x-flv";
 /// A new connection.
 pub(crate) fn session(conn: Conn) -> Box<Session<Http>> {
     let machine = Server::new(Arc::clone(&conn.core.setup().http), Instant::now());
-    Session::new(conn, Http { machine, playing: None })
+    Session::new(conn, Http { machine, playing: None, page: None, status: None })
 }
 
 /// Tells a peer that there is no room, before it has a driver or a place.
@@ -46,6 +54,11 @@ pub(super) fn refuse_at_the_door(socket: &TcpStream, reason: &str) {
     // Whether it is heard or not, the connection closes.
     let _ = crate::net::fd::send(socket.fd(), &[std::io::IoSlice::new(&head)]);
     let _ = socket.shutdown_write();
+}
+
+/// Tells a peer that what it began is nothing that is served here.
+pub(super) fn bad_request(detail: &str) -> Bytes {
+    Response::json_error(400, "bad request", detail).to_bytes()
 }
 
 /// Try elsewhere. A player that only knows this place, and a balancer that sends it here, is told
@@ -89,6 +102,7 @@ impl Protocol for Http {
             if session.conn.core.hub.borrow().is_published(&at.key) {
                 session.conn.out.push(greeting.bytes);
                 session.protocol.machine.accept_stream(wish.ask, http::Framing::Close);
+                session.protocol.status = Some(200);
             } else {
                 session.protocol.answer(wish.ask, 404, NOT_FOUND, now);
             }
@@ -122,13 +136,17 @@ impl Protocol for Http {
         let status = match why {
             Refused::Denied(_) => 403,
             Refused::Publish(_) => 409,
-            Refused::Play(_) | Refused::NoDescriptor(_) | Refused::OwnerIsBusy => 503,
+            Refused::Play(_)
+            | Refused::NoRoom(_)
+            | Refused::NoDescriptor(_)
+            | Refused::OwnerIsBusy => 503,
         };
         self.answer(wish.ask, status, &why.to_string(), now);
     }
 
     fn started(&mut self) {
         if let Some((ask, framing)) = self.playing {
+            self.status = Some(if framing == http::Framing::WebSocket { 101 } else { 200 });
             self.machine.accept_stream(ask, framing);
         }
     }
@@ -161,7 +179,15 @@ impl Protocol for Http {
         }
     }
 
+    fn extend_silence(&mut self, _: Instant) -> Option<Instant> {
+        None
+    }
+
     fn publisher_ended(&mut self, _: &PublisherEnd) {}
+
+    fn last_request(&self) -> Option<RequestLine<'_>> {
+        Some(RequestLine { page: self.page.as_deref(), status: self.status })
+    }
 
     fn pack(self, wish: Wish) -> Driver {
         Driver::Http(Box::new((self, wish)))
@@ -181,21 +207,37 @@ impl Http {
             403 => "forbidden",
             404 => "not found",
             409 => "in use",
-            _ => return self.machine.respond(now, ask, &no_room(detail)),
+            _ => return self.respond(ask, &no_room(detail), now),
         };
-        self.machine.respond(now, ask, &Response::json_error(status, error, detail));
+        self.respond(ask, &Response::json_error(status, error, detail), now);
+    }
+
+    fn respond(&mut self, ask: AskId, response: &Response, now: Instant) {
+        self.status = Some(response.status);
+        self.machine.respond(now, ask, response);
     }
 }
 
 impl Session<Http> {
     fn route(&mut self, request: Request, now: Instant) -> Result<(), Stop<Wish>> {
+        if let Err(reason) = self.find_requester(&request) {
+            self.protocol.machine.respond(now, request.ask, &no_room(&reason));
+            return Ok(());
+        }
         let (ask, path) = (request.ask, request.path.as_str());
+        let method = if request.method == http::Method::Head { "HEAD" } else { "GET" };
+        let (target, agent) = ((path, request.query.as_str()), request.user_agent.as_deref());
+        self.protocol.page = Some(Box::new(PageRequest::new(method, target, agent)));
+        self.protocol.status = None;
         let port = self.conn.core.node.rtmp_port.load(Ordering::Relaxed);
+        self.is_check = false;
         let response = if let Some(path) = path.strip_suffix(".flv") {
             match StreamKey::parse(path) {
                 Ok(key) => return self.wish_to_play(key, request, now),
                 Err(error) => Response::json_error(404, "not found", &error.to_string()),
             }
+        } else if let Some(response) = self.health(path) {
+            response
         } else if path == "/" {
             Response::new(200, page::CONTENT_TYPE, page::landing(port))
         } else if let Some((content_type, bytes)) = page::asset(path) {
@@ -206,8 +248,46 @@ impl Session<Http> {
             let detail = "expected /APP/NAME.flv, or /APP/NAME for a page";
             Response::json_error(404, "not found", detail)
         };
-        self.protocol.machine.respond(now, ask, &response);
+        self.protocol.respond(ask, &response, now);
         Ok(())
+    }
+
+    /// Whom a trusted proxy asks for: many clients may share its connection.
+    fn find_requester(&mut self, request: &Request) -> Result<(), String> {
+        let setup = self.conn.core.setup();
+        let (proxy, about) = (&setup.config.proxy, &mut self.conn.about);
+        let said = || {
+            let list = request.forwarded.as_deref().filter(|_| proxy.trusts(about.hop().ip()))?;
+            setup.http.client_field?.client(list, |address| proxy.trusts(address))
+        };
+        let requester = said();
+        if requester.unwrap_or(about.hop()) == about.peer {
+            return Ok(());
+        }
+        let here = about.set_requester(requester);
+        match accept::too_many_of_one(&self.conn.core, about.peer.ip(), here) {
+            Some(reason) => {
+                about.set_requester(None);
+                Err(reason)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How this node is, for balancers and supervisors.
+    fn health(&mut self, path: &str) -> Option<Response> {
+        let node = &self.conn.core.node;
+        let state = match path {
+            "/healthz" => node.healthy(),
+            "/readyz" => node.ready(),
+            _ => return None,
+        };
+        self.is_check = true;
+        let (status, text) = match state {
+            Ok(()) => (200, "ok\n".to_owned()),
+            Err(unfit) => (503, format!("{unfit}\n")),
+        };
+        Some(Response::new(status, "text/plain; charset=utf-8", text))
     }
 
     fn wish_to_play(
@@ -220,7 +300,7 @@ impl Session<Http> {
         let flag = |name| query.flag(name).unwrap_or(true);
         if !flag("audio") && !flag("video") {
             let response = Response::json_error(400, "bad request", super::rtmp::NOTHING_LEFT);
-            self.protocol.machine.respond(now, request.ask, &response);
+            self.protocol.respond(request.ask, &response, now);
             return Ok(());
         }
         let legacy = query.get("hevc").is_some_and(|form| form == "legacy");
@@ -241,11 +321,14 @@ impl Session<Http> {
             peer: about.peer,
             protocol: about.protocol,
             action: Action::Play(key),
+            asked: None,
             query: request.query.into(),
             connect: None,
             http: Some(self.conn.core.same_http(said)),
         };
-        self.ask(question, wish, now)
+        // The question says it all.
+        self.protocol.page = None;
+        self.ask(question, request.bearer.as_ref(), wish, now)
     }
 }
 

@@ -6,29 +6,35 @@
 //! whole connection moves there as one value and goes on.
 
 pub mod accept;
-mod addresses;
+pub mod access;
 pub mod admit;
 pub mod blocks;
 mod conn;
 pub mod core;
 pub mod doors;
+mod end_line;
 pub mod event;
 pub mod grant;
 mod hand_over;
+pub mod health;
 mod http;
 pub mod order;
 mod pace;
 pub mod page;
+mod proxied;
+mod proxy_header;
+mod publishing;
 mod reply;
 mod rtmp;
 mod scheduled;
 mod session;
 mod setup;
+mod tally;
 mod turn_away;
 pub mod verdict;
 
-pub use addresses::Addresses;
 pub use hand_over::HandOver;
+pub use tally::Tally;
 
 /// The way between the cores of a node.
 pub type Mesh = crate::shard::Mesh<HandOver, order::Order>;

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::blocks::Blocks;
 use super::doors::Door;
 use super::grant::Grant;
+use super::verdict::Advice;
 use crate::config::Config;
 use crate::media::StreamKey;
 use crate::net::TlsConfigs;
@@ -26,6 +27,13 @@ pub enum Order {
         ask: u64,
         /// The answer. One that comes late is dropped, which ends what it grants.
         answer: Answer,
+    },
+    /// The answer to what a publisher's connection asked about a [`Concern`](super::verdict::Concern).
+    Advice {
+        /// The asker's number.
+        ask: u64,
+        /// The answer.
+        advice: Advice,
     },
     /// How is it going?
     Measure(oneshot::Sender<CoreSnapshot>),
@@ -83,6 +91,8 @@ pub enum Order {
     },
     /// New connections are to show these certificates.
     Certify(Arc<TlsConfigs>),
+    /// Are you there? Answered by a word in [`Health`](super::health::Health).
+    Pulse,
     /// End.
     Stop,
 }

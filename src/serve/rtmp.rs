@@ -151,14 +151,19 @@ impl Protocol for Rtmp {
         match why {
             // Its greeting was made, and is thrown away. Another stream may be on another core, but
             // who is told to try elsewhere should go.
-            Refused::Play(PlayRefused::Overloaded | PlayRefused::Draining) => {
+            Refused::Play(
+                PlayRefused::Overloaded | PlayRefused::StreamIsFull(_) | PlayRefused::Draining,
+            ) => {
                 self.machine.play_refused(&why.to_string());
             }
             Refused::Play(_) => self.machine.play_not_found(now, &why.to_string()),
             Refused::Publish(_) => {
                 self.machine.refuse(now, *ask, &Refusal::InUse(why.to_string()));
             }
-            Refused::Denied(_) | Refused::NoDescriptor(_) | Refused::OwnerIsBusy => {
+            Refused::Denied(_)
+            | Refused::NoRoom(_)
+            | Refused::NoDescriptor(_)
+            | Refused::OwnerIsBusy => {
                 self.machine.refuse(now, *ask, &Refusal::Denied(why.to_string()));
             }
         }
@@ -186,6 +191,10 @@ impl Protocol for Rtmp {
             true => self.machine.play_stopped(reason),
             false => self.machine.play_refused(reason),
         }
+    }
+
+    fn extend_silence(&mut self, now: Instant) -> Option<Instant> {
+        self.machine.extend_silence(now)
     }
 
     fn publisher_ended(&mut self, end: &PublisherEnd) {
@@ -218,11 +227,12 @@ impl Session<Rtmp> {
             peer: about.peer,
             protocol: about.protocol,
             action,
+            asked: None,
             query: query.into(),
             connect: self.protocol.connect.clone(),
             http: None,
         };
-        self.ask(question, wish, now)
+        self.ask(question, None, wish, now)
     }
 }
 

@@ -7,14 +7,18 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::access::Full;
 use super::admit::{Admission, Admitted, Ticket};
-use super::conn::{About, Conn, End, Io, Totals};
+use super::conn::{About, Conn, End, Io};
 use super::core::Core;
+use super::end_line::{EndLine, RequestLine};
 use super::event::Event;
 use super::grant::Grant;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
+use super::publishing::{News, Publishing};
 use super::verdict::Question;
+use crate::config::Secret;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
 use crate::plane::{
@@ -60,8 +64,17 @@ pub(crate) trait Protocol: Sized + 'static {
     /// Somebody outside has ended the viewer, which may not have started. The connection closes.
     fn kicked(&mut self, started: bool, reason: &str, now: Instant);
 
+    /// A publisher was silent for too long, and gets as long again: until then. `None` if that is not
+    /// what its machine waits for.
+    fn extend_silence(&mut self, now: Instant) -> Option<Instant>;
+
     /// The plane has ended the publisher.
     fn publisher_ended(&mut self, end: &PublisherEnd);
+
+    /// The last request, for the last line in the log, where clients make requests.
+    fn last_request(&self) -> Option<RequestLine<'_>> {
+        None
+    }
 
     /// What crosses cores.
     fn pack(self, wish: Self::Wish) -> Driver;
@@ -78,11 +91,15 @@ pub(crate) struct Session<P: Protocol> {
     pub(crate) protocol: P,
     /// The stream of the last question, for the log.
     stream: Option<StreamKey>,
+    /// The last question itself, likewise.
+    question: Option<Arc<Question>>,
     received: u64,
     /// By plays that have ended.
     sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
     why: Option<Box<str>>,
+    /// It only asked how the node is, which is not worth a line: balancers do so all the time.
+    pub(crate) is_check: bool,
 }
 
 /// What the connection waits for, or is let do.
@@ -91,12 +108,6 @@ pub(crate) enum Doing<W> {
     Asking(Box<(Admission, W)>),
     Publishing(Box<Publishing>),
     Playing(Viewer),
-}
-
-/// A publisher's slot, and how often its socket is looked at.
-pub(crate) struct Publishing {
-    pub(crate) publisher: Publisher,
-    pace: Pace,
 }
 
 /// Where a session has arrived.
@@ -113,6 +124,9 @@ pub(crate) enum Refused {
     /// Not allowed.
     #[error("{0}")]
     Denied(String),
+    /// Allowed, but there are as many as there may be.
+    #[error("{0}")]
+    NoRoom(Full),
     /// Somebody else publishes.
     #[error(transparent)]
     Publish(#[from] PublishRefused),
@@ -144,15 +158,18 @@ impl<W, E: Into<End>> From<E> for Stop<W> {
 enum Wake {
     Io(std::io::Result<Io>),
     Admitted(Admitted),
-    Publisher(PublisherEnd),
+    Publisher(News),
     Viewer(SinkEvent),
 }
 
 impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
-        let (doing, stream, sent, why) = (Doing::Nothing, None, None, None);
-        Box::new(Self { doing, conn, protocol, stream, received: 0, sent, why })
+        let (doing, stream, question) = (Doing::Nothing, None, None);
+        let (sent, why, is_check) = (None, None, false);
+        // What came behind a proxy's header.
+        let received = conn.unread.as_ref().map_or(0, |unread| unread.len() as u64);
+        Box::new(Self { doing, conn, protocol, stream, question, received, sent, why, is_check })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.
@@ -193,8 +210,16 @@ impl<P: Protocol> Session<P> {
         if let Some(grant) = self.conn.about.connected.take() {
             grant.end(&reason, self.received, sent);
         }
-        let (offset, received) = (self.protocol.machine().offset(), self.received);
-        self.conn.log_end(end, self.stream.as_ref(), &Totals { offset, received, sent });
+        let line = EndLine {
+            offset: self.protocol.machine().offset(),
+            question: self.question.as_deref(),
+            stream: self.stream.as_ref(),
+            request: self.protocol.last_request(),
+            received: self.received,
+            sent,
+            is_check: self.is_check,
+        };
+        line.write(&self.conn, end);
     }
 
     async fn work_until_stopped(&mut self) -> Stop<P::Wish> {
@@ -221,7 +246,7 @@ impl<P: Protocol> Session<P> {
                 let Conn { core, about, .. } = &mut self.conn;
                 asking.0.poll(cx, core, about).map(Wake::Admitted)
             }
-            Doing::Publishing(it) => it.publisher.poll_end(cx).map(Wake::Publisher),
+            Doing::Publishing(it) => it.poll(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
         };
         if woken.is_ready() {
@@ -246,9 +271,7 @@ impl<P: Protocol> Session<P> {
             Wake::Io(io) => match io? {
                 Io::Closed => return Err(End::PeerClosed.into()),
                 Io::Written => {}
-                Io::Deadline => {
-                    self.protocol.machine().handle_timeout(now).map_err(violation)?;
-                }
+                Io::Deadline => self.time_is_up(now)?,
                 Io::Input { read, all } => {
                     if let Some(reason) = self.blocked(now) {
                         return Err(End::Blocked(reason).into());
@@ -270,11 +293,7 @@ impl<P: Protocol> Session<P> {
                     self.admitted(admitted, admission.question(), wish, now)?;
                 }
             }
-            Wake::Publisher(end) => {
-                self.leave(&end.to_string());
-                self.protocol.publisher_ended(&end);
-                self.ended_for(&end);
-            }
+            Wake::Publisher(news) => self.hear(news, now)?,
             Wake::Viewer(SinkEvent::Started) => {
                 // From here the plane's stall_timeout tells the slow from the dead.
                 self.conn.socket.lift_user_timeout()?;
@@ -342,10 +361,12 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// Asks whether the client may do what it wishes. Often the answer is there at once.
+    /// Asks whether the client may do what it wishes. Often the answer is there at once. `bearer`
+    /// is a token that stands beside the query; it goes no further than our own rules.
     pub(crate) fn ask(
         &mut self,
         question: Question,
+        bearer: Option<&Secret>,
         wish: P::Wish,
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
@@ -361,8 +382,9 @@ impl<P: Protocol> Session<P> {
         }
         self.end_grant("its client asked for something else", SinkStats::default());
         let question = Arc::new(question);
+        self.question = Some(Arc::clone(&question));
         let Conn { core, about, .. } = &mut self.conn;
-        match Admission::begin(core, about, Arc::clone(&question), now) {
+        match Admission::begin(core, about, Arc::clone(&question), bearer, now) {
             Ok(admission) => {
                 self.doing = Doing::Asking(Box::new((admission, wish)));
                 Ok(())
@@ -386,11 +408,19 @@ impl<P: Protocol> Session<P> {
                 self.protocol.connected(wish, now);
             }
             Admitted::Refused(reason) => {
-                let (question, told) = (Arc::clone(question), reason.clone());
-                self.conn.about.node.events.tell(Event::Refused { question, reason: told });
+                if self.conn.about.granted.is_none() {
+                    let (question, told) = (Arc::clone(question), reason.clone());
+                    self.conn.about.node.events.tell(Event::Refused { question, reason: told });
+                }
                 self.refuse(&wish, &Refused::Denied(reason), now);
             }
+            Admitted::NoRoom(full) => self.refuse(&wish, &Refused::NoRoom(full), now),
             Admitted::Stream(ticket) => {
+                let grant = self.conn.about.granted.as_ref();
+                if let Some(asked) = grant.and_then(|grant| grant.question().asked.clone()) {
+                    self.stream = Some(ticket.key().clone());
+                    self.log(&format!("given instead of {asked}"));
+                }
                 if ticket.owner() != self.conn.core.id {
                     return Err(Stop::Move(ticket, wish));
                 }
@@ -436,7 +466,7 @@ impl<P: Protocol> Session<P> {
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let core = &self.conn.core;
         let pace = Pace::new(core.published.replace(core.published.get() + 1), core.born);
-        self.doing = Doing::Publishing(Box::new(Publishing { publisher, pace }));
+        self.doing = Doing::Publishing(Box::new(Publishing::new(publisher, pace)));
         self.has_started();
         self.log("publish");
         Ok(())
@@ -460,6 +490,7 @@ impl<P: Protocol> Session<P> {
         if self.conn.core.violations.borrow_mut().allow(now).is_some() {
             self.log_sparingly(&format!("refused: {why}"));
         }
+        self.count_refusal(why);
         let reason = why.to_string();
         if let Some(grant) = &self.conn.about.granted {
             let (question, reason) = (Arc::clone(grant.question()), reason.clone());
@@ -482,6 +513,18 @@ impl<P: Protocol> Session<P> {
         reason.map(|reason| reason.to_string())
     }
 
+    fn count_refusal(&self, why: &Refused) {
+        let counters = &self.conn.core.node.counters;
+        let counter = match why {
+            Refused::Denied(_) => &counters.refused_denied,
+            Refused::Publish(_) => &counters.refused_conflicts,
+            Refused::NoDescriptor(_) => &counters.refused_no_descriptor,
+            // Counted where they are found.
+            Refused::Play(_) | Refused::OwnerIsBusy | Refused::NoRoom(_) => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What was granted has begun.
     fn has_started(&mut self) {
         if let Some(grant) = &mut self.conn.about.granted {
@@ -496,7 +539,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn ended_for(&mut self, why: &impl std::fmt::Display) {
+    pub(super) fn ended_for(&mut self, why: &impl std::fmt::Display) {
         let why = why.to_string();
         self.log(&why);
         self.why = Some(why.into());
@@ -592,6 +635,8 @@ impl<P: Protocol> Session<P> {
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
         (this.received, this.sent, this.stream) = (moved.received, moved.sent, Some(moved.key));
+        let granted = this.conn.about.granted.as_ref();
+        this.question = granted.map(|grant| Arc::clone(grant.question()));
         Some((this, ticket, wish))
     }
 }
@@ -601,6 +646,6 @@ const QUERY_MAX: usize = 4 << 10;
 /// What a viewer is told whose wait was in vain.
 pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
 
-fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
+pub(super) fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
     Stop::End(End::Violation(error.to_string()))
 }

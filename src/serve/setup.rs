@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::access::Access;
 use crate::config::{self, Config};
-use crate::plane::{OnConflict, Settings};
+use crate::plane::{BitrateAction, OnConflict, Settings};
 use crate::proto::{http, rtmp};
 
 /// The configuration, and what follows from it for the machines and the plane.
@@ -16,6 +17,8 @@ pub(crate) struct Setup {
     pub(crate) http: Arc<http::Config>,
     settings: HashMap<String, Rc<Settings>>,
     default_settings: Rc<Settings>,
+    access: HashMap<String, Access>,
+    default_access: Access,
 }
 
 impl Setup {
@@ -26,6 +29,8 @@ impl Setup {
             http: Arc::new(http_config(&config)),
             settings: config.app.iter().map(|(name, app)| (name.clone(), of(app))).collect(),
             default_settings: of(&config.app_defaults),
+            access: config.app.iter().map(|(name, app)| (name.clone(), Access::new(app))).collect(),
+            default_access: Access::new(&config.app_defaults),
             config,
         }
     }
@@ -34,6 +39,11 @@ impl Setup {
     pub(crate) fn app(&self, name: &str) -> Option<(&config::App, &Rc<Settings>)> {
         let app = self.config.app(name)?;
         Some((app, self.settings.get(name).unwrap_or(&self.default_settings)))
+    }
+
+    /// Who may do what in an app.
+    pub(crate) fn access(&self, name: &str) -> &Access {
+        self.access.get(name).unwrap_or(&self.default_access)
     }
 }
 
@@ -63,6 +73,12 @@ fn settings(app: &config::App, limits: &config::Limits) -> Settings {
         jump_back: app.jump_back,
         jump_forward: app.jump_forward,
         publisher_bitrate_max: app.publisher_bitrate_max,
+        publisher_bitrate_action: match app.publisher_bitrate_action {
+            config::BitrateAction::Cut => BitrateAction::Cut,
+            config::BitrateAction::Warn => BitrateAction::Warn,
+        },
+        sinks_max: app.viewers_max_per_stream,
+        idle_timeout: app.idle_timeout,
         waiting_sinks_per_key: limits.waiting_sinks_per_key,
         waiting_sinks: limits.waiting_sinks,
     }
@@ -90,6 +106,12 @@ fn http_config(config: &Config) -> http::Config {
         head_bytes: config.http.head_bytes,
         head_timeout: config.http.head_timeout,
         idle_timeout: config.http.keep_alive,
+        client_field: match config.proxy.client_field {
+            _ if config.proxy.trusted.is_empty() => None,
+            config::ClientField::None => None,
+            config::ClientField::XForwardedFor => Some(http::ForwardedField::XForwardedFor),
+            config::ClientField::Forwarded => Some(http::ForwardedField::Forwarded),
+        },
         ..http::Config::default()
     }
 }

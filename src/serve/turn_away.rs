@@ -13,8 +13,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::BytesMut;
+
 use super::conn::LINGER;
 use super::core::{Core, Node, SCRATCH_BYTES};
+use super::proxy_header::{Opening, ProxyHeader};
 use crate::bytes::Chain;
 use crate::net::TcpStream;
 use crate::net::rt::{self, Deadline};
@@ -26,6 +29,7 @@ pub(super) struct TurnAway {
     socket: TcpStream,
     machine: Box<Server>,
     out: Chain,
+    begun: Begun,
     reason: String,
     until: Instant,
     deadline: Deadline,
@@ -33,6 +37,14 @@ pub(super) struct TurnAway {
     room: usize,
     /// After the socket: its descriptor is free before another may take the place.
     _place: Place,
+}
+
+/// Where the connection stands.
+pub(super) struct Begun {
+    /// What a proxy says first, if it has not yet.
+    pub(super) header: Option<ProxyHeader>,
+    /// What the client has said.
+    pub(super) unread: Option<Box<BytesMut>>,
 }
 
 /// One of the node's [`Node::refusals_max`], given back on drop.
@@ -50,6 +62,7 @@ impl TurnAway {
         seed: u64,
         reason: String,
         now: Instant,
+        begun: Begun,
     ) -> Option<Self> {
         let place = Place::take(&core.node)?;
         let setup = core.setup();
@@ -58,6 +71,7 @@ impl TurnAway {
             socket,
             machine: Box::new(Server::new(Arc::clone(&setup.rtmp), seed, now)),
             out: Chain::default(),
+            begun,
             reason,
             until: now + setup.config.limits.handshake_timeout,
             deadline: Deadline::default(),
@@ -77,16 +91,38 @@ impl TurnAway {
     }
 
     async fn answer_connect(&mut self) -> Option<()> {
+        if let Some(unread) = self.begun.unread.take() {
+            self.machine.handle_input(Instant::now(), &unread).ok()?;
+            self.answer().await?;
+        }
         while !self.machine.is_finished() {
-            let (read, now) = (self.read().await?, Instant::now());
-            self.machine.handle_input(now, &self.core.scratch.borrow()[..read]).ok()?;
-            if let Some(Event::Connect { ask, .. }) = self.machine.poll_event() {
-                let why = std::mem::take(&mut self.reason);
-                self.machine.refuse(now, ask, &Refusal::Denied(why));
-            }
-            while self.machine.poll_transmit(&mut self.out) {}
-            std::future::poll_fn(|cx| self.poll_write(cx)).await.ok()?;
+            let read = self.read().await?;
+            self.take(read)?;
+            self.answer().await?;
             rt::yield_if_needed().await;
+        }
+        Some(())
+    }
+
+    async fn answer(&mut self) -> Option<()> {
+        if let Some(Event::Connect { ask, .. }) = self.machine.poll_event() {
+            let why = std::mem::take(&mut self.reason);
+            self.machine.refuse(Instant::now(), ask, &Refusal::Denied(why));
+        }
+        while self.machine.poll_transmit(&mut self.out) {}
+        std::future::poll_fn(|cx| self.poll_write(cx)).await.ok()
+    }
+
+    fn take(&mut self, read: usize) -> Option<()> {
+        let (core, now) = (Rc::clone(&self.core), Instant::now());
+        let scratch = core.scratch.borrow();
+        let Some(header) = &mut self.begun.header else {
+            return self.machine.handle_input(now, &scratch[..read]).ok().map(|_| ());
+        };
+        let opening = header.handle_input(&scratch[..read]).ok()?;
+        if let Some(Opening { rest, .. }) = opening {
+            self.begun.header = None;
+            self.machine.handle_input(now, &rest).ok()?;
         }
         Some(())
     }

@@ -17,8 +17,10 @@ pub struct Question {
     pub peer: SocketAddr,
     /// By which protocol.
     pub protocol: Protocol,
-    /// What it wants.
+    /// What it wants, or was given instead.
     pub action: Action,
+    /// What it asked for, if it was given another stream.
+    pub asked: Option<StreamKey>,
     /// Query parameters, raw, without `?`. They may hold secrets.
     pub query: Box<str>,
     /// What an RTMP client said of itself.
@@ -76,6 +78,18 @@ impl Question {
             Action::Publish(key) | Action::Play(key) => Some(key),
         }
     }
+
+    /// The same of stream `key`.
+    #[must_use]
+    pub fn renamed(&self, key: StreamKey) -> Self {
+        let asked = self.asked.clone().or_else(|| self.stream().cloned());
+        let action = match &self.action {
+            Action::Connect { app } => Action::Connect { app: app.clone() },
+            Action::Publish(_) => Action::Publish(key),
+            Action::Play(_) => Action::Play(key),
+        };
+        Self { action, asked, ..self.clone() }
+    }
 }
 
 impl fmt::Display for ClientId {
@@ -107,6 +121,8 @@ impl fmt::Display for Protocol {
 pub enum Verdict {
     /// Yes.
     Allow,
+    /// Yes, but to this stream instead of the one that was asked for.
+    AllowAs(StreamKey),
     /// No, and what the client is told.
     Deny(String),
 }
@@ -115,4 +131,19 @@ pub enum Verdict {
 pub trait Ask: Send + Sync + fmt::Debug {
     /// `ask` and `core` say where the answer goes.
     fn ask(&self, question: Arc<Question>, core: CoreId, ask: u64);
+
+    /// Says what happened to the publish that `question` was about, and asks what is to become of it.
+    fn consult(&self, question: Arc<Question>, concern: Concern, core: CoreId, ask: u64);
 }
+
+/// What may happen to a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concern {
+    /// Nobody has watched it for its app's `idle_timeout`.
+    Idle,
+    /// Its publisher has sent nothing for too long.
+    Silent,
+}
+
+/// Whether a publish is to be closed for a [`Concern`]; `None` leaves it to who asks.
+pub type Advice = Option<bool>;

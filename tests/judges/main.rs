@@ -5,8 +5,10 @@
 mod support;
 
 mod browsers;
+mod container;
 mod exact;
 mod life;
 mod load;
+mod load_balancer;
 mod matrix;
 mod relays;

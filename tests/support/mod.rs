@@ -7,6 +7,7 @@
 // Each test program uses a part.
 #![allow(dead_code)]
 
+pub(crate) mod balancer;
 pub(crate) mod browser;
 pub(crate) mod child;
 pub(crate) mod clips;
@@ -16,6 +17,7 @@ pub(crate) mod machine;
 pub(crate) mod nginx;
 pub(crate) mod players;
 pub(crate) mod proxy;
+pub(crate) mod returning;
 pub(crate) mod rtmp;
 pub(crate) mod server;
 pub(crate) mod ws;

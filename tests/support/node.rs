@@ -33,10 +33,15 @@ impl Node {
     /// Starts it with `lines` at the top of its configuration, after those every test wants: the
     /// listeners, flushes at once, and a probe that does not wait for pictures.
     pub(crate) fn start(lines: &str, answerer: Option<Arc<dyn Answerer>>) -> Self {
+        Self::start_on("127.0.0.1", lines, answerer)
+    }
+
+    /// The same where media is served on `host`, which must take connections to 127.0.0.1.
+    pub(crate) fn start_on(host: &str, lines: &str, answerer: Option<Arc<dyn Answerer>>) -> Self {
         log();
         let [rtmp, http, admin] = [(); 3].map(|()| free_port());
         let text = format!(
-            "rtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\nadmin.listen = ['127.0.0.1:{admin}']\n\
+            "rtmp.listen = ['{host}:{rtmp}']\nhttp.listen = ['{host}:{http}']\nadmin.listen = ['127.0.0.1:{admin}']\n\
              app_defaults.merge_window = 0\napp_defaults.probe_timeout = '20ms'\n{lines}\n"
         );
         let config = Config::load(&text, "test", []).unwrap_or_else(|error| panic!("{error}"));

@@ -9,7 +9,10 @@ mod block;
 mod client;
 mod events;
 mod extract;
+mod health;
 mod info;
+mod level;
+mod metrics;
 mod openapi;
 mod origin;
 mod page;
@@ -43,6 +46,8 @@ pub(crate) use self::auth::Token;
 use self::problem::Problem;
 use super::drain::Drain;
 use super::events::Bulletin;
+use super::log;
+use super::metrics::Metrics;
 use super::reload::Reload;
 use super::start_checks::Host;
 use super::view::View;
@@ -68,6 +73,10 @@ pub(crate) struct Admin {
     pub(crate) blocks: block::List,
     /// What it runs on.
     pub(crate) host: Host,
+    /// Its log.
+    pub(crate) log: log::Handle,
+    /// Its metrics, those aside that are in the figures.
+    pub(crate) metrics: Arc<Metrics>,
     /// When the process began.
     pub(crate) since: Instant,
 }
@@ -79,6 +88,8 @@ type Tokens = watch::Receiver<Option<Arc<Token>>>;
 pub(crate) const CONNECTIONS_MAX: usize = 256;
 /// The largest body of a request, in bytes.
 const BODY_MAX: usize = 64 << 10;
+/// The same where the metrics alone are served.
+pub(crate) const SCRAPES_MAX: usize = 16;
 /// The longest a request's head may take, and the longest between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a client may take nothing of an answer.
@@ -97,6 +108,15 @@ impl Server {
     /// While `token` holds none, nobody is asked for one.
     pub(crate) fn new(admin: Arc<Admin>, token: Tokens) -> Self {
         Self { router: router(admin, token), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    }
+
+    /// The metrics alone, to anyone.
+    pub(crate) fn of_metrics(admin: Arc<Admin>) -> Self {
+        let router = Router::new()
+            .route("/metrics", get(metrics::metrics))
+            .fallback(only_metrics)
+            .with_state(admin);
+        Self { router, places: Arc::new(Semaphore::new(SCRAPES_MAX)) }
     }
 
     /// Serves on `listener` until the task is aborted; who is connected then stays. Inside a runtime.
@@ -148,10 +168,16 @@ async fn answer(socket: TcpStream, router: Router) {
 }
 
 fn router(admin: Arc<Admin>, token: Tokens) -> Router {
+    // Without a token: supervisors and balancers have none.
+    let health = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(Arc::clone(&admin));
     let (api, document) = OpenApiRouter::with_openapi(openapi::document())
         .routes(routes!(info::info))
         .routes(routes!(info::cores))
         .routes(routes!(info::config))
+        .routes(routes!(level::level, level::set_level))
         .routes(routes!(service::reload))
         .routes(routes!(service::drained, service::drain, service::undrain))
         .routes(routes!(events::events))
@@ -173,19 +199,29 @@ fn router(admin: Arc<Admin>, token: Tokens) -> Router {
         let document = if tokens.borrow().is_some() { with } else { without };
         ([(CONTENT_TYPE, "application/json")], document)
     };
+    let guard = from_fn_with_state(token, auth::check);
     let api = api
         .route("/openapi.json", get(described))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(from_fn_with_state(token, auth::check))
+        .layer(guard.clone())
         .layer(from_fn_with_state(Arc::clone(&admin), origin::check))
-        .with_state(admin);
-    Router::new().nest("/api/v1", api).fallback(no_such_path)
+        .with_state(Arc::clone(&admin));
+    let metrics = Router::new().route("/metrics", get(metrics::metrics)).with_state(admin);
+    Router::new()
+        .nest("/api/v1", api)
+        .merge(metrics.layer(guard))
+        .merge(health)
+        .fallback(no_such_path)
 }
 
 async fn no_such_path() -> Problem {
     Problem::not_found("there is nothing at this path")
+}
+
+async fn only_metrics() -> Problem {
+    Problem::not_found("the metrics are at /metrics; all else is on the admin port")
 }
 
 async fn wrong_method() -> Problem {

@@ -41,7 +41,7 @@ pub(super) fn complete(document: &mut OpenApi, with_token: bool) {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten()
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
 }
 
 fn describe_problems(operation: &mut Operation, names_one: bool, with_token: bool) {

@@ -44,7 +44,7 @@ pub(super) async fn check(
 
 fn preflight_answer() -> Response {
     let answer = [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, PUT, POST, DELETE"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type"),
         (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE),
     ];

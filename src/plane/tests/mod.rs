@@ -6,6 +6,7 @@
 mod configure;
 mod drain;
 mod flush;
+mod idle;
 mod listing;
 mod publishers;
 mod slow;

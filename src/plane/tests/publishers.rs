@@ -320,6 +320,18 @@ fn a_publisher_over_its_bitrate_is_told_and_a_burst_is_not_over() {
 }
 
 #[test]
+fn a_publisher_over_its_bitrate_goes_on_where_it_is_only_told_of() {
+    let rig = Rig::with(|settings| {
+        settings.publisher_bitrate_max = 80_000;
+        settings.publisher_bitrate_action = BitrateAction::Warn;
+    });
+    let publisher = rig.publish_av();
+    for at in 0..10 {
+        rig.push(&publisher, picture(40 * at, at == 0, 30_000));
+    }
+}
+
+#[test]
 fn a_jump_of_the_clock_becomes_one_interval_and_is_counted() {
     let mut rig = Rig::new();
     let publisher = rig.publish_av();

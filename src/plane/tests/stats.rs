@@ -182,9 +182,9 @@ fn a_snapshot_keeps_its_names() {
     let quantiles = "count max_ms p50_ms p90_ms p99_ms";
     assert_eq!(
         keys(&json),
-        "blocked_writes bytes_per_write core cpu_s cpu_waited_percent cpu_waited_s egress_bytes \
+        "apps blocked_writes bytes_per_write core cpu_s cpu_waited_percent cpu_waited_s egress_bytes \
          flush_ns gop_bytes gop_overgrown ingest_bytes ingest_ns jumps log_bytes loop_lag \
-         not_found overruns pinned_out pressure rates refused_overloaded refused_waiting \
+         not_found outputs overruns pinned_out pressure rates refused_full refused_overloaded refused_waiting \
          short_writes sinks skips sources stalls streams sweep sweeps swept_viewers transes \
          uptime_s viewer_us viewers viewers_per_sweep writes"
     );
@@ -202,4 +202,83 @@ fn a_snapshot_keeps_its_names() {
     );
     assert_eq!((&stream["stream"], &stream["state"]), (&"live/a".into(), &"live".into()));
     assert_eq!(keys(&stream["rates"]), rates);
+}
+
+#[test]
+fn viewers_and_bytes_are_told_by_output_and_their_sum_is_that_of_the_core() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish_av();
+    let rtmp = Format::Rtmp { chunk_size: 60_000, hevc: HevcForm::Enhanced };
+    let of_rtmp = rig.join_with(|request| request.format = rtmp);
+    let of_ws = rig.join_with(|request| request.framing = Framing::WebSocket);
+    let _of_http = [rig.join(), rig.join_with(|request| request.framing = Framing::Chunked)];
+    rig.push(&publisher, picture(0, true, 1000));
+    rig.advance(1000);
+    let CoreSnapshot { totals, outputs, .. } = rig.snapshot(0);
+    let told: Vec<_> = outputs.iter().map(|it| (it.protocol, it.viewers, it.plays)).collect();
+    assert_eq!(told, [("rtmp", 1, 1), ("http", 2, 2), ("ws", 1, 1)]);
+    let bytes: Vec<_> = outputs.iter().map(|output| output.egress_bytes).collect();
+    assert_eq!(bytes[0], of_rtmp.viewer.stats().bytes);
+    assert_eq!(bytes[2], of_ws.viewer.stats().bytes);
+    assert!(bytes[2] > 1000 && bytes.iter().sum::<u64>() == totals.egress_bytes);
+    of_ws.viewer.select(Selection { audio: false, video: true }, rig.now);
+    rig.advance(100);
+    drop(of_rtmp);
+    let outputs = rig.snapshot(0).outputs;
+    let told: Vec<_> = outputs.iter().map(|output| (output.viewers, output.plays)).collect();
+    assert_eq!(told, [(0, 1), (2, 2), (1, 1)], "who leaves is no viewer; other tracks are no play");
+}
+
+#[test]
+fn an_app_keeps_the_counts_of_streams_that_have_ended() {
+    let mut rig = Rig::new();
+    let waiting = rig.join_with(|request| {
+        request.key = StreamKey::new("unpublished", "x").expect("valid");
+    });
+    let publisher = rig.publish_av();
+    let watcher = rig.join();
+    rig.push(&publisher, picture(0, true, 1000));
+    rig.advance(1000);
+    let apps = rig.snapshot(0).apps;
+    let names: Vec<_> = apps.iter().map(|app| (&*app.app, app.streams, app.viewers)).collect();
+    assert_eq!(names, [("*", 0, 0), ("live", 1, 1)], "an app without a publisher has no name");
+    let sent = apps[1].egress_bytes;
+    assert_eq!((sent, apps[1].frames), (watcher.viewer.stats().bytes, 1));
+    drop((watcher, publisher, waiting));
+    rig.advance(20_000);
+    let gone = rig.snapshot(0);
+    assert_eq!(gone.streams.len(), 0);
+    let live = &gone.apps[1];
+    assert_eq!((live.streams, live.viewers, live.frames, live.egress_bytes), (0, 0, 1, sent));
+    assert_eq!(live.viewer_us, gone.totals.viewer_us);
+}
+
+#[test]
+fn a_viewer_is_behind_by_what_the_log_holds_for_it_also_after_its_end() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish_av();
+    let watcher = rig.join();
+    rig.push(&publisher, picture(0, true, 1000));
+    rig.advance(1000);
+    let lag = |watcher: &Watcher| {
+        let stats = watcher.viewer.stats();
+        (stats.lag_ms, stats.lag_bytes)
+    };
+    assert_eq!(lag(&watcher), (0, 0));
+    rig.socket(&watcher).room = 0;
+    rig.push(&publisher, picture(1000, true, 1000));
+    rig.advance(1000);
+    rig.push(&publisher, picture(3000, true, 1000));
+    rig.advance(1000);
+    let tag = 11 + 5 + 1000 + 4;
+    assert_eq!(lag(&watcher), (2000, 2 * tag));
+    // Inside the older of the two.
+    rig.socket(&watcher).room = 100;
+    rig.advance(500);
+    assert_eq!(lag(&watcher), (2000, 2 * tag - 100));
+    rig.advance(30_000);
+    assert_eq!(watcher.event(), Some(SinkEvent::Started));
+    let end = watcher.event();
+    assert!(matches!(end, Some(SinkEvent::Ended(SinkEnd::Stalled(_)))), "{end:?}");
+    assert_eq!(lag(&watcher), (2000, 2 * tag - 100));
 }

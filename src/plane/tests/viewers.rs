@@ -23,6 +23,24 @@ fn a_viewer_that_changes_its_mind_all_the_time_sets_no_more_timers() {
 }
 
 #[test]
+fn a_stream_has_so_many_viewers_waiting_ones_included() {
+    let mut rig = Rig::with(|settings| settings.sinks_max = 2);
+    let first = rig.join();
+    let publisher = rig.publish_av();
+    rig.push(&publisher, picture(0, true, 10));
+    let second = rig.join();
+    let full = rig.try_join(|_| ()).map(|_| ()).expect_err("two are there");
+    assert_eq!(full, PlayRefused::StreamIsFull(2));
+    assert!(full.to_string().contains("(viewers_max_per_stream)"), "{full}");
+    assert_eq!(rig.totals().refused_full, 1);
+    drop(second);
+    let _third = rig.join();
+    assert!(rig.try_join(|_| ()).is_err());
+    drop(first);
+    rig.join();
+}
+
+#[test]
 fn viewers_that_wait_are_limited_per_key_and_per_node() {
     let mut rig = Rig::with(|settings| {
         settings.waiting_sinks_per_key = 2;

@@ -1,8 +1,10 @@
 use percent_encoding::percent_decode_str;
 
 use super::error::Error;
+use super::forwarded::ForwardedField;
 use super::server::AskId;
 use super::ws;
+use crate::config::Secret;
 use crate::media::Redacted;
 
 /// What a client asks for. Texts are lossily UTF-8 where the bytes were not; they may be logged
@@ -29,8 +31,13 @@ pub struct Request {
     pub origin: Option<String>,
     /// Referer: the page that asks.
     pub referer: Option<String>,
+    /// The token of `Authorization: Bearer …` (RFC 6750 2.1).
+    pub bearer: Option<Secret>,
     /// User-Agent.
     pub user_agent: Option<String>,
+    /// What proxies say of whom it is for: each [`Config::client_field`](super::Config), in their
+    /// order, joined by commas.
+    pub forwarded: Option<String>,
 }
 
 /// What is wanted of the path.
@@ -69,6 +76,9 @@ pub(super) struct Upgrade {
     pub(super) protocol: Option<String>,
 }
 
+/// What a balancer says before its client does is no HTTP.
+const PROXY_HINT: &str = " (a PROXY protocol header? proxy.trusted names those who may send one)";
+
 /// The most header fields of a head; more are answered with 431.
 pub(super) const HEADERS_MAX: usize = 64;
 
@@ -86,14 +96,22 @@ pub(super) fn check_first_byte(byte: u8, at: u64) -> Result<(), Error> {
     let expected = "a method in plain HTTP/1.x";
     match byte {
         0x16 => Err(Error::Malformed { at, expected, found: "a TLS handshake".to_owned() }),
+        // Of PROXY protocol version 2, after line ends that are taken for empty lines.
+        0 => Err(Error::Malformed { at, expected, found: format!("byte 0x00{PROXY_HINT}") }),
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => Ok(()),
         _ if b"!#$%&'*+-.^_`|~".contains(&byte) => Ok(()),
         _ => Err(Error::Malformed { at, expected, found: format!("byte 0x{byte:02x}") }),
     }
 }
 
-/// Reads a head that ends with its empty line. `at` is where it begins, `ask` the request's id.
-pub(super) fn parse(bytes: &[u8], at: u64, ask: AskId) -> Result<Head, Error> {
+/// Reads a head that ends with its empty line. `at` is where it begins, `ask` the request's id;
+/// `client_field` is kept if it is asked for.
+pub(super) fn parse(
+    bytes: &[u8],
+    at: u64,
+    ask: AskId,
+    client_field: Option<ForwardedField>,
+) -> Result<Head, Error> {
     let malformed =
         |expected, found: &str| Err(Error::Malformed { at, expected, found: shorten(found) });
     if bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
@@ -114,7 +132,9 @@ pub(super) fn parse(bytes: &[u8], at: u64, ask: AskId) -> Result<Head, Error> {
                 httparse::Error::Version => "HTTP/1.0 or HTTP/1.1",
                 _ => "METHOD TARGET HTTP/1.1",
             };
-            return malformed(expected, &quote(bytes));
+            let hint = if bytes.starts_with(b"PROXY ") { PROXY_HINT } else { "" };
+            let found = format!("{}{hint}", shorten(&quote(bytes)));
+            return Err(Error::Malformed { at, expected, found });
         }
     }
     let fields = Fields(head.headers);
@@ -171,9 +191,19 @@ pub(super) fn parse(bytes: &[u8], at: u64, ask: AskId) -> Result<Head, Error> {
         host: authority.map(str::to_owned).or(host),
         origin: fields.first("origin"),
         referer: fields.first("referer"),
+        bearer: fields.first("authorization").as_deref().and_then(bearer),
         user_agent: fields.first("user-agent"),
+        forwarded: client_field.and_then(|field| {
+            let all: Vec<_> = fields.all(field.name()).collect();
+            (!all.is_empty()).then(|| all.join(","))
+        }),
     };
     Ok(Head { keep_alive, request: Some((request, upgrade)) })
+}
+
+fn bearer(credentials: &str) -> Option<Secret> {
+    let (scheme, token) = credentials.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned().into())
 }
 
 /// Authority (of the absolute form), path and query, RFC 9112 3.2.
@@ -298,12 +328,14 @@ mod tests {
     use super::*;
 
     fn request(head: &str) -> Result<Request, Error> {
-        let head = parse(head.as_bytes(), 0, AskId(1))?;
+        let head = parse(head.as_bytes(), 0, AskId(1), Some(ForwardedField::XForwardedFor))?;
         Ok(head.request.expect("not OPTIONS").0)
     }
 
     fn keeps_alive(head: &str) -> bool {
-        parse(head.as_bytes(), 0, AskId(1)).expect("valid").keep_alive
+        parse(head.as_bytes(), 0, AskId(1), Some(ForwardedField::XForwardedFor))
+            .expect("valid")
+            .keep_alive
     }
 
     fn get(target: &str) -> Result<Request, Error> {
@@ -320,7 +352,10 @@ mod tests {
     #[test]
     fn every_field_lands_where_it_belongs() {
         let head = "GET /live/a%20b.flv?token=%41&gop=0 HTTP/1.1\r\nHOST: example.org:8080\r\n\
-            Origin: https://site\r\nReferer: https://site/page\r\nUser-Agent:  VLC/3 \r\n\r\n";
+            Origin: https://site\r\nReferer: https://site/page\r\nUser-Agent:  VLC/3 \r\n\
+            Authorization: bearer  abc \r\n\
+            X-Forwarded-For: 192.0.2.7, 10.0.0.1\r\nForwarded: for=1.2.3.4\r\n\
+            x-forwarded-for: 10.0.0.2\r\n\r\n";
         let expected = Request {
             ask: AskId(1),
             method: Method::Get,
@@ -331,7 +366,9 @@ mod tests {
             host: Some("example.org:8080".into()),
             origin: Some("https://site".into()),
             referer: Some("https://site/page".into()),
+            bearer: Some("abc".to_owned().into()),
             user_agent: Some("VLC/3".into()),
+            forwarded: Some("192.0.2.7, 10.0.0.1,10.0.0.2".into()),
         };
         assert_eq!(request(head), Ok(expected));
     }
@@ -427,7 +464,7 @@ mod tests {
             let head = format!(
                 "GET /a/b.flv HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\n{fields}\r\n\r\n"
             );
-            parse(head.as_bytes(), 0, AskId(1))
+            parse(head.as_bytes(), 0, AskId(1), Some(ForwardedField::XForwardedFor))
         };
         let offer = ["Sec-WebSocket-Protocol: flv, other"];
         let head = with(&[&fields[..], &offer].concat()).expect("valid");

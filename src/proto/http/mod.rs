@@ -19,12 +19,14 @@ pub mod ws;
 
 mod answer;
 mod error;
+mod forwarded;
 mod head;
 mod query;
 mod server;
 
 pub use answer::{Greeting, Response};
 pub use error::Error;
+pub use forwarded::ForwardedField;
 pub use head::{Method, Request, Version};
 pub use query::Query;
 pub use server::{AskId, Config, End, Event, Framing, Server, Timer};

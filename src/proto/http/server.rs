@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::answer::{self, Greeting, Response};
 use super::error::Error;
+use super::forwarded::ForwardedField;
 use super::head::{self, Head, Method, Request, Upgrade, Version};
 use super::{chunk, ws};
 use crate::bytes::Chain;
@@ -27,6 +28,8 @@ pub struct Config {
     pub message_bytes: u64,
     /// How long we wait for the peer's close frame after sending ours. 2 s.
     pub close_timeout: Duration,
+    /// The field that is handed on as [`Request::forwarded`]. None.
+    pub client_field: Option<ForwardedField>,
 }
 
 impl Default for Config {
@@ -38,6 +41,7 @@ impl Default for Config {
             ignored_bytes: 64 << 10,
             message_bytes: 64 << 10,
             close_timeout: Duration::from_secs(2),
+            client_field: None,
         }
     }
 }
@@ -48,6 +52,8 @@ pub struct AskId(pub u64);
 
 /// What the peer did.
 #[derive(Debug, Clone, PartialEq, Eq)]
+// Boxed where it waits.
+#[allow(clippy::large_enum_variant)]
 pub enum Event {
     /// It asks for something. To be answered once, by [`Server::respond`] or
     /// [`Server::accept_stream`]; until then no further input is taken.
@@ -225,7 +231,7 @@ impl Server {
 
     fn on_head(&mut self, now: Instant, bytes: &[u8], at: u64) -> Result<(), Error> {
         let ask = AskId(self.last_ask + 1);
-        let Head { keep_alive, request } = head::parse(bytes, at, ask)?;
+        let Head { keep_alive, request } = head::parse(bytes, at, ask, self.config.client_field)?;
         let Some((request, upgrade)) = request else {
             self.write(now, &Response::preflight(), Method::Get, keep_alive);
             return Ok(());

@@ -436,6 +436,17 @@ impl Server {
         }
     }
 
+    /// If a publisher's first frame or next one is waited for, it is for as long again: until then.
+    pub fn extend_silence(&mut self, now: Instant) -> Option<Instant> {
+        match self.core.deadline {
+            Some((_, timer @ (Timer::FirstFrame | Timer::Silence))) => {
+                self.core.expect_media(now, timer);
+                self.core.deadline.map(|(until, _)| until)
+            }
+            _ => None,
+        }
+    }
+
     /// True when nothing more will be said: close once everything is written.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed)

@@ -27,11 +27,19 @@ pub enum Error {
         version: u8,
     },
     /// The first byte is no version of RTMP; another protocol most likely.
-    #[error("rtmp/handshake: expected version 3, found {found}")]
+    #[error("rtmp/handshake: expected version 3, found {found}{}", hint(*found))]
     Version {
         /// The first byte the peer sent.
         found: u8,
     },
+}
+
+/// What a balancer says before its client does is no RTMP.
+fn hint(found: u8) -> &'static str {
+    match found {
+        b'P' | b'\r' => " (a PROXY protocol header? proxy.trusted names those who may send one)",
+        _ => "",
+    }
 }
 
 /// C1, S1, C2 or S2.

@@ -1,0 +1,93 @@
+//! One request to a hook server.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, Uri, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::payload::Message;
+use super::reply::Reply;
+use crate::config::Secret;
+
+/// Sends, over connections that stay for the next request.
+#[derive(Debug)]
+pub(super) struct Sender(Client<HttpConnector, Full<Bytes>>);
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failed {
+    /// For the log.
+    pub(super) why: String,
+    /// The server may have heard the request nevertheless.
+    pub(super) perhaps_heard: bool,
+}
+
+/// An answer is read up to here.
+const BODY_MAX: usize = 64 << 10;
+/// Shorter than servers commonly keep them: a request on a connection that is just being closed
+/// would have to be sent again.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Nobody waits for longer than `hooks.timeout`, but what is dropped is not always dropped at once.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// To one server.
+const CONNECTIONS_KEPT: usize = 128;
+
+impl Sender {
+    pub(super) fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_MAX));
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_idle_timeout(KEEP_ALIVE).pool_timer(TokioTimer::new());
+        builder.pool_max_idle_per_host(CONNECTIONS_KEPT);
+        Self(builder.build(connector))
+    }
+
+    /// Sends `message` to `url` and waits for the answer. Dropped, it closes the connection.
+    pub(super) async fn post(
+        &self,
+        url: &str,
+        secret: &Secret,
+        message: &Message,
+    ) -> Result<Reply, Failed> {
+        let unsent = |why: String| Failed { why, perhaps_heard: false };
+        let url: Uri = url.parse().map_err(|error| unsent(format!("the URL: {error}")))?;
+        let mut request = Request::post(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("corecast/", env!("CARGO_PKG_VERSION")))
+            .header("x-corecast-event", &message.event_id);
+        if let Some(signature) = message.signature(secret) {
+            request = request.header("x-corecast-signature", signature);
+        }
+        let request = request.body(Full::new(message.body.clone()));
+        let request = request.map_err(|error| unsent(error.to_string()))?;
+        let response = self
+            .0
+            .request(request)
+            .await
+            .map_err(|error| Failed { perhaps_heard: !error.is_connect(), why: chain(&error) })?;
+        let status = response.status().as_u16();
+        match Limited::new(response.into_body(), BODY_MAX).collect().await {
+            Ok(body) => Ok(Reply { status, body: Some(body.to_bytes()) }),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                Ok(Reply { status, body: None })
+            }
+            Err(error) => Err(Failed { why: chain(&*error), perhaps_heard: true }),
+        }
+    }
+}
+
+/// An error with what caused it, which alone says something.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

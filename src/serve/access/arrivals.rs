@@ -1,0 +1,121 @@
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// How often connections come from each address, on all cores together, without a lock.
+///
+/// Each connection moves a moment of its address on by the time that one connection is worth, from
+/// now on at the least; as long as that moment is less than a second ahead, it may come in (GCRA, as
+/// cells of ATM were policed). An address has such a moment in each row, and the earliest is its
+/// own: it is too late only for one that shares all of its moments with others.
+#[derive(Debug)]
+pub struct Arrivals {
+    born: Instant,
+    hasher: RandomState,
+    /// Nanoseconds since `born`.
+    moments: Box<[[AtomicU64; WIDTH]; ROWS]>,
+}
+
+const ROWS: usize = 3;
+/// Only addresses that came in the last second count.
+const WIDTH: usize = 1 << 12;
+const SECOND_NS: u64 = 1_000_000_000;
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        let moments = (0..ROWS).map(|_| [const { AtomicU64::new(0) }; WIDTH]).collect::<Box<[_]>>();
+        let moments = moments.try_into().expect("as many as there are rows");
+        Self { born: Instant::now(), hasher: RandomState::new(), moments }
+    }
+}
+
+impl Arrivals {
+    /// Whether a connection from `address` may come in at `now`, with at most `rate` in a second
+    /// and as many at once; a `rate` of zero lets all in. One that may not does not count.
+    pub fn let_in(&self, address: IpAddr, rate: u32, now: Instant) -> bool {
+        if rate == 0 {
+            return true;
+        }
+        let now = now.saturating_duration_since(self.born).as_nanos();
+        let now = u64::try_from(now).unwrap_or(u64::MAX / 2);
+        let worth = SECOND_NS / u64::from(rate);
+        let at = self.places(address);
+        let moments = || self.moments.iter().zip(at).map(|(row, at)| &row[at]);
+        for moment in moments() {
+            let later = |moment: u64| Some(moment.max(now) + worth);
+            // Err cannot be: `later` always says Some.
+            let _ = moment.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+        }
+        // All of them were moved before anyone looks, in one order for all threads: of several that
+        // come at once, at least the last sees all the others.
+        let earliest = moments().map(|moment| moment.load(Ordering::SeqCst)).min();
+        let may = earliest.is_some_and(|moment| moment <= now + worth * u64::from(rate));
+        if !may {
+            for moment in moments() {
+                moment.fetch_sub(worth, Ordering::SeqCst);
+            }
+        }
+        may
+    }
+
+    fn places(&self, address: IpAddr) -> [usize; ROWS] {
+        let mut hash = self.hasher.hash_one(address);
+        std::array::from_fn(|_| {
+            #[allow(clippy::cast_possible_truncation)]
+            let place = hash as usize % WIDTH;
+            hash /= WIDTH as u64;
+            place
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn as_many_as_the_rate_come_at_once_and_then_one_at_a_time() {
+        let arrivals = Arrivals::default();
+        let start = arrivals.born + Duration::from_secs(5);
+        let come = |ms| arrivals.let_in(ADDRESS, 10, start + Duration::from_millis(ms));
+        assert_eq!((0..30).filter(|_| come(0)).count(), 10);
+        assert!(!come(99) && come(100) && !come(100) && come(200));
+        assert_eq!((0..30).filter(|_| come(5000)).count(), 10);
+        assert_eq!((0..100_000).filter(|ms| come(10_000 + ms)).count(), 10 + 999);
+    }
+
+    #[test]
+    fn each_address_has_its_own_and_zero_is_no_limit() {
+        let arrivals = Arrivals::default();
+        let now = arrivals.born;
+        assert!(arrivals.let_in(ADDRESS, 1, now) && !arrivals.let_in(ADDRESS, 1, now));
+        assert!(arrivals.let_in("::1".parse().expect("an address"), 1, now));
+        assert!((0..1000).all(|_| arrivals.let_in(ADDRESS, 0, now)));
+    }
+
+    #[test]
+    fn two_threads_never_let_in_more_than_one_would() {
+        for _ in 0..50 {
+            let (arrivals, let_in) = (Arrivals::default(), AtomicUsize::new(0));
+            let now = arrivals.born + Duration::from_secs(1);
+            thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        for _ in 0..50 {
+                            let may = arrivals.let_in(ADDRESS, 20, now);
+                            let_in.fetch_add(usize::from(may), Ordering::Relaxed);
+                        }
+                    });
+                }
+            });
+            assert!(let_in.into_inner() <= 20);
+        }
+    }
+}

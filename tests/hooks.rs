@@ -1,0 +1,449 @@
+//! Hooks over real sockets, with servers that are quick, slow, ill, or gone.
+
+#![allow(missing_docs)]
+
+#[path = "support/hook_server.rs"]
+mod hook_server;
+#[path = "support/node.rs"]
+mod node;
+#[path = "support/talk.rs"]
+mod talk;
+#[path = "support/web.rs"]
+mod web;
+
+use std::time::Duration;
+
+use corecast::proto::rtmp::Goal;
+use hmac::{Hmac, KeyInit, Mac};
+use hook_server::{Answer, Heard, HookServer, after, say, yes};
+use node::{Node, eventually, free_port, log};
+use serde_json::Value;
+use sha2::Sha256;
+use talk::{Peer, Raw};
+use web::{Watcher, Web, get};
+
+const STARTS: [&str; 3] = ["on_connect", "on_publish", "on_play"];
+const ENDS: [&str; 3] = ["on_close", "on_unpublish", "on_stop"];
+const ALL: [&str; 6] =
+    ["on_connect", "on_close", "on_publish", "on_publish_done", "on_play", "on_play_done"];
+
+/// On two cores: what is asked on one goes on at the other.
+fn start(server: &HookServer, hooks: &[&str], lines: &str) -> Node {
+    let lines = format!("cores = 2\nadmin.enabled = false\n{}{lines}", server.lines(hooks));
+    Node::start(&lines, None)
+}
+
+fn text<'a>(heard: &'a Heard, name: &str) -> &'a str {
+    heard.said[name].as_str().unwrap_or_else(|| panic!("expected {name} in {}", heard.said))
+}
+
+/// What a start and its end have in common: which kind, and whose.
+fn subject(heard: &Heard) -> (usize, String) {
+    let action = text(heard, "action");
+    let kind =
+        STARTS.iter().chain(&ENDS).position(|name| *name == action).expect("one of them") % 3;
+    (kind, text(heard, "client_id").to_owned())
+}
+
+/// Waits until each yes has an end, and makes sure that none has two, that none came before its
+/// yes was said, and that nothing ended which had not begun.
+#[track_caller]
+fn expect_one_end_per_start(server: &HookServer) {
+    let of = |names: &[&str; 3]| {
+        let heard = server.heard().into_iter();
+        heard.filter(|heard| names.contains(&text(heard, "action"))).collect::<Vec<_>>()
+    };
+    eventually("an end for each start", || of(&ENDS).len() >= of(&STARTS).len());
+    let (mut starts, mut ends) = (of(&STARTS), of(&ENDS));
+    let by_subject = |heard: &Heard| (subject(heard), heard.heard);
+    starts.sort_by_key(by_subject);
+    ends.sort_by_key(by_subject);
+    let subjects = |all: &[Heard]| all.iter().map(subject).collect::<Vec<_>>();
+    assert_eq!(subjects(&starts), subjects(&ends));
+    for (start, end) in starts.iter().zip(&ends) {
+        let said = start.answered.expect("all were answered");
+        assert!(said < end.heard, "{} came before the answer to {}", end.said, start.said);
+    }
+}
+
+fn publish_and_play(node: &Node, name: &str) -> (Peer, Peer) {
+    let path = format!("live/{name}");
+    let mut publisher = Peer::publish(node.rtmp, &path);
+    publisher.push(1);
+    let mut player = Peer::play(node.rtmp, &path);
+    player.start();
+    player.expect_frames(None, 0);
+    (publisher, player)
+}
+
+/// A client that asks, and does not wait for the answer.
+fn ask(node: &Node, what: &[u8]) -> Raw {
+    let mut raw = Raw::ready(node.rtmp, "live");
+    raw.send(what);
+    raw
+}
+
+#[test]
+fn each_start_has_one_end_however_it_comes_to_it() {
+    let server = HookServer::start(|_| yes());
+    let lines = "app_defaults.wait_for_publisher = '100ms'\n[app.take]\non_conflict = 'take_over'";
+    let node = start(&server, &ALL, lines);
+
+    // By hanging up, and by taking leave.
+    let (publisher, player) = publish_and_play(&node, "ends");
+    let mut watcher = Watcher::new(node.http, "live/ends.flv");
+    watcher.expect_frames(None, 0);
+    drop((player, watcher));
+    publisher.leave();
+    // By a conflict that shows after the yes.
+    let mut first = Peer::publish(node.rtmp, "live/conflict");
+    let (_, reason) = Peer::new(node.rtmp, Goal::Publish, "live/conflict").refusal();
+    let refused = || server.of("on_unpublish").into_iter().find(|it| it.said["started"] == false);
+    eventually("the end of a publish that met a conflict", || refused().is_some());
+    assert_eq!(text(&refused().expect("waited for"), "reason"), reason);
+    first.push(1);
+    drop(first);
+    // By being put out.
+    let first = Peer::publish(node.rtmp, "take/x");
+    let second = Peer::publish(node.rtmp, "take/x");
+    log().wait_for(&["another publisher took over take/x", " close "]);
+    drop((first, second));
+    // By waiting in vain, by only asking for the head.
+    assert_eq!(get(node.http, "/live/nobody.flv").status, 404);
+    let mut head = Web::new(node.http);
+    head.send("HEAD /live/nobody.flv HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(head.head().0, 404);
+    drop(head);
+    // By asking for another stream on the same connection.
+    let mut twice = Raw::ready(node.rtmp, "live");
+    for name in ["no-one", "no-two"] {
+        twice.send(&talk::play(name));
+        assert_eq!(twice.status().0, "NetStream.Play.StreamNotFound");
+    }
+    drop(twice);
+    expect_one_end_per_start(&server);
+
+    // By the end of the server.
+    let (publisher, player) = publish_and_play(&node, "stop");
+    let before = server.of("on_stop").len();
+    drop(node);
+    drop((publisher, player));
+    assert_eq!(server.of("on_stop").len(), before + 1, "told before it was gone");
+    expect_one_end_per_start(&server);
+    let in_one_go: Vec<_> =
+        server.heard().iter().map(|heard| text(heard, "event_id").to_owned()).collect();
+    let mut ids = in_one_go.clone();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), in_one_go.len(), "each event is told once, to a server that is well");
+}
+
+#[test]
+fn what_is_told_of_a_connection_has_one_client_id_and_what_it_moved() {
+    let server = HookServer::start(|_| yes());
+    let node = start(&server, &ALL, "");
+    let mut publisher = Peer::publish(node.rtmp, "live/told?token=abc");
+    publisher.push(20);
+    let address = publisher.address();
+    let mut watcher = Watcher::new(node.http, "live/told.flv?a=1");
+    watcher.expect_frames(None, 19);
+    drop(watcher);
+    let stop = server.wait_for("on_stop", 1).remove(0);
+    drop(publisher);
+    let close = server.wait_for("on_close", 1).remove(0);
+    let of = |action| server.of(action).remove(0);
+    let (connect, publish, unpublish) = (of("on_connect"), of("on_publish"), of("on_unpublish"));
+    for told in [&connect, &publish, &unpublish, &close] {
+        assert_eq!(text(told, "client_id"), text(&connect, "client_id"));
+        assert_eq!(text(told, "ip"), address.ip().to_string());
+        assert_eq!((text(told, "app"), text(told, "vhost")), ("live", "__defaultVhost__"));
+        assert_eq!(text(told, "protocol"), "rtmp");
+        assert!(text(told, "tcUrl").starts_with("rtmp://127.0.0.1"), "{}", told.said);
+    }
+    assert!(unpublish.heard < close.heard, "in the order in which it happened");
+    assert_eq!((text(&publish, "stream"), text(&publish, "param")), ("told", "?token=abc"));
+    assert_eq!((text(&unpublish, "stream"), text(&unpublish, "key")), ("told", "live/told"));
+    assert!(unpublish.said["recv_bytes"].as_u64() > Some(2000), "{}", unpublish.said);
+    assert!(unpublish.said["duration_s"].as_f64() >= Some(0.0), "{}", unpublish.said);
+    assert_eq!(unpublish.said["started"], true);
+    assert_eq!((text(&stop, "protocol"), text(&stop, "param")), ("http", "?a=1"));
+    assert!(stop.said["send_bytes"].as_u64() > Some(2000), "{}", stop.said);
+    assert_eq!(text(&stop, "reason"), "the peer closed");
+}
+
+#[test]
+fn a_no_reaches_the_client_with_its_reason_and_has_no_end() {
+    let server = HookServer::start(|heard| match text(heard, "stream") {
+        "unpaid" => say("{\"code\":402,\"msg\":\"not paid\"}"),
+        "status" => Answer::Say(403, "{\"reason\":\"go away\"}".to_owned()),
+        "garbage" => say("<html>what?</html>"),
+        "ill" => Answer::Say(500, "0".to_owned()),
+        "dies" => Answer::HangUp,
+        "endless" => Answer::Endless,
+        _ => yes(),
+    });
+    let hooks = ["on_publish", "on_play", "on_publish_done", "on_play_done"];
+    let node = start(&server, &hooks, "hooks.timeout = '2s'");
+    let no_verdict = "no verdict, try again later (hooks.on_publish)";
+    let denied = "denied (hooks.on_publish)";
+    let expected = [
+        ("unpaid", "not paid"),
+        ("status", "go away"),
+        ("garbage", denied),
+        ("endless", denied),
+        ("ill", no_verdict),
+        ("dies", no_verdict),
+    ];
+    for (name, reason) in expected {
+        let path = format!("live/{name}");
+        let refusal = Peer::new(node.rtmp, Goal::Publish, &path).refusal();
+        assert_eq!(refusal, ("NetStream.Publish.Denied".to_owned(), reason.to_owned()), "{name}");
+    }
+    let answer = get(node.http, "/live/unpaid.flv");
+    assert_eq!(answer.status, 403);
+    assert!(answer.body.contains("not paid"), "{}", answer.body);
+    // The one that may have said yes unheard is over, for all it knows.
+    let ends = server.wait_for("on_unpublish", 1);
+    let ends: Vec<_> = ends.iter().map(|end| (text(end, "stream"), text(end, "reason"))).collect();
+    assert_eq!(ends, [("dies", "its verdict was not heard")]);
+    assert!(server.of("on_stop").is_empty());
+}
+
+#[test]
+fn a_verdict_that_comes_too_late_is_a_no_and_a_late_yes_has_its_end() {
+    let server = HookServer::start(|heard| match (text(heard, "action"), text(heard, "stream")) {
+        ("on_publish", "late-yes") => after(900, yes()),
+        ("on_publish", "late-no") => after(600, say("1")),
+        _ => yes(),
+    });
+    let node = start(&server, &["on_publish", "on_publish_done"], "hooks.timeout = '300ms'");
+    for name in ["late-yes", "late-no"] {
+        let path = format!("live/{name}");
+        let (_, reason) = Peer::new(node.rtmp, Goal::Publish, &path).refusal();
+        assert_eq!(reason, "no verdict, try again later (hooks.on_publish)");
+    }
+    let end = server.wait_for("on_unpublish", 1).remove(0);
+    assert_eq!(text(&end, "stream"), "late-yes");
+    assert_eq!(text(&end, "reason"), "its verdict came too late (hooks.timeout)");
+    assert_eq!(end.said["started"], false);
+    let starts = server.of("on_publish");
+    let yes = starts.iter().find(|heard| text(heard, "stream") == "late-yes").expect("asked");
+    assert!(yes.answered < Some(end.heard), "after the yes");
+    assert_eq!(text(yes, "client_id"), text(&end, "client_id"));
+    // Whoever stops waits for what is late, too.
+    let mut last = Peer::new(node.rtmp, Goal::Publish, "live/late-yes");
+    last.refusal();
+    drop(node);
+    assert_eq!(server.of("on_unpublish").len(), 2);
+}
+
+#[test]
+fn whoever_leaves_while_it_is_asked_has_its_end_after_the_yes() {
+    let server = HookServer::start(|heard| match text(heard, "action") {
+        "on_publish" | "on_play" => after(400, yes()),
+        _ => yes(),
+    });
+    let node = start(&server, &ALL, "");
+    let publishers = ["gone-a", "gone-b"].map(|name| ask(&node, &talk::publish(name)));
+    let watchers =
+        ["gone-a", "gone-c"].map(|name| Watcher::new(node.http, &format!("live/{name}.flv")));
+    let asked = |action| server.of(action).len() == 2;
+    eventually("all questions", || asked("on_publish") && asked("on_play"));
+    drop((publishers, watchers));
+    let ends = server.wait_for("on_unpublish", 2);
+    assert!(ends.iter().all(|end| text(end, "reason") == "the connection was gone"));
+    server.wait_for("on_stop", 2);
+    expect_one_end_per_start(&server);
+}
+
+#[test]
+fn an_answer_may_give_another_stream() {
+    let server = HookServer::start(|heard| match text(heard, "stream") {
+        "a" => say("{\"code\":0,\"data\":{\"key\":\"other/b\"}}"),
+        "bad" => say("{\"code\":0,\"data\":{\"key\":\"../b\"}}"),
+        "closed" => say("{\"code\":0,\"data\":{\"key\":\"closed/b\"}}"),
+        _ => yes(),
+    });
+    let hooks = ["on_publish", "on_publish_done", "on_play", "on_play_done"];
+    let node = start(&server, &hooks, "app.closed.publish = false");
+    let mut publisher = Peer::publish(node.rtmp, "live/a");
+    publisher.push(1);
+    let mut named = Watcher::new(node.http, "other/b.flv");
+    named.expect_frames(None, 0);
+    let mut renamed = Peer::play(node.rtmp, "live/a");
+    renamed.start();
+    renamed.expect_frames(None, 0);
+    log().wait_for(&["stream=other/b ", "given instead of live/a"]);
+    drop((publisher, named, renamed));
+    let end = server.wait_for("on_unpublish", 1).remove(0);
+    assert_eq!((text(&end, "app"), text(&end, "stream")), ("live", "a"));
+    assert_eq!(text(&end, "key"), "other/b");
+    server.wait_for("on_stop", 2);
+    // A yes that cannot be carried out has an end, too.
+    let refused =
+        |name: &str| Peer::new(node.rtmp, Goal::Publish, &format!("live/{name}")).refusal().1;
+    assert_eq!(refused("bad"), "no verdict, try again later (hooks.on_publish)");
+    assert_eq!(refused("closed"), "publishing to closed is not allowed");
+    let ends = server.wait_for("on_unpublish", 3);
+    let reasons: Vec<_> = ends[1..].iter().map(|end| text(end, "reason")).collect();
+    assert_eq!(
+        reasons,
+        ["the stream it named cannot be one", "publishing to closed is not allowed"]
+    );
+}
+
+#[test]
+fn what_is_told_is_signed_and_tried_until_it_is_heard() {
+    let server = HookServer::start(|heard| match text(heard, "action") {
+        "on_unpublish" if heard.heard < 5 => Answer::Say(503, String::new()),
+        _ => yes(),
+    });
+    let node = start(&server, &["on_publish", "on_publish_done"], "hooks.secret = 'open sesame'");
+    Peer::publish(node.rtmp, "live/signed").leave();
+    // Asked, answered, told, answered, told again at 4, answered at 5, told at 6.
+    let told = server.wait_for("on_unpublish", 3);
+    assert_eq!(told.len(), 3);
+    for heard in server.heard() {
+        let field = |name| &heard.fields.iter().find(|(field, _)| field == name).expect(name).1;
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"open sesame").expect("any key");
+        mac.update(&heard.body);
+        let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(*field("x-corecast-signature"), format!("sha256={hex}"));
+        assert_eq!(*field("x-corecast-event"), heard.said["event_id"]);
+        assert_eq!(*field("content-type"), "application/json");
+    }
+    assert!(told.iter().all(|heard| heard.body == told[0].body), "the same each time");
+    assert_eq!(server.connections(), 1, "kept alive");
+}
+
+#[test]
+fn a_server_that_is_gone_hears_of_it_when_it_is_back_or_it_is_logged_as_lost() {
+    let port = free_port();
+    let hooks = format!(
+        "cores = 2\nadmin.enabled = false\nhooks.on_publish_done = 'http://127.0.0.1:{port}/'\n\
+         hooks.on_play = 'http://127.0.0.1:{port}/'\nhooks.on_play_error = 'allow'\n"
+    );
+    let node = Node::start(&hooks, None);
+    let (publisher, player) = publish_and_play(&node, "outage");
+    drop((publisher, player));
+    log().wait_for(&["no verdict", "hook=\"on_play\"", "on_error=Allow"]);
+    log().wait_for(&["not heard", "hook=\"on_publish_done\""]);
+    let server = HookServer::on(port, |_| yes());
+    let told = server.wait_for("on_unpublish", 1);
+    assert_eq!((told.len(), text(&told[0], "stream")), (1, "outage"));
+    drop((node, server));
+
+    let node = Node::start(&format!("{hooks}hooks.retry_for = '100ms'"), None);
+    let before = log().lines(&["lost, as nobody heard it"]).len();
+    Peer::publish(node.rtmp, "live/lost").leave();
+    eventually("a line about it", || log().lines(&["lost, as nobody heard it"]).len() > before);
+    let server = HookServer::on(port, |_| yes());
+    drop(node);
+    assert!(server.of("on_unpublish").is_empty());
+}
+
+#[test]
+fn a_full_queue_loses_what_comes_and_says_so() {
+    let server = HookServer::start(|_| after(300, yes()));
+    let node = start(&server, &["on_publish_done"], "hooks.queue = 1");
+    for name in ["full-one", "full-two"] {
+        Peer::publish(node.rtmp, &format!("live/{name}")).leave();
+    }
+    log().wait_for(&["lost, as nobody heard it", "hooks.queue"]);
+    drop(node);
+    assert_eq!(server.of("on_unpublish").len(), 1);
+}
+
+#[test]
+fn a_slow_server_delays_only_those_who_ask() {
+    let server = HookServer::start(|heard| match text(heard, "stream") {
+        "slow" => after(60_000, yes()),
+        _ => yes(),
+    });
+    let hooks = ["on_publish", "on_play", "on_play_done"];
+    let lines = "hooks.timeout = '50s'\nlimits.verdict_timeout = '60s'";
+    let node = start(&server, &hooks, lines);
+    let (mut publisher, mut player) = publish_and_play(&node, "quick");
+    // More than it answers at once.
+    let _askers: Vec<_> = (0..80).map(|_| ask(&node, &talk::play("slow"))).collect();
+    eventually("slow questions", || server.of("on_play").len() > 60);
+    for round in 0..20 {
+        publisher.push(2);
+        player.expect_frames(Some(round * 2 + 1), round * 2 + 2);
+    }
+    // By another hook of the same server, too.
+    Peer::publish(node.rtmp, "live/meanwhile").leave();
+    let waiting = server.of("on_play").into_iter().filter(|heard| heard.answered.is_none());
+    assert!(waiting.count() > 60, "all of that while they wait");
+    assert!(server.of("on_stop").is_empty());
+}
+
+#[test]
+fn a_stream_that_nobody_watches_is_told_and_closed_if_that_is_the_answer() {
+    let server = HookServer::start(|heard| match text(heard, "stream") {
+        "unwatched" => say("{\"code\":0,\"close\":true}"),
+        _ => yes(),
+    });
+    let lines = "app_defaults.idle_timeout = '300ms'";
+    let node = start(&server, &["on_idle", "on_publish_done"], lines);
+    let mut kept = Peer::publish(node.rtmp, "live/kept");
+    let mut unwatched = Peer::publish(node.rtmp, "live/unwatched");
+    unwatched.go_on_until("its end", || !server.of("on_unpublish").is_empty());
+    let end = server.of("on_unpublish").remove(0);
+    assert_eq!(text(&end, "reason"), "nobody watches live/unwatched (hooks.on_idle)");
+    let told = server.wait_for("on_idle", 2);
+    let of_it = told.iter().find(|told| text(told, "stream") == "unwatched").expect("told");
+    assert_eq!(text(of_it, "client_id"), text(&end, "client_id"));
+    kept.push(3);
+    let mut player = Peer::play(node.rtmp, "live/kept");
+    player.start();
+    player.expect_frames(None, 2);
+    assert_eq!(server.of("on_idle").len(), 2, "once until somebody watches");
+}
+
+#[test]
+fn a_silent_publisher_is_kept_for_as_long_as_the_answer_says_so() {
+    let server = HookServer::start(|heard| match text(heard, "stream") {
+        "patience" if heard.heard < 6 => say("{\"code\":0,\"close\":false}"),
+        "speaks" => after(100, say("{\"code\":0,\"close\":true}")),
+        _ => yes(),
+    });
+    let lines = "limits.publisher_silence = '700ms'\nlimits.first_frame_timeout = '700ms'";
+    let node = start(&server, &["on_publish_timeout"], lines);
+    let silent = Peer::publish(node.rtmp, "live/patience");
+    let address = silent.address();
+    log().wait_for(&[" close ", &format!("peer={address} "), "expected audio or video"]);
+    assert_eq!(server.of("on_publish_timeout").len(), 4, "three times kept");
+    // Who speaks while it is asked about goes on.
+    let mut speaks = Peer::publish(node.rtmp, "live/speaks");
+    let asked = server.of("on_publish_timeout").len();
+    speaks.go_on_until("a question about it", || server.of("on_publish_timeout").len() > asked);
+    speaks.push(1);
+    let mut player = Peer::play(node.rtmp, "live/speaks");
+    player.start();
+    std::thread::sleep(Duration::from_millis(250));
+    speaks.push(1);
+    player.expect_frames(None, 1);
+}
+
+#[test]
+fn the_start_the_figures_and_those_who_wait_in_vain_are_told() {
+    let server = HookServer::start(|_| yes());
+    let hooks = ["on_server_started", "on_stats", "on_not_found", "on_close"];
+    let node = start(&server, &hooks, "hooks.stats_interval = '1s'");
+    let publisher = Peer::publish(node.rtmp, "live/there");
+    let waits = Watcher::new(node.http, "live/wanted.flv");
+    let told = server.wait_for("on_not_found", 1).remove(0);
+    assert_eq!((text(&told, "stream"), text(&told, "protocol")), ("wanted", "http"));
+    let figures = server.wait_for("on_stats", 2).remove(1).said;
+    assert_eq!(figures["sources"], 2, "{figures}");
+    assert_eq!(figures["hooks"]["on_not_found"]["answered"], 1, "{figures}");
+    assert_eq!((&figures["cores"], &figures["connections"]), (&Value::Null, &Value::from(2)));
+    drop(publisher);
+    assert_eq!(text(&server.wait_for("on_close", 1)[0], "reason"), "the peer closed");
+    drop((waits, node));
+    let started = server.of("on_server_started");
+    assert_eq!(started.len(), 1);
+    assert_eq!(text(&started[0], "version"), env!("CARGO_PKG_VERSION"));
+    assert!(!text(&started[0], "server_id").is_empty());
+}

@@ -1,0 +1,266 @@
+//! The log of a server: the line that every connection has at its end, the file it may go to, and
+//! its level while it runs.
+
+#![allow(missing_docs)]
+
+#[path = "support/node.rs"]
+mod node;
+#[path = "support/talk.rs"]
+mod talk;
+#[path = "support/web.rs"]
+mod web;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use corecast::proto::rtmp::Goal;
+use node::{Node, eventually, field, free_port, log};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use talk::Peer;
+use web::{Watcher, Web};
+
+const QUIET: &str = "cores = 2\nadmin.enabled = false";
+
+/// The last line of the connection from there.
+#[track_caller]
+fn end_of(peer: std::net::SocketAddr) -> String {
+    log().wait_for(&[" corecast::access: close ", &format!("peer={peer} ")])
+}
+
+#[test]
+fn viewers_and_publishers_end_with_a_line_that_says_who_what_and_how_much() {
+    let node = Node::start(QUIET, None);
+    let mut publisher = Peer::publish(node.rtmp, "live/a?key=secret");
+    publisher.push(10);
+    let mut player = Peer::play(node.rtmp, "live/a?token=secret");
+    player.start();
+    let mut watcher = Web::new(node.http);
+    watcher
+        .send("GET /live/a.flv?token=secret HTTP/1.1\r\nHost: test\r\nUser-Agent: a \"b\"\r\n\r\n");
+    assert_eq!(watcher.head().0, 200);
+    watcher.take(100);
+    player.expect_frames(None, 9);
+    let addresses = [publisher.address(), player.address(), watcher.address()];
+    drop(watcher);
+    player.leave();
+    publisher.leave();
+    let [publisher, player, watcher] = addresses.map(end_of);
+    for line in [&publisher, &player, &watcher] {
+        assert_eq!(field(line, "stream"), "live/a");
+        let number = |name| field(line, name).parse::<f64>().expect("a number");
+        assert!(number("seconds") > 0.0 && number("received") > 0.0 && number("sent") > 0.0);
+        for name in ["skips", "skipped_ms", "skipped_bytes", "lag_ms", "lag_bytes"] {
+            assert_eq!(field(line, name), "0", "{name}");
+        }
+        assert!(line.contains(" reason=\""), "{line}");
+        assert!(!line.contains("path=") && !line.contains("method="), "{line}");
+    }
+    assert!(publisher.contains(" agent=\"") && player.contains(" agent=\""), "{publisher}{player}");
+    assert!(watcher.contains(r#" agent="a \"b\"" "#), "{watcher}");
+    assert_eq!(field(&watcher, "status"), "200");
+    assert!(log().lines(&["secret"]).is_empty(), "keys and tokens are in no line");
+}
+
+#[test]
+fn requests_for_no_stream_end_with_their_method_path_and_status() {
+    let node = Node::start(QUIET, None);
+    let end = |request: &str, fields: &str| {
+        let mut web = Web::new(node.http);
+        web.send(&format!("{request} HTTP/1.1\r\nHost: test\r\n{fields}Connection: close\r\n\r\n"));
+        web.head();
+        web.expect_closed();
+        end_of(web.address())
+    };
+    let page = end("GET /live/x?token=secret&plain", "User-Agent: browser\r\n");
+    let shown = [("method", "\"GET\""), ("path", "\"/live/x?token=***&***\""), ("status", "200")];
+    for (name, value) in shown {
+        assert_eq!(field(&page, name), value, "{page}");
+    }
+    assert!(page.contains(" stream=- ") && page.contains(" agent=\"browser\" "), "{page}");
+    assert!(field(&page, "sent").parse::<u64>().expect("a number") > 1000, "{page}");
+    let nothing = end("HEAD /nothing.xyz", "");
+    assert_eq!((field(&nothing, "method"), field(&nothing, "status")), ("\"HEAD\"", "404"));
+    assert!(!nothing.contains("agent="), "{nothing}");
+    let refused = end("GET /live/x.flv?audio=0&video=0", "");
+    assert_eq!((field(&refused, "status"), field(&refused, "stream")), ("400", "-"), "{refused}");
+}
+
+#[test]
+fn a_viewer_that_was_not_let_in_has_its_status_and_one_that_stalled_its_lag() {
+    let lines = format!(
+        "{QUIET}\napp_defaults.wait_for_publisher = 0\napp_defaults.stall_timeout = '1s'\n\
+         app_defaults.max_lag = '24h'"
+    );
+    let node = Node::start(&lines, None);
+    let mut nobody = Web::new(node.http);
+    nobody.send("GET /live/none.flv HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert_eq!(nobody.answer().status, 404);
+    nobody.expect_closed();
+    let line = end_of(nobody.address());
+    assert_eq!((field(&line, "status"), field(&line, "stream")), ("404", "live/none"), "{line}");
+
+    let mut publisher = Peer::publish(node.rtmp, "live/slow");
+    publisher.push(10);
+    let mut viewer = Watcher::new(node.http, "live/slow.flv");
+    viewer.expect_frames(None, 9);
+    let address = viewer.web.address();
+    let ended = || !log().lines(&[" close ", &format!("peer={address} ")]).is_empty();
+    // It takes nothing more, so that what the kernel holds for it is full at last.
+    eventually("it stalls", || {
+        if publisher.next() < 100_000 {
+            publisher.push(500);
+        }
+        ended()
+    });
+    let line = end_of(address);
+    assert!(line.contains("stalled"), "{line}");
+    assert!(field(&line, "lag_ms").parse::<u64>().expect("a number") > 0, "{line}");
+    assert!(field(&line, "lag_bytes").parse::<u64>().expect("a number") > 0, "{line}");
+}
+
+/// The binary with its log in a file. Dropped, it is killed.
+struct Binary {
+    child: Child,
+    http: u16,
+    admin: u16,
+    dir: PathBuf,
+}
+
+impl Binary {
+    fn start(name: &str, lines: &str) -> Self {
+        let name = format!("logs-{name}-{}", std::process::id());
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&dir).expect("a scratch directory");
+        let [rtmp, http, admin] = [(); 3].map(|()| free_port());
+        let config = format!(
+            "cores = 1\nrtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\n\
+             admin.listen = ['127.0.0.1:{admin}']\nlog.file = 'corecast.log'\n{lines}\n"
+        );
+        fs::write(dir.join("corecast.toml"), config).expect("room for it");
+        let child = Command::new(env!("CARGO_BIN_EXE_corecast"))
+            .args(["run", "--config", "corecast.toml"])
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .stderr(fs::File::create(dir.join("stderr")).expect("room for it"))
+            .spawn()
+            .expect("the binary was built");
+        let this = Self { child, http, admin, dir };
+        eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", http)).is_ok());
+        this
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.join(name)).unwrap_or_default()
+    }
+
+    /// A request, and the answer's status and body.
+    fn ask(&self, request: &str, body: &str) -> (u16, Value) {
+        let mut web = Web::new(self.admin);
+        let length = body.len();
+        web.send(&format!(
+            "{request} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        ));
+        let answer = web.answer();
+        (answer.status, serde_json::from_str(&answer.body).expect("JSON"))
+    }
+
+    /// A request for a page, whose connection then ends.
+    fn visit(&self) {
+        let mut web = Web::new(self.http);
+        web.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        web.expect_closed();
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+#[test]
+fn the_level_changes_while_it_runs_and_nonsense_changes_nothing() {
+    let server = Binary::start("level", "log.level = 'warn'\nlog.format = 'json'");
+    let (get, put) = ("GET /api/v1/log/level", "PUT /api/v1/log/level");
+    assert_eq!(server.ask(get, ""), (200, serde_json::json!({"level": "warn"})));
+    server.visit();
+    for body in ["", "[]", "{\"level\": 7}", "{}", "{\"level\": \"loud\"}", "{\"level\":\"x=y\"}"] {
+        let (status, problem) = server.ask(put, body);
+        assert!([400, 422].contains(&status) && problem["status"] == status, "{body}: {problem}");
+        assert!(problem["detail"].is_string(), "{body}");
+    }
+    assert_eq!(server.ask(get, "").1["level"], "warn");
+    assert!(!server.read("corecast.log").contains("corecast::access"), "warn is all there is");
+
+    let level = "warn,corecast::access=info";
+    let body = serde_json::json!({"level": level}).to_string();
+    assert_eq!(server.ask(put, &body), (200, serde_json::json!({"level": level})));
+    server.visit();
+    let mut line = Value::Null;
+    eventually("its line", || {
+        let text = server.read("corecast.log");
+        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        line = lines.next_back().unwrap_or_default();
+        line["target"] == "corecast::access"
+    });
+    let told = ["message", "protocol", "method", "path", "stream"].map(|name| &line[name]);
+    assert_eq!(told, ["close", "http", "GET", "/", "-"], "{line}");
+    assert!(line["status"] == 200 && line["seconds"].is_f64() && line["sent"].is_u64(), "{line}");
+    assert_eq!(server.read("stderr"), "", "all goes to the file");
+}
+
+#[test]
+fn a_full_file_is_kept_under_another_name_and_the_oldest_goes() {
+    let server = Binary::start("file", "log.rotate_bytes = '64KiB'\nlog.keep = 2");
+    let path = format!("/live/{}.html", "x".repeat(200));
+    let names = ["corecast.log", "corecast.log.1", "corecast.log.2", "corecast.log.3"];
+    eventually("it is full three times", || {
+        let mut web = Web::new(server.http);
+        for _ in 0..40 {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+            web.send(&request);
+            web.expect_closed();
+            web = Web::new(server.http);
+        }
+        server.dir.join(names[2]).exists()
+    });
+    let sizes = names.map(|name| fs::metadata(server.dir.join(name)).map_or(0, |it| it.len()));
+    assert!(sizes[0] > 0 && sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
+    assert!(sizes[1] > 60_000 && sizes[2] > 60_000 && sizes[3] == 0, "{sizes:?}");
+    for name in &names[..3] {
+        assert!(server.read(name).ends_with('\n'), "whole lines");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_before_anything_starts() {
+    let output = Command::new(env!("CARGO_BIN_EXE_corecast"))
+        .env("CORECAST_LOG__FILE", "/nowhere/at/all/corecast.log")
+        .env("CORECAST_ADMIN__ENABLED", "false")
+        .output()
+        .expect("the binary was built");
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    assert!(complaint.contains("log.file: /nowhere/at/all/corecast.log: "), "{complaint}");
+}
+
+#[test]
+fn a_connection_without_a_request_ends_with_a_line_too() {
+    let node = Node::start(QUIET, None);
+    let silent = Web::new(node.http);
+    let address = silent.address();
+    drop(silent);
+    let line = end_of(address);
+    assert_eq!((field(&line, "stream"), field(&line, "received")), ("-", "0"), "{line}");
+    let player = Peer::new(node.rtmp, Goal::Play, "live/x");
+    let address = player.address();
+    drop(player);
+    assert!(end_of(address).contains("protocol=rtmp "));
+}

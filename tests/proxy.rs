@@ -1,0 +1,372 @@
+//! Behind proxies and balancers, over real sockets: whom a connection counts for, and how the node
+//! says that it is well.
+
+#![allow(missing_docs)]
+
+#[path = "support/node.rs"]
+mod node;
+#[path = "support/talk.rs"]
+mod talk;
+#[path = "support/web.rs"]
+mod web;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use corecast::proto::rtmp::Goal;
+use node::{Node, connect, connect_from, eventually, field, log};
+use proxy_header::{ProxiedAddress, ProxyHeader};
+use talk::Peer;
+use web::{Watcher, Web};
+
+/// The balancers of these tests; other addresses are strangers.
+const BALANCER: [u8; 4] = [127, 77, 0, 1];
+const CONFIG: &str = "proxy.trusted = ['127.77.0.0/16', 'fd00::/8']\n\
+    limits.log_violations_per_second = 1000\n";
+
+fn start(lines: &str) -> Node {
+    Node::start(&format!("{CONFIG}{lines}"), None)
+}
+
+/// A connection that begins with `header`.
+fn proxied(port: u16, header: &[u8]) -> TcpStream {
+    let mut socket = connect_from(BALANCER, port);
+    socket.write_all(header).expect("the server reads");
+    socket
+}
+
+fn addresses(client: &str) -> ProxiedAddress {
+    let client: SocketAddr = client.parse().expect("an address");
+    let own = if client.is_ipv4() { "10.0.0.1:80" } else { "[fd00::1]:80" };
+    ProxiedAddress::stream(client, own.parse().expect("an address"))
+}
+
+fn v1(client: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 128];
+    let header = ProxyHeader::with_address(addresses(client));
+    let length = header.encode_to_slice_v1(&mut bytes).expect("room");
+    bytes.truncate(length);
+    bytes
+}
+
+fn v2(client: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 128];
+    let header = ProxyHeader::with_address(addresses(client));
+    let length = header.encode_to_slice_v2(&mut bytes).expect("room");
+    bytes.truncate(length);
+    bytes
+}
+
+const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+/// Asks for a page that is there.
+fn ask(web: &mut Web, headers: &str) -> u16 {
+    web.send(&format!("GET / HTTP/1.1\r\nHost: test\r\n{headers}\r\n"));
+    web.answer().status
+}
+
+/// The last line of the connection that came from `peer`.
+#[track_caller]
+fn close_of(peer: impl std::fmt::Display) -> String {
+    log().wait_for(&[" close ", &format!("peer={peer} ")])
+}
+
+#[test]
+fn each_version_and_family_tells_whose_connection_it_is_to_both_protocols() {
+    let node = start("cores = 1");
+    let mut publisher = Peer::publish(node.rtmp, "live/versions");
+    publisher.push(1);
+    for (n, header) in [(1, v1 as fn(&str) -> Vec<u8>), (2, v2)] {
+        for family in ["192.0.2", "2001:db8:"] {
+            let client = |port| match family.contains(':') {
+                true => format!("[{family}:{n}]:{port}"),
+                false => format!("{family}.{n}:{port}"),
+            };
+            let web = proxied(node.http, &header(&client(1001)));
+            let mut watcher = Watcher::on(web, "live/versions.flv");
+            let rtmp = proxied(node.rtmp, &header(&client(1002)));
+            let mut player = Peer::on(rtmp, Goal::Play, "live/versions");
+            player.start();
+            watcher.expect_frames(None, 0);
+            player.expect_frames(None, 0);
+            drop((watcher, player));
+            for port in [1001, 1002] {
+                let line = close_of(client(port));
+                assert!(line.contains("stream=live/versions "), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_header_may_be_cut_at_every_byte() {
+    let node = start("cores = 1");
+    let mut publisher = Peer::publish(node.rtmp, "live/cut");
+    publisher.push(1);
+    for header in [v1("192.0.2.3:1"), v2("[2001:db8::3]:1")] {
+        let cuts = 1..header.len();
+        thread::scope(|scope| {
+            for cut in cuts {
+                let (header, node) = (&header, &node);
+                scope.spawn(move || {
+                    let both = [node.http, node.rtmp].map(|port| {
+                        let mut socket = connect_from(BALANCER, port);
+                        socket.set_nodelay(true).expect("TCP");
+                        socket.write_all(&header[..cut]).expect("the server reads");
+                        socket
+                    });
+                    // Long enough that they come in two reads.
+                    thread::sleep(Duration::from_millis(20));
+                    let [web, mut rtmp] = both;
+                    let mut web = Web::on(web);
+                    // With what follows, in one segment.
+                    let request = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+                    let rest = [&header[cut..], request].concat();
+                    web.socket.write_all(&rest).expect("the server reads");
+                    assert_eq!(web.answer().status, 200, "{cut}");
+                    rtmp.write_all(&header[cut..]).expect("the server reads");
+                    let mut player = Peer::on(rtmp, Goal::Play, "live/cut");
+                    player.start();
+                    player.expect_frames(None, 0);
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_balancer_that_speaks_for_itself_keeps_its_address() {
+    let node = start("cores = 1");
+    for header in [LOCAL, b"PROXY UNKNOWN\r\n", b""] {
+        let mut web = Web::on(proxied(node.http, header));
+        assert_eq!(ask(&mut web, ""), 200);
+        let own = web.address();
+        drop(web);
+        close_of(own);
+    }
+}
+
+#[test]
+fn a_header_of_a_stranger_is_no_header() {
+    let node = start("cores = 1");
+    for header in [v1("192.0.2.66:1"), v2("192.0.2.66:2")] {
+        let mut web = Web::new(node.http);
+        web.socket.write_all(&header).expect("the server reads");
+        web.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        let answer = web.answer();
+        assert_eq!(answer.status, 400);
+        assert!(answer.body.contains("proxy.trusted"), "{}", answer.body);
+        close_of(web.address());
+        let mut rtmp = Web::new(node.rtmp);
+        rtmp.socket.write_all(&header).expect("the server reads");
+        rtmp.expect_closed();
+        let line = log().wait_for(&["WARN", "closed: ", &format!("peer={} ", rtmp.address())]);
+        assert!(line.contains("expected version 3"), "{line}");
+        assert!(line.contains("proxy.trusted"), "{line}");
+    }
+    let lines = log().lines(&["peer=192.0.2.66"]);
+    assert!(lines.is_empty(), "{lines:?}");
+}
+
+#[test]
+fn what_begins_as_a_header_and_is_none_is_closed_with_the_reason() {
+    let node = start("cores = 1");
+    let bad: [&[u8]; 3] = [
+        b"PROXY TCP4 999.0.2.7 10.0.0.1 51234 1935\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x04\x01\x02\x03\x04",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+    ];
+    for header in bad {
+        let mut web = Web::on(proxied(node.http, header));
+        let answer = web.answer();
+        assert_eq!(answer.status, 400);
+        assert!(answer.body.contains("expected a PROXY protocol header"), "{}", answer.body);
+        let mut rtmp = Web::on(proxied(node.rtmp, header));
+        rtmp.expect_closed();
+        for peer in [web.address(), rtmp.address()] {
+            let line = log().wait_for(&["WARN", "closed: proxy: ", &format!("peer={peer} ")]);
+            assert!(line.contains("expected a PROXY protocol header of "), "{line}");
+        }
+    }
+}
+
+#[test]
+fn where_a_header_is_required_whoever_brings_none_is_closed_with_the_reason() {
+    let node = start("cores = 1\nproxy.http = 'required'\nproxy.rtmp = 'required'");
+    let mut web = Web::on(proxied(node.http, b""));
+    web.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    let answer = web.answer();
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("as from every trusted proxy"), "{}", answer.body);
+    let mut rtmp = Web::on(proxied(node.rtmp, &[3, 0, 0, 0]));
+    rtmp.expect_closed();
+    let line = log().wait_for(&["WARN", "closed: proxy: ", &format!("peer={} ", rtmp.address())]);
+    assert!(line.contains("found \"\\x03"), "{line}");
+    // Of others none is required.
+    assert_eq!(ask(&mut Web::new(node.http), ""), 200);
+    assert_eq!(ask(&mut Web::on(proxied(node.http, &v2("192.0.2.4:1"))), ""), 200);
+}
+
+#[test]
+fn a_header_that_does_not_come_in_time_is_not_waited_for() {
+    let node = start("cores = 1\nproxy.header_timeout = '100ms'");
+    for part in [b"".as_slice(), b"PROXY TCP4 192."] {
+        let mut rtmp = Web::on(proxied(node.rtmp, part));
+        rtmp.expect_closed();
+        let line = log().wait_for(&["WARN", "closed: ", &format!("peer={} ", rtmp.address())]);
+        assert!(line.contains("proxy.header_timeout"), "{line}");
+    }
+}
+
+#[test]
+fn where_headers_are_off_they_are_bytes_like_any() {
+    let node = start("cores = 1\nproxy.http = 'off'");
+    let mut web = Web::on(proxied(node.http, &v1("192.0.2.5:1")));
+    web.send("\r\n");
+    assert_eq!(web.head().0, 400);
+    assert_eq!(ask(&mut Web::on(proxied(node.http, b"")), ""), 200);
+}
+
+#[test]
+fn connections_count_for_the_client_and_not_for_the_balancer() {
+    let node = start("cores = 2\nlimits.connections_per_address = 2");
+    let mut publisher = Peer::publish(node.rtmp, "live/counted");
+    publisher.push(1);
+    let watch = |client: &str| Watcher::on(proxied(node.http, &v2(client)), "live/counted.flv");
+    let mut two = [watch("192.0.2.10:1"), watch("192.0.2.10:2")];
+    two.iter_mut().for_each(|watcher| watcher.expect_frames(None, 0));
+    // As many of the balancer itself as it likes.
+    let mut own: Vec<_> = (0..5).map(|_| Web::on(proxied(node.http, LOCAL))).collect();
+    own.iter_mut().for_each(|web| assert_eq!(ask(web, ""), 200));
+    // The third of one client is told why, by both protocols.
+    let mut third = Web::on(proxied(node.http, &v1("192.0.2.10:3")));
+    let answer = third.answer();
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("limits.connections_per_address"), "{}", answer.body);
+    let third = proxied(node.rtmp, &v1("192.0.2.10:4"));
+    let (_, reason) = Peer::on(third, Goal::Play, "live/counted").refusal();
+    assert!(reason.contains("limits.connections_per_address"), "{reason}");
+    watch("192.0.2.11:1").expect_frames(None, 0);
+    // One leaves, and one may come.
+    let [first, _second] = two;
+    drop(first);
+    close_of("192.0.2.10:1");
+    watch("192.0.2.10:5").expect_frames(None, 0);
+}
+
+#[test]
+fn a_node_that_is_full_tells_so_to_who_comes_through_a_balancer() {
+    let node = start("cores = 1\nlimits.connections = 10");
+    let mut ten = [(); 10].map(|()| Web::on(proxied(node.http, &v2("192.0.2.20:1"))));
+    ten.iter_mut().for_each(|web| assert_eq!(ask(web, ""), 200));
+    let newcomer = proxied(node.rtmp, &v2("192.0.2.21:1"));
+    let (_, reason) = Peer::on(newcomer, Goal::Play, "live/x").refusal();
+    assert!(reason.contains("limits.connections"), "{reason}");
+}
+
+#[test]
+fn the_client_stays_the_same_when_its_connection_moves_to_another_core() {
+    let node = start("cores = 2");
+    let mut publisher = Peer::publish(node.rtmp, "live/moves");
+    publisher.push(1);
+    let mut moved = 0;
+    for port in 1..=40 {
+        let client = format!("192.0.2.30:{port}");
+        let mut watcher = Watcher::on(proxied(node.http, &v2(&client)), "live/moves.flv");
+        watcher.expect_frames(None, 0);
+        drop(watcher);
+        let close = close_of(&client);
+        assert!(close.contains("stream=live/moves "), "{close}");
+        let here = format!("client={} ", field(&close, "client"));
+        moved += log().lines(&["moved here", &here, &format!("peer={client} ")]).len();
+    }
+    assert!(moved > 0, "with two cores some of forty connections move");
+}
+
+#[test]
+fn a_request_is_whose_a_trusted_proxy_says_it_is() {
+    let node = start("cores = 2\nlimits.connections_per_address = 2");
+    let mut publisher = Peer::publish(node.rtmp, "live/forwarded");
+    publisher.push(1);
+    let watch = |list: &str| {
+        let mut watcher = Web::on(proxied(node.http, b""));
+        watcher.send(&format!(
+            "GET /live/forwarded.flv HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: {list}\r\n\
+             Forwarded: for=198.51.100.1\r\n\r\n"
+        ));
+        watcher
+    };
+    // What the client made up stands in front.
+    let mut two = [watch("203.0.113.9, 192.0.2.40"), watch("192.0.2.40, 127.77.0.2")];
+    two.iter_mut().for_each(|watcher| assert_eq!(watcher.head().0, 200));
+    let mut third = watch("192.0.2.40");
+    assert_eq!(third.head().0, 503);
+    drop(two);
+    let line = close_of("192.0.2.40:0");
+    assert!(line.contains("stream=live/forwarded "), "{line}");
+    // Of a stranger's list nothing is believed.
+    let mut stranger = Web::new(node.http);
+    assert_eq!(ask(&mut stranger, "X-Forwarded-For: 192.0.2.41\r\n"), 200);
+    let own = stranger.address();
+    drop(stranger);
+    close_of(own);
+}
+
+#[test]
+fn requests_of_several_clients_may_share_a_connection_and_count_one_by_one() {
+    let node = start("cores = 1\nlimits.connections_per_address = 1");
+    let list = |client: &str| format!("X-Forwarded-For: {client}\r\n");
+    let mut shared = Web::on(proxied(node.http, b""));
+    let mut other = Web::on(proxied(node.http, b""));
+    assert_eq!(ask(&mut shared, &list("192.0.2.50")), 200);
+    assert_eq!(ask(&mut shared, &list("192.0.2.50")), 200, "it is the same connection");
+    assert_eq!(ask(&mut other, &list("192.0.2.50")), 503, "the address has one");
+    assert_eq!(ask(&mut shared, &list("192.0.2.51")), 200);
+    assert_eq!(ask(&mut other, &list("192.0.2.50")), 200, "it was given back");
+    assert_eq!(ask(&mut shared, ""), 200);
+    assert_eq!(ask(&mut other, &list("192.0.2.51")), 200, "it was given back");
+    let own = shared.address();
+    drop(shared);
+    close_of(own);
+}
+
+#[test]
+fn the_field_that_is_configured_is_the_one_that_is_believed() {
+    let node = start("cores = 1\nproxy.client_field = 'forwarded'");
+    let mut web = Web::on(proxied(node.http, b""));
+    let fields = "X-Forwarded-For: 198.51.100.1\r\n\
+        Forwarded: for=198.51.100.2, for=\"[2001:db8::60]:7\";proto=https\r\nForwarded: for=127.77.0.9\r\n";
+    assert_eq!(ask(&mut web, fields), 200);
+    drop(web);
+    close_of("[2001:db8::60]:7");
+}
+
+#[test]
+fn a_header_names_the_proxy_and_its_request_the_client() {
+    let node = start("cores = 1");
+    let mut web = Web::on(proxied(node.http, &v2("[fd00::70]:1")));
+    assert_eq!(ask(&mut web, "X-Forwarded-For: 192.0.2.70\r\n"), 200);
+    drop(web);
+    close_of("192.0.2.70:0");
+    // A client that comes through a balancer cannot say that it is another.
+    let mut web = Web::on(proxied(node.http, &v2("192.0.2.71:1")));
+    assert_eq!(ask(&mut web, "X-Forwarded-For: 192.0.2.72\r\n"), 200);
+    drop(web);
+    close_of("192.0.2.71:1");
+}
+
+#[test]
+fn health_is_told_on_the_media_port_and_without_a_token_on_the_admin_port() {
+    let node = start("cores = 2\nadmin.token = '0123456789abcdef'");
+    for port in [node.http, node.admin] {
+        for path in ["/healthz", "/readyz"] {
+            eventually("the node is well", || web::get(port, path).status == 200);
+            let answer = web::get(port, path);
+            assert_eq!(answer.body, "ok\n");
+            assert_eq!(answer.field("content-type"), Some("text/plain; charset=utf-8"));
+        }
+    }
+    drop(connect(node.http));
+}
