@@ -136,6 +136,10 @@ fn two_hundred_viewers_leave_before_a_key_frame_a_few_at_a_time_and_publishers_l
     binary.signal(Signal::TERM);
     eventually("it drains", || binary.log().contains("not ready any more"));
     // For as long as a balancer may send somebody, newcomers are served.
+    assert_eq!(
+        (get(binary.http, "/readyz").status, get(binary.http, "/healthz").status),
+        (503, 200)
+    );
     let mut late = Watcher::new(binary.http, "live/one.flv");
     late.frame().expect("it is on");
     eventually("the doors are closed", || !listens(binary.rtmp) && !listens(binary.http));
@@ -244,6 +248,8 @@ fn by_the_api_it_drains_and_comes_back() {
     };
     let state = || ask("GET")["state"].as_str().expect("a text").to_owned();
     assert_eq!(state(), "serving");
+    let ready = || get(node.admin, "/readyz").status;
+    eventually("it is ready", || ready() == 200);
     // No key frame comes: it hangs on one viewer, and is undone.
     let publisher = Publisher::start(node.rtmp, "live/api", i64::MAX);
     let mut watcher = Watcher::new(node.http, "live/api.flv");
@@ -254,7 +260,9 @@ fn by_the_api_it_drains_and_comes_back() {
     let progress = ask("GET");
     assert_eq!((&progress["viewers_left"], &progress["publishers_left"]), (&1.into(), &1.into()));
     assert!(!listens(node.http) && !listens(node.rtmp) && listens(node.admin));
+    assert_eq!(ready(), 503);
     assert_eq!(ask("DELETE")["state"], "serving");
+    assert_eq!(ready(), 200);
     assert!(listens(node.http) && listens(node.rtmp));
     watcher.frame().expect("it stays");
     let mut newcomer = Watcher::new(node.http, "live/api.flv");
