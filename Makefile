@@ -47,9 +47,9 @@ clippy:
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
 	$(TEST) --lib --bins --bench steps --test tidy --test config --test seeds
-	$(TEST) --test access --test cli --test container --test cores --test http --test limits \
-	    --test logs --test places --test pressure --test process --test proxy --test publishers \
-	    --test tls --test verdicts
+	$(TEST) --test access --test admin --test cli --test container --test cores --test drain \
+	    --test http --test limits --test logs --test places --test pressure --test process --test proxy \
+	    --test publishers --test reload --test tls --test verdicts
 
 # The plane's random lives, twenty million steps of them; for changes of the plane.
 lives:
@@ -60,7 +60,7 @@ docs:
 
 end_to_end:
 	@tests/install.sh test
-	$(TEST) --test end_to_end --test metrics -- --test-threads=$(THREADS)
+	$(TEST) --test end_to_end --test metrics --test schemathesis -- --test-threads=$(THREADS)
 
 # The load generator against real servers.
 load:

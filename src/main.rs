@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use clap::{Args, Parser, Subcommand};
 use corecast::app::sign::Sign;
 use corecast::app::{self, Options};
-use corecast::config::Config;
+use corecast::config::{Config, ConfigError};
+use corecast::control::reload;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,7 +37,7 @@ enum Command {
 }
 
 /// Where the configuration comes from.
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Source {
     /// The configuration, a TOML file. Without one, the defaults run.
     #[arg(short, long, value_name = "FILE")]
@@ -73,14 +74,21 @@ fn run(source: &Source, options: Options) -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    match app::run(&config, options) {
+    let again = source.clone();
+    let read = move || match again.read() {
+        Ok(config) => Ok(config),
+        Err(Unread::File(error)) => Err(vec![error]),
+        Err(Unread::Config(error)) => Err(error.problems.iter().map(ToString::to_string).collect()),
+    };
+    let source = source.config.is_some().then(|| reload::Source::new(read));
+    match app::run(&config, Options { source, ..options }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(
             error @ (app::Error::Start(_)
             | app::Error::Launch(_)
             | app::Error::Bind { .. }
             | app::Error::LogFile { .. }
-            | app::Error::Token { .. }
+            | app::Error::Token(_)
             | app::Error::Tls(_)),
         ) => {
             eprintln!("corecast: cannot start:\n{error}");
@@ -123,22 +131,40 @@ fn sign(what: &Sign) -> ExitCode {
 
 const NOT_STARTED: u8 = 2;
 
+/// Why there is no configuration.
+enum Unread {
+    /// The file was not read.
+    File(String),
+    /// What it says is wrong.
+    Config(ConfigError),
+}
+
 impl Source {
+    /// Reads it, or says why not.
     fn load(&self) -> Result<Config, ExitCode> {
+        self.read().map_err(|error| {
+            match error {
+                Unread::File(error) => eprintln!("corecast: {error}"),
+                Unread::Config(error) => {
+                    eprintln!("corecast: the configuration is wrong:\n{error}");
+                }
+            }
+            NOT_STARTED.into()
+        })
+    }
+
+    fn read(&self) -> Result<Config, Unread> {
         let path = self.config.as_deref().unwrap_or(Path::new(""));
         let text = match &self.config {
             None => String::new(),
             Some(path) => std::fs::read_to_string(path).map_err(|error| {
-                eprintln!("corecast: cannot read the configuration {}: {error}", path.display());
-                NOT_STARTED
+                let path = path.display();
+                Unread::File(format!("cannot read the configuration {path}: {error}"))
             })?,
         };
         let env = std::env::vars_os().map(|(name, value)| {
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         });
-        Config::load(&text, &path.to_string_lossy(), env).map_err(|error| {
-            eprintln!("corecast: the configuration is wrong:\n{error}");
-            NOT_STARTED.into()
-        })
+        Config::load(&text, &path.to_string_lossy(), env).map_err(Unread::Config)
     }
 }

@@ -20,12 +20,12 @@ use std::time::{Duration, Instant};
 use corecast::config::Config;
 use corecast::control::stats::{self, NodeSnapshot};
 use corecast::media::StreamKey;
-use corecast::net::{self, Alarm, Listener, rt};
+use corecast::net::{self, Alarm, rt};
 use corecast::plane::{PressureSnapshot, StreamState, Totals};
 use corecast::proto::rtmp::Goal;
 use corecast::serve::Mesh;
-use corecast::serve::accept;
 use corecast::serve::core::{Core, Node as CoreNode, SOURCE_LOAD};
+use corecast::serve::doors::{Door, Place};
 use corecast::serve::order::Order;
 use corecast::serve::verdict::Protocol;
 use corecast::shard::{self, CoreEnded, CoreId, Tell};
@@ -271,7 +271,7 @@ fn start_with_a_stalled_core() -> HalfNode {
     let config = Config::load(text, "test", []).expect("valid");
     let mesh = Mesh::new(2, config.limits.mesh_queue);
     let core_node =
-        Arc::new(CoreNode { connections_max: 1000, rtmp_port: rtmp, ..CoreNode::new(mesh) });
+        Arc::new(CoreNode { connections_max: 1000, rtmp_port: rtmp.into(), ..CoreNode::new(mesh) });
     let config = Arc::new(config);
     let [go, busy] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     let (ended, ends) = mpsc::channel();
@@ -291,10 +291,9 @@ fn start_with_a_stalled_core() -> HalfNode {
             }
             core.start();
             for (port, protocol) in [(rtmp, Protocol::Rtmp), (http, Protocol::Http)] {
-                let socket = net::bind(([127, 0, 0, 1], port).into(), false, 128).expect("free");
-                let listener = Listener::new(socket, Duration::ZERO, Duration::ZERO);
-                let listener = std::rc::Rc::new(listener);
-                rt::spawn(accept::run(std::rc::Rc::clone(&core), listener, protocol, false));
+                let address = SocketAddr::from(([127, 0, 0, 1], port));
+                let socket = net::bind(address, false, 128).expect("free");
+                core.open(Door { place: Place { address, protocol, secure: false }, socket });
             }
             let hub = std::rc::Rc::clone(core.hub());
             rt::spawn(async move {
@@ -480,6 +479,31 @@ fn newcomers_of_an_overloaded_core_are_sent_elsewhere_and_running_viewers_go_on(
         let narrowed = log().lines(&["INFO", "merge windows narrowed", "step=0 "]);
         narrowed.iter().any(|line| !line.contains("busy="))
     });
+    node.stop();
+}
+
+#[test]
+fn who_stands_at_a_door_that_closes_comes_in_and_nobody_after() {
+    let node = start_with_a_stalled_core();
+    let port = free_port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let socket = net::bind(address, false, 128).expect("free");
+    let place = Place { address, protocol: Protocol::Http, secure: false };
+    let door = Door { place, socket };
+    let tell = |order| node.core_node.mesh.try_tell(CoreId(1), Tell::Order(order)).expect("room");
+    tell(Order::Open(vec![door], tokio::sync::oneshot::channel().0));
+    tell(Order::Close(vec![address], tokio::sync::oneshot::channel().0));
+    // The kernel lets them in; the core, which does nothing yet, will close before it accepts.
+    let mut waiting: Vec<Web> = (0..20).map(|_| Web::new(port)).collect();
+    for web in &mut waiting {
+        web.send("GET /live/x.txt HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    node.go.store(true, Ordering::Relaxed);
+    for web in &mut waiting {
+        assert_eq!(web.answer().status, 404);
+    }
+    assert!(TcpStream::connect(address).is_err());
+    drop(waiting);
     node.stop();
 }
 

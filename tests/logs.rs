@@ -193,7 +193,7 @@ fn the_level_changes_while_it_runs_and_nonsense_changes_nothing() {
     server.visit();
     for body in ["", "[]", "{\"level\": 7}", "{}", "{\"level\": \"loud\"}", "{\"level\":\"x=y\"}"] {
         let (status, problem) = server.ask(put, body);
-        assert_eq!((status, &problem["status"]), (400, &Value::from(400)), "{body}");
+        assert!([400, 422].contains(&status) && problem["status"] == status, "{body}: {problem}");
         assert!(problem["detail"].is_string(), "{body}");
     }
     assert_eq!(server.ask(get, "").1["level"], "warn");

@@ -24,6 +24,7 @@ use web::{Web, get};
 const COMERS: usize = 50;
 
 /// One who was let in, and stays for as long as this lives.
+#[allow(clippy::large_enum_variant)] // There are a handful.
 enum Inside {
     Rtmp(Box<Peer>),
     Http(Web),

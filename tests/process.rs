@@ -2,6 +2,8 @@
 
 #![allow(missing_docs)]
 
+#[path = "support/binary.rs"]
+mod binary;
 #[path = "support/node.rs"]
 mod node;
 #[path = "support/talk.rs"]
@@ -10,114 +12,16 @@ mod talk;
 mod web;
 
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use binary::Binary;
 use corecast::proto::rtmp::Goal;
 use node::{PATIENCE, connect, eventually, free_port};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use talk::Peer;
 use web::{Watcher, Web};
-
-/// The binary, running. Dropped, it is killed.
-struct Binary {
-    child: Child,
-    rtmp: u16,
-    http: u16,
-    dir: PathBuf,
-}
-
-impl Binary {
-    /// Starts it with at most `open_files` descriptors.
-    fn start(open_files: u32, lines: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("process-{}-{number}", std::process::id());
-        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&dir).expect("a scratch directory");
-        let (rtmp, http) = (free_port(), free_port());
-        let config = format!(
-            "rtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\nadmin.enabled = false\n\
-             app_defaults.merge_window = 0\napp_defaults.probe_timeout = '20ms'\n{lines}\n"
-        );
-        std::fs::write(dir.join("corecast.toml"), config).expect("room for it");
-        let log = std::fs::File::create(dir.join("log")).expect("room for it");
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &open_files.to_string()])
-            .args([env!("CARGO_BIN_EXE_corecast"), "run", "--config", "corecast.toml"])
-            .current_dir(&dir)
-            .stdin(Stdio::null())
-            .stderr(log);
-        let child = command.spawn().expect("the binary was built");
-        let mut this = Self { child, rtmp, http, dir };
-        eventually("it listens", || {
-            let end = this.child.try_wait().expect("our child");
-            assert!(end.is_none(), "it ended: {}", this.log());
-            [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
-        });
-        this
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.join("log")).expect("it is there")
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    /// Open descriptors.
-    fn open_files(&self) -> usize {
-        let dir = format!("/proc/{}/fd", self.child.id());
-        std::fs::read_dir(dir).expect("it runs").count()
-    }
-
-    /// Processor time used so far, in ticks of 10 ms.
-    fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let stat = stat.expect("it runs");
-        let fields = stat.rsplit(") ").next().expect("the name is in brackets").split(' ');
-        fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
-    }
-
-    /// Fails if more than a tenth of one core is used while nothing is to be done.
-    #[track_caller]
-    fn expect_no_spin(&self) {
-        let before = self.cpu_ticks();
-        thread::sleep(Duration::from_secs(2));
-        let used = self.cpu_ticks() - before;
-        assert!(used < 20, "{used} ticks of 10 ms in 2 s");
-    }
-
-    fn terminate(&mut self) -> ExitStatus {
-        kill_process(self.pid(), Signal::TERM).expect("it runs");
-        let mut end = None;
-        eventually("it ends", || {
-            end = self.child.try_wait().expect("our child");
-            end.is_some()
-        });
-        assert!(!self.log().contains("panicked"), "{}", self.log());
-        end.expect("ended")
-    }
-}
-
-impl Drop for Binary {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if thread::panicking() {
-            let log = self.log();
-            let lines: Vec<_> = log.lines().collect();
-            eprintln!("{}", lines[lines.len().saturating_sub(30)..].join("\n"));
-        } else {
-            let _ = std::fs::remove_dir_all(&self.dir);
-        }
-    }
-}
 
 /// A stream that is on, and viewers of it.
 struct Stream {
@@ -154,7 +58,8 @@ const GET: &str = "GET /live/first.flv HTTP/1.1\r\nHost: test\r\n\r\n";
 
 #[test]
 fn sigterm_ends_it_in_order_with_viewers_attached() {
-    let mut binary = Binary::start(1000, "cores = 2");
+    // No balancer has to notice it first; tests/drain.rs has more of how viewers leave.
+    let mut binary = Binary::start(1000, "cores = 2\ndrain.delay = 0");
     let mut stream = Stream::start(&binary, 10);
     stream.go_on();
     let mut player = Peer::play(binary.rtmp, "live/first");
@@ -174,7 +79,8 @@ fn sigterm_ends_it_in_order_with_viewers_attached() {
 
 #[test]
 fn a_flood_is_refused_and_the_first_viewers_lose_nothing() {
-    let mut binary = Binary::start(200, "cores = 2\nlimits.log_violations_per_second = 5");
+    let mut binary =
+        Binary::start(200, "cores = 2\ndrain.delay = 0\nlimits.log_violations_per_second = 5");
     let mut stream = Stream::start(&binary, 8);
     let mut flood = Vec::new();
     for _ in 0..40 {
@@ -214,7 +120,7 @@ fn a_flood_is_refused_and_the_first_viewers_lose_nothing() {
 
 #[test]
 fn without_descriptors_accepting_pauses_and_does_not_spin() {
-    let mut binary = Binary::start(1000, "cores = 2");
+    let mut binary = Binary::start(1000, "cores = 2\ndrain.delay = 0");
     let mut stream = Stream::start(&binary, 8);
     // The limit is lowered from outside, below what the program reckons with.
     let pid = Some(binary.pid());
@@ -311,4 +217,81 @@ fn an_idle_node_tells_its_figures_once() {
     let before = told();
     thread::sleep(Duration::from_millis(4500));
     assert!(told() <= before + 1, "{}", binary.log());
+}
+
+/// What a service manager hears.
+struct Manager(std::os::unix::net::UnixDatagram);
+
+impl Manager {
+    /// Listens in `dir`.
+    fn new(path: &std::path::Path) -> Self {
+        let socket = std::os::unix::net::UnixDatagram::bind(path).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        Self(socket)
+    }
+
+    /// Hears until somebody says `line`, and tells all that came with it.
+    #[track_caller]
+    fn wait_for(&self, line: &str) -> String {
+        loop {
+            let mut buffer = [0; 4096];
+            let read = self.0.recv(&mut buffer);
+            let read = read.unwrap_or_else(|error| panic!("expected {line}, found {error}"));
+            let heard = String::from_utf8_lossy(&buffer[..read]).into_owned();
+            if heard.lines().any(|heard| heard.starts_with(line)) {
+                return heard;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_service_manager_is_told_of_each_step() {
+    let path = std::env::temp_dir().join(format!("corecast-manager-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let manager = Manager::new(&path);
+    let address = path.to_str().expect("our names are text");
+    let env = [("NOTIFY_SOCKET", address), ("WATCHDOG_USEC", "400000")];
+    let lines = "cores = 2\ndrain.delay = '10ms'\ndrain.timeout = '7s'";
+    let mut binary = Binary::start_with(1000, lines, &env);
+    manager.wait_for("STATUS=serving, ");
+    manager.wait_for("READY=1");
+    for _ in 0..3 {
+        manager.wait_for("WATCHDOG=1");
+    }
+    binary.signal(Signal::HUP);
+    let heard = manager.wait_for("RELOADING=1");
+    let usec = heard.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    assert!(usec.is_some_and(|usec| usec.parse::<u64>().is_ok_and(|usec| usec > 0)), "{heard}");
+    manager.wait_for("READY=1");
+    // It keeps the process from its end for a while.
+    let mut publisher = Peer::publish(binary.rtmp, "live/first");
+    publisher.push(1);
+    binary.signal(Signal::TERM);
+    let heard = manager.wait_for("STOPPING=1");
+    // As long as a drain may take, and some more.
+    assert!(heard.contains("EXTEND_TIMEOUT_USEC=17000000"), "{heard}");
+    assert_eq!(binary.wait().code(), Some(0));
+    std::fs::remove_file(&path).expect("ours");
+}
+
+#[test]
+fn the_unit_file_is_one_that_systemd_takes() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/config/corecast.service");
+    let text = std::fs::read_to_string(unit).expect("it is shipped");
+    assert!(text.contains("Type=notify") && text.contains("WatchdogSec="));
+    let dir = std::env::temp_dir().join(format!("corecast-unit-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a scratch directory");
+    let copy = dir.join("corecast.service");
+    // The program is where the test has it.
+    let text = text.replace("/usr/local/bin/corecast", env!("CARGO_BIN_EXE_corecast"));
+    std::fs::write(&copy, text).expect("room for it");
+    let checked = Command::new("systemd-analyze").arg("verify").arg(&copy).output();
+    std::fs::remove_dir_all(&dir).expect("ours");
+    // A host without systemd cannot tell.
+    let Ok(checked) = checked else { return };
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    let about_us = said.lines().filter(|line| line.contains("corecast"));
+    assert_eq!(about_us.collect::<Vec<_>>(), [""; 0], "{said}");
+    assert!(checked.status.success(), "{said}");
 }

@@ -8,32 +8,38 @@ pub mod sign;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::config::{self, Config, Secret};
+use crate::config::Config;
+use crate::control::BadToken;
 use crate::control::admin::{self, Admin, Token};
-use crate::control::ask::{self, Answerer, Desk};
-use crate::control::events::{self, Bulletin};
+use crate::control::ask::{self, Answerer};
+use crate::control::drain::{self, Drain};
+use crate::control::events::Bulletin;
 use crate::control::hooks::Hooks;
+use crate::control::listeners::{Listeners, bind_admin, bind_door};
 use crate::control::log::{self, Log};
 use crate::control::metrics::Metrics;
-use crate::control::start_checks::{self, Host, StartError};
+use crate::control::notify::Notify;
+use crate::control::reload::{Reload, Source};
+use crate::control::start_checks::{self, Host, Listening, StartError};
 use crate::control::stats;
 use crate::control::tls::{self, TlsError};
 use crate::control::view::View;
-use crate::net::{self, Alarm, Listener, rt};
+use crate::net::Alarm;
 use crate::serve::access::Census;
 use crate::serve::core::{Core, Node};
+use crate::serve::doors::{Door, Place};
 use crate::serve::event::Events;
 use crate::serve::order::Order;
-use crate::serve::verdict::Protocol;
-use crate::serve::{Mesh, Tally, accept};
+use crate::serve::{Mesh, Tally};
 use crate::shard::{self, CoreEnded, CoreId, Tell};
 
 /// What the caller asks for besides the configuration.
@@ -43,7 +49,9 @@ pub struct Options {
     pub demo: bool,
     /// Asked before anyone may connect, publish or play; without one the configuration decides.
     pub answerer: Option<Arc<dyn Answerer>>,
-    /// Ends the program when it is sent to or dropped, as SIGTERM does.
+    /// Reads the configuration again; without one there is no file to reload.
+    pub source: Option<Source>,
+    /// Ends the program at once when it is sent to or dropped, as SIGINT does.
     pub stop: Option<oneshot::Receiver<()>>,
 }
 
@@ -62,13 +70,8 @@ pub enum Error {
         error: io::Error,
     },
     /// The token of the API cannot be used.
-    #[error("admin.{key}: {cause}")]
-    Token {
-        /// Where it stands.
-        key: &'static str,
-        /// What is wrong with it.
-        cause: String,
-    },
+    #[error(transparent)]
+    Token(#[from] BadToken),
     /// A certificate cannot be shown.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -96,7 +99,7 @@ pub enum Error {
     Control(#[source] io::Error),
 }
 
-/// Runs until SIGTERM, SIGINT or [`Options::stop`].
+/// Runs until SIGINT or [`Options::stop`], or until it has drained after SIGTERM.
 ///
 /// # Errors
 /// [`Error::Start`] before anything is bound; the others later.
@@ -108,10 +111,10 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let host = start_checks::run(config)?;
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
-    let token = token(&config.admin)?;
+    let token = Token::of(&config.admin)?.map(Arc::new);
     let tls = tls::load(&config.tls)?;
     let config = Arc::new(config.clone());
-    let (_configuration, in_force) = watch::channel(Arc::clone(&config));
+    let (configuration, in_force) = watch::channel(Arc::clone(&config));
     let hooks = Hooks::new(in_force.clone(), Arc::clone(&events));
     let asks_always = options.answerer.is_some();
     let (ask, desk) = ask::desk(&mesh, Arc::clone(&events), hooks.after(options.answerer));
@@ -121,7 +124,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         ask: Some(Arc::new(ask)),
         asks_always,
         events,
-        rtmp_port: host.rtmp.first().map_or(1935, SocketAddr::port),
+        rtmp_port: AtomicU16::new(host.rtmp.first().map_or(1935, SocketAddr::port)),
         addresses: Tally::new(host.connections),
         census: Arc::new(Census::new(host.connections)),
         ..Node::new(mesh)
@@ -132,10 +135,13 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         .max_blocking_threads(16)
         .build()
         .map_err(Error::Control)?;
-    // Heard from before the first connection on: a signal without an ear kills.
-    let signals = {
+    let (signals, sockets, for_metrics) = {
         let _inside = runtime.enter();
-        Signals::listen().map_err(Error::Control)?
+        // Heard from before the first connection on: a signal without an ear kills. Who asks the API
+        // as soon as media is served waits to be accepted.
+        let signals = Signals::listen().map_err(Error::Control)?;
+        let sockets = listen_admin(&host.admin, config.tcp.backlog)?;
+        (signals, sockets, listen_admin(&host.metrics, config.tcp.backlog)?)
     };
     let (ended, mut ends) = mpsc::unbounded_channel();
     let alarms: Vec<_> = host.cores.iter().map(|_| Arc::new(Alarm::default())).collect();
@@ -145,28 +151,43 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on");
     }
-    // Before the first connection on too: whoever is served can look who serves.
-    let sockets = listen(&host.admin, config.tcp.backlog)?;
-    let for_metrics = listen(&host.metrics, config.tcp.backlog)?;
     launch(&node, &config, &host, &alarms, options.demo, ended)?;
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
         connections = host.connections, "listening");
     if options.demo {
         print!("{}", demo::welcome(&host));
     }
-    runtime.spawn(stats::log(Arc::clone(&node), config.log.stats_interval));
+    let (token, tokens) = watch::channel(token);
+    runtime.spawn(stats::log(Arc::clone(&node), in_force.clone()));
     if let Some(configs) = &tls {
         tls::certify(&node.mesh, configs);
-        runtime.spawn(tls::watch(config.tls.clone(), Arc::clone(&node.mesh)));
     }
+    runtime.spawn(tls::watch(in_force.clone(), Arc::clone(&node.mesh)));
     let bulletin = Bulletin::new();
     let hears = hooks.clone();
     runtime.spawn(bulletin.clone().run(heard, move |event| hears.hear(event)));
+    let listeners = Listeners::new(Arc::clone(&node), &host.listening());
+    let listeners = Arc::new(tokio::sync::Mutex::new(listeners));
+    let notify = Arc::new(Notify::new());
+    let drain = Drain::new(Arc::clone(&node), Arc::clone(&listeners), in_force.clone());
+    let drain = Arc::new(drain);
+    let reload = Arc::new(Reload::new(
+        options.source,
+        Arc::clone(&node),
+        Arc::clone(&listeners),
+        configuration,
+        token,
+        Arc::clone(&notify),
+        log.handle(),
+    ));
     let admin = Admin {
         bulletin,
         view: View::new(Arc::clone(&node)),
         node: Arc::clone(&node),
-        config: in_force,
+        config: in_force.clone(),
+        reload: Arc::clone(&reload),
+        drain: Arc::clone(&drain),
+        blocks: Default::default(),
         host,
         log: log.handle(),
         metrics: Arc::new(Metrics::new(hooks.clone())),
@@ -175,17 +196,18 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let admin = Arc::new(admin);
     {
         let _inside = runtime.enter();
-        admin::serve_metrics(for_metrics, Arc::clone(&admin)).map_err(Error::Control)?;
-        admin::serve(sockets, admin, token).map_err(Error::Control)?;
+        for (_, socket) in for_metrics {
+            admin::Server::of_metrics(Arc::clone(&admin)).serve(socket);
+        }
+        let mut listeners = listeners.try_lock().expect("nobody else runs yet");
+        listeners.serve(admin::Server::new(admin, tokens), sockets);
         hooks.start(Arc::clone(&node));
     }
-    let reason = runtime.block_on(control(
-        Some(desk),
-        (options.stop, signals),
-        &mut ends,
-        &mut log,
-        (&node, &alarms),
-    ));
+    runtime.spawn(Arc::clone(&notify).run(Arc::clone(&node), drain.watch()));
+    runtime.spawn(desk.run());
+    let operator = Operator { drain, reload, notify: Arc::clone(&notify), in_force };
+    let told = (options.stop, signals);
+    let reason = runtime.block_on(control(&operator, told, &mut ends, &mut log, (&node, &alarms)));
     let reason = match reason {
         Ok(reason) => reason,
         Err(error) => {
@@ -193,6 +215,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
             return Err(error);
         }
     };
+    notify.stopping(STOP_TIMEOUT);
     tracing::info!(reason, "stopping");
     for core in 0..node.mesh.cores() {
         let core = CoreId(u16::try_from(core).expect("fewer than 2^16 cores"));
@@ -200,10 +223,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
     }
     runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
-    runtime.block_on(async {
-        events::end_all(&node.events).await;
-        hooks.finish().await;
-    });
+    runtime.block_on(hooks.finish());
     // Not for a name that is being looked up.
     runtime.shutdown_background();
     Ok(())
@@ -212,31 +232,54 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
 /// Events that may wait for the control thread.
 const EVENT_QUEUE: usize = 65_536;
 
-/// The signals that end the program.
+/// The signals that mean something to the program.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     /// Inside a runtime.
     fn listen() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt, hang_up: signal(SignalKind::hangup())? })
+    }
+}
+
+/// What signals set going.
+struct Operator {
+    drain: Arc<Drain>,
+    reload: Arc<Reload>,
+    notify: Arc<Notify>,
+    in_force: watch::Receiver<Arc<Config>>,
+}
+
+impl Operator {
+    /// False if it drains already: then it is to stop.
+    fn drain(&self) -> bool {
+        let drains = self.drain.start(true);
+        if drains {
+            self.notify.stopping(self.in_force.borrow().drain.timeout);
+        }
+        drains
+    }
+
+    fn reload(&self) {
+        let reload = Arc::clone(&self.reload);
+        tokio::spawn(async move { reload.reload().await });
     }
 }
 
 /// The control thread's life. Answers with why it ended.
 async fn control(
-    desk: Option<Desk>,
+    operator: &Operator,
     (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
     (node, alarms): (&Node, &[Arc<Alarm>]),
 ) -> Result<&'static str, Error> {
-    if let Some(desk) = desk {
-        tokio::spawn(desk.run());
-    }
     let told = async {
         match stop {
             Some(stop) => drop(stop.await),
@@ -244,10 +287,18 @@ async fn control(
         }
     };
     tokio::pin!(told);
+    let mut drain = operator.drain.watch();
+    let drained = drain.wait_for(|at| at.then_stops && at.state == drain::State::Drained);
+    tokio::pin!(drained);
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return Ok("SIGTERM"),
+            _ = signals.terminate.recv() => match operator.drain() {
+                true => tracing::info!("SIGTERM: drains; once more, or SIGINT, stops it at once"),
+                false => return Ok("SIGTERM once more"),
+            },
+            _ = &mut drained => return Ok("SIGTERM, and drained"),
+            _ = signals.hang_up.recv() => operator.reload(),
             _ = signals.interrupt.recv() => return Ok("SIGINT"),
             () = &mut told => return Ok("told to"),
             Some(end) = ends.recv() => return Err(Error::CoreDied(end.core)),
@@ -283,9 +334,6 @@ async fn wait_for(cores: usize, ends: &mut mpsc::UnboundedReceiver<CoreEnded>) {
     }
 }
 
-/// The sockets one core listens on: what is spoken, and whether over TLS.
-type Sockets = Vec<(OwnedFd, Protocol, bool)>;
-
 fn launch(
     node: &Arc<Node>,
     config: &Arc<Config>,
@@ -294,7 +342,8 @@ fn launch(
     demo: bool,
     ended: mpsc::UnboundedSender<CoreEnded>,
 ) -> Result<(), Error> {
-    let sockets = host.cores.iter().map(|_| bind(config.tcp.backlog, host).map(Some));
+    let listening = host.listening();
+    let sockets = host.cores.iter().map(|_| bind(config.tcp.backlog, &listening).map(Some));
     // Each core takes its own, once; the lock is never waited for.
     let sockets = Arc::new(Mutex::new(sockets.collect::<Result<Vec<_>, _>>()?));
     let (node, config) = (Arc::clone(node), Arc::clone(config));
@@ -313,64 +362,34 @@ fn launch(
     shard::launch(&host.cores, alarms, ended, main).map_err(Error::Launch)
 }
 
-async fn core_main(core: Rc<Core>, sockets: Sockets, demo: bool) {
+async fn core_main(core: Rc<Core>, doors: Vec<Door>, demo: bool) {
     core.start();
-    let config = core.config();
-    let tcp = &config.tcp;
-    let mut listeners = Vec::new();
-    for (socket, protocol, secure) in sockets {
-        let listener = Rc::new(Listener::new(socket, tcp.keepalive, tcp.user_timeout));
-        rt::spawn(accept::run(Rc::clone(&core), Rc::clone(&listener), protocol, secure));
-        listeners.push(listener);
-    }
+    doors.into_iter().for_each(|door| core.open(door));
     if demo {
         demo::start(&core);
     }
     core.stopped().await;
-    for listener in listeners {
-        if let Err(error) = listener.close() {
-            tracing::debug!(%error, "a listener was not closed");
-        }
-    }
+    core.close_doors();
 }
 
-fn bind(backlog: u32, host: &Host) -> Result<Sockets, Error> {
-    let ports = [
-        (&host.rtmp, Protocol::Rtmp, false),
-        (&host.rtmps, Protocol::Rtmp, true),
-        (&host.http, Protocol::Http, false),
-        (&host.https, Protocol::Http, true),
-    ];
-    let mut sockets = Sockets::new();
-    for (addresses, protocol, secure) in ports {
-        let bound = listen(addresses, backlog)?;
-        sockets.extend(bound.into_iter().map(|socket| (socket, protocol, secure)));
-    }
-    Ok(sockets)
+fn bind(backlog: u32, listening: &Listening) -> Result<Vec<Door>, Error> {
+    let bind = |place: Place| {
+        let door = bind_door(place, listening, backlog);
+        door.map_err(|error| Error::Bind { address: place.address, error })
+    };
+    listening.media().map(bind).collect()
 }
 
-fn listen(addresses: &[SocketAddr], backlog: u32) -> Result<Vec<OwnedFd>, Error> {
-    let bind = |address: &SocketAddr| {
-        let v6_only = config::v6_only(*address, addresses);
-        let socket = net::bind(*address, v6_only, backlog);
-        socket.map_err(|error| Error::Bind { address: *address, error })
+/// The sockets of the API, inside a runtime.
+fn listen_admin(
+    addresses: &[SocketAddr],
+    backlog: u32,
+) -> Result<Vec<(SocketAddr, TcpListener)>, Error> {
+    let bind = |&address: &SocketAddr| match bind_admin(address, addresses, backlog) {
+        Ok(socket) => Ok((address, socket)),
+        Err(error) => Err(Error::Bind { address, error }),
     };
     addresses.iter().map(bind).collect()
-}
-
-/// What clients of the API must know.
-fn token(admin: &config::Admin) -> Result<Option<Token>, Error> {
-    let wrong = |key, cause: String| Error::Token { key, cause };
-    if !admin.enabled || (admin.token.is_empty() && admin.token_file.is_empty()) {
-        return Ok(None);
-    }
-    if admin.token_file.is_empty() {
-        return Token::new(&admin.token).map(Some).map_err(|cause| wrong("token", cause));
-    }
-    let in_file = |cause| wrong("token_file", format!("{}: {cause}", admin.token_file));
-    let text = std::fs::read_to_string(&admin.token_file);
-    let text = text.map_err(|error| in_file(error.to_string()))?;
-    Token::new(&Secret::from(text.trim().to_owned())).map(Some).map_err(in_file)
 }
 
 #[cfg(test)]
@@ -381,17 +400,32 @@ mod tests {
     fn a_core_that_ends_unasked_ends_the_program_with_its_name() {
         let (ended, mut ends) = mpsc::unbounded_channel();
         ended.send(CoreEnded { core: CoreId(3), panicked: true }).expect("the other end is there");
-        let mut log = log::start(&config::Log::default()).expect("no file");
+        let mut log = log::start(&crate::config::Log::default()).expect("no file");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
             let signals = Signals::listen().expect("signals");
-            let node = Node::new(Mesh::new(1, 16));
-            control(None, (None, signals), &mut ends, &mut log, (&node, &[])).await
+            let node = Arc::new(Node::new(Mesh::new(1, 16)));
+            let operator = operator(&node, log.handle());
+            control(&operator, (None, signals), &mut ends, &mut log, (&node, &[])).await
         });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(
             error.to_string(),
             "core 3 died; its streams are lost, so the whole process ends"
         );
+    }
+
+    /// Of a node that listens nowhere.
+    fn operator(node: &Arc<Node>, log: log::Handle) -> Operator {
+        let (configuration, in_force) = watch::channel(Arc::default());
+        let (token, _) = watch::channel(None);
+        let listeners = Listeners::new(Arc::clone(node), &Listening::default());
+        let listeners = Arc::new(tokio::sync::Mutex::new(listeners));
+        let drain = Drain::new(Arc::clone(node), Arc::clone(&listeners), in_force.clone());
+        let notify = Arc::new(Notify::new());
+        let node = Arc::clone(node);
+        let reload =
+            Reload::new(None, node, listeners, configuration, token, Arc::clone(&notify), log);
+        Operator { drain: Arc::new(drain), reload: Arc::new(reload), notify, in_force }
     }
 }

@@ -13,9 +13,11 @@ mod h265;
 mod mp3;
 pub mod nal;
 mod opus;
+mod profile;
 mod vp9;
 
 pub use aac::AudioSpecificConfig;
+pub use profile::{level, profile};
 
 use crate::media::{AudioCodec, AudioFormat, Codec, Track, VideoCodec, VideoFormat};
 

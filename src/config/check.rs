@@ -10,7 +10,7 @@ use super::app::App;
 use super::hooks::Hook;
 use super::load::KeyPath;
 use super::proxy::Proxy;
-use super::tree::{Admin, Config, Cores, Http, Limits, Log, Tcp};
+use super::tree::{Admin, Config, Cores, Drain, Http, Limits, Log, Tcp};
 use super::units::{duration, size};
 
 /// Tells `complain` what is wrong with values that are well formed each: ranges, and values that
@@ -29,6 +29,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
     at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
     hooks(config, &mut at);
     log(&config.log, &mut at.section("log"));
+    drain(&config.drain, &mut at.section("drain"));
     tcp(&config.tcp, &mut at.section("tcp"));
     limits(&config.limits, &mut at.section("limits"));
     app(&config.app_defaults, &mut at.section("app_defaults"));
@@ -211,6 +212,15 @@ fn log(log: &Log, at: &mut Section<'_>) {
     if !log.stats_interval.is_zero() {
         at.time("stats_interval", log.stats_interval, SECOND, DAY);
     }
+}
+
+fn drain(drain: &Drain, at: &mut Section<'_>) {
+    at.count("rate", drain.rate as usize, 1, 1 << 24);
+    at.time("timeout", drain.timeout, SECOND, DAY);
+    at.agree(drain.delay < drain.timeout, &["delay", "timeout"], || {
+        let (found, most) = (duration::show(drain.delay), duration::show(drain.timeout));
+        format!("expected less than timeout ({most}), found {found}")
+    });
 }
 
 fn tcp(tcp: &Tcp, at: &mut Section<'_>) {

@@ -6,6 +6,7 @@
 
 mod app;
 mod check;
+mod diff;
 mod env;
 mod error;
 mod hooks;
@@ -27,7 +28,7 @@ pub use proxy::{ClientField, Proxy, ProxyHeader};
 pub use rule::{Effect, InvalidRule, Rule, RuleWish};
 pub use secret::Secret;
 pub use tree::{
-    Admin, Body, Certificate, Config, Cores, Http, Limits, Log, LogFormat, Rotate, Rtmp, Tcp, Tls,
-    TlsVersion, v6_only,
+    Admin, Body, Certificate, Config, Cores, Drain, Http, Limits, Log, LogFormat, Rotate, Rtmp,
+    Tcp, Tls, TlsVersion, v6_only,
 };
 pub use units::parse_duration;

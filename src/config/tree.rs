@@ -34,6 +34,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// The log.
     pub log: Log,
+    /// How the node goes out of service.
+    pub drain: Drain,
     /// Every TCP socket.
     pub tcp: Tcp,
     /// Bounds of what the outside world can make us hold.
@@ -209,6 +211,21 @@ pub enum Rotate {
     Never,
 }
 
+/// `[drain]`: how the node goes out of service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// How long the listeners stay open when the node says that it is not ready; while nobody is
+    /// connected, not at all.
+    #[serde(with = "duration")]
+    pub delay: Duration,
+    /// Viewers ended per second, on all cores together; more if `timeout` leaves too little time.
+    pub rate: u32,
+    /// The longest it takes from the first signal on.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+}
+
 /// `[tcp]`: every TCP socket. TCP_NODELAY is always set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -365,6 +382,13 @@ impl Default for Log {
             queue_lines: 8192,
             stats_interval: Duration::from_secs(60),
         }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        let (delay, timeout) = (Duration::from_secs(5), Duration::from_secs(25));
+        Self { delay, rate: 500, timeout }
     }
 }
 

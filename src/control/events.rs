@@ -1,15 +1,30 @@
 //! Hears what happens on the cores and hands it on to whoever listens.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
-use crate::serve::event::{Event, Events};
+use crate::serve::event::Event;
 
 /// Where events can be listened to. Who is slower than [`BACKLOG`] events misses some, and is told
 /// how many.
 #[derive(Debug, Clone)]
-pub(crate) struct Bulletin(broadcast::Sender<Arc<Event>>);
+pub(crate) struct Bulletin {
+    sender: broadcast::Sender<Arc<Event>>,
+    /// Events handed on so far.
+    count: Arc<AtomicU64>,
+}
+
+/// Hears events, each with its number: all events of the node are counted, so that one who comes
+/// back knows what it has missed.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    receiver: broadcast::Receiver<Arc<Event>>,
+    /// Of the last event there was.
+    number: u64,
+}
 
 /// Events kept for listeners that are slow.
 const BACKLOG: usize = 4096;
@@ -17,32 +32,64 @@ const BACKLOG: usize = 4096;
 impl Bulletin {
     /// One that nobody listens to yet.
     pub(crate) fn new() -> Self {
-        Self(broadcast::channel(BACKLOG).0)
+        Self { sender: broadcast::channel(BACKLOG).0, count: Arc::default() }
     }
 
     /// All events from now on.
     pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.0.subscribe()
+        self.sender.subscribe()
+    }
+
+    /// The same with their numbers. To be called on the control thread, where none comes between.
+    pub(crate) fn listen_numbered(&self) -> Listener {
+        Listener { receiver: self.listen(), number: self.count.load(Ordering::Relaxed) }
     }
 
     /// Hands on what is heard, for as long as there are cores. `first` misses nothing of it.
     pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>, first: impl Fn(&Event)) {
         while let Some(event) = heard.recv().await {
             first(&event);
-            if self.0.receiver_count() > 0 {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            if self.sender.receiver_count() > 0 {
                 // Err: the last has just left.
-                let _ = self.0.send(Arc::new(event));
+                let _ = self.sender.send(Arc::new(event));
             }
         }
     }
 }
 
-/// The cores are gone, with connections on them: tells the end of what those were granted. What
-/// hears events must run.
-pub(crate) async fn end_all(events: &Events) {
-    while events.end_one("the server stopped") {
-        while !events.are_heard() {
-            tokio::task::yield_now().await;
+impl Listener {
+    /// The next event. Who has missed some is told how many by the error, and goes on behind them.
+    pub(crate) async fn hear(&mut self) -> Result<(u64, Arc<Event>), RecvError> {
+        let heard = self.receiver.recv().await;
+        match &heard {
+            Ok(_) => self.number += 1,
+            Err(RecvError::Lagged(missed)) => self.number += missed,
+            Err(RecvError::Closed) => {}
         }
+        heard.map(|event| (self.number, event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::StreamKey;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn numbers_go_on_over_what_was_missed_and_from_listener_to_listener() {
+        let bulletin = Bulletin::new();
+        let (events, heard) = mpsc::channel(16);
+        let run = tokio::spawn(bulletin.clone().run(heard, |_| ()));
+        let idle = || Event::Idle(StreamKey::new("live", "x").expect("valid"));
+        let mut first = bulletin.listen_numbered();
+        for _ in 0..BACKLOG + 3 {
+            events.send(idle()).await.expect("it runs");
+        }
+        drop(events);
+        run.await.expect("it ends with the cores");
+        assert!(matches!(first.hear().await, Err(RecvError::Lagged(3))));
+        assert!(matches!(first.hear().await, Ok((4, _))));
+        assert_eq!(bulletin.listen_numbered().number, BACKLOG as u64 + 3);
     }
 }

@@ -2,12 +2,19 @@
 
 pub(crate) mod admin;
 pub mod ask;
+pub(crate) mod cores;
+pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod hooks;
+pub(crate) mod listeners;
 /// The log: a bounded queue, a writer thread, and a count of dropped lines.
 pub mod log;
 pub(crate) mod metrics;
+pub(crate) mod notify;
+pub mod reload;
 pub mod start_checks;
 pub mod stats;
 pub mod tls;
 pub(crate) mod view;
+
+pub use self::admin::BadToken;

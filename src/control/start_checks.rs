@@ -15,6 +15,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::admin::{CONNECTIONS_MAX, SCRAPES_MAX};
 use super::hooks;
 use crate::config::{Config, Cores, v6_only};
+use crate::serve::doors::Place;
+use crate::serve::verdict::Protocol as Kind;
 
 /// What the checks found: the configuration in terms of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,49 @@ pub struct Host {
     pub connections: usize,
     /// RTMP newcomers beyond those that may be told why at once. They have descriptors of their own.
     pub refusals: usize,
+}
+
+/// Where a node listens. `[::]` has become `0.0.0.0` if there is no IPv6.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Listening {
+    /// RTMP; empty if it is off.
+    pub(crate) rtmp: Vec<SocketAddr>,
+    /// RTMPS.
+    pub(crate) rtmps: Vec<SocketAddr>,
+    /// HTTP.
+    pub(crate) http: Vec<SocketAddr>,
+    /// HTTPS.
+    pub(crate) https: Vec<SocketAddr>,
+    /// The API.
+    pub(crate) admin: Vec<SocketAddr>,
+}
+
+impl Listening {
+    /// Where media is served.
+    pub(crate) fn media(&self) -> impl Iterator<Item = Place> {
+        let all = [
+            (&self.rtmp, Kind::Rtmp, false),
+            (&self.rtmps, Kind::Rtmp, true),
+            (&self.http, Kind::Http, false),
+            (&self.https, Kind::Http, true),
+        ];
+        all.into_iter().flat_map(|(addresses, protocol, secure)| {
+            addresses.iter().map(move |&address| Place { address, protocol, secure })
+        })
+    }
+}
+
+impl Host {
+    /// Where it listens.
+    pub(crate) fn listening(&self) -> Listening {
+        Listening {
+            rtmp: self.rtmp.clone(),
+            rtmps: self.rtmps.clone(),
+            http: self.http.clone(),
+            https: self.https.clone(),
+            admin: self.admin.clone(),
+        }
+    }
 }
 
 /// Why the program cannot start; all reasons.
@@ -133,25 +178,20 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
         note(failure);
         allowed
     });
-    let mut listen = |key, enabled: bool, addresses: &[SocketAddr]| -> Vec<SocketAddr> {
-        if !enabled {
-            return Vec::new();
-        }
-        let bound = addresses.iter().map(|&address| free(key, address, addresses));
-        bound.filter_map(|result| result.map_err(&mut note).ok()).collect()
-    };
-    let rtmp = listen("rtmp.listen", config.rtmp.enabled, &config.rtmp.listen);
-    let rtmps = listen("rtmp.tls_listen", config.rtmp.enabled, &config.rtmp.tls_listen);
-    let http = listen("http.listen", config.http.enabled, &config.http.listen);
-    let https = listen("http.tls_listen", config.http.enabled, &config.http.tls_listen);
-    let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
-    let metrics = listen("admin.metrics_listen", true, &config.admin.metrics_listen);
+    let listening = listening(config, &[]).unwrap_or_else(|taken| {
+        taken.into_iter().for_each(&mut note);
+        Listening::default()
+    });
+    let metrics = metrics_listening(config).unwrap_or_else(|taken| {
+        taken.into_iter().for_each(&mut note);
+        Vec::new()
+    });
     let room = |addresses: &[SocketAddr], clients| match addresses.len() {
         0 => 0,
         addresses => addresses + clients,
     };
-    let ours = room(&admin, CONNECTIONS_MAX) + room(&metrics, SCRAPES_MAX);
-    let media = rtmp.len() + rtmps.len() + http.len() + https.len();
+    let ours = room(&listening.admin, CONNECTIONS_MAX) + room(&metrics, SCRAPES_MAX);
+    let media = listening.media().count();
     let own = own_fds(cores.len(), media) + ours as u64 + config.limits.reserved_fds as u64;
     let fds = raise(Resource::Nofile);
     // Hook servers are to be reached however many clients there are.
@@ -164,9 +204,45 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
+    let Listening { rtmp, rtmps, http, https, admin } = listening;
     let host = Host { cores, rtmp, rtmps, http, https, admin, metrics, connections, refusals };
     tell(config, &host);
     Ok(host)
+}
+
+/// Where the metrics alone are served.
+fn metrics_listening(config: &Config) -> Result<Vec<SocketAddr>, Vec<Failure>> {
+    let addresses = &config.admin.metrics_listen;
+    let mut failures = Vec::new();
+    let free = |&address| free("admin.metrics_listen", address, addresses, &[]);
+    let free = addresses.iter().map(free);
+    let free = free.filter_map(|result| result.map_err(|failure| failures.push(failure)).ok());
+    let free = free.collect();
+    if failures.is_empty() { Ok(free) } else { Err(failures) }
+}
+
+/// Where `config` listens. All of it must be free, but for the addresses of `own`, which are ours.
+///
+/// # Errors
+/// Each address that is not.
+pub(crate) fn listening(config: &Config, own: &[SocketAddr]) -> Result<Listening, Vec<Failure>> {
+    let mut failures = Vec::new();
+    let mut listen = |key, enabled: bool, addresses: &[SocketAddr]| -> Vec<SocketAddr> {
+        if !enabled {
+            return Vec::new();
+        }
+        let bound = addresses.iter().map(|&address| free(key, address, addresses, own));
+        bound.filter_map(|result| result.map_err(|failure| failures.push(failure)).ok()).collect()
+    };
+    let rtmp = listen("rtmp.listen", config.rtmp.enabled, &config.rtmp.listen);
+    let rtmps = listen("rtmp.tls_listen", config.rtmp.enabled, &config.rtmp.tls_listen);
+    let http = listen("http.listen", config.http.enabled, &config.http.listen);
+    let https = listen("http.tls_listen", config.http.enabled, &config.http.tls_listen);
+    let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
+    match failures.is_empty() {
+        true => Ok(Listening { rtmp, rtmps, http, https, admin }),
+        false => Err(failures),
+    }
 }
 
 fn tell(config: &Config, host: &Host) {
@@ -293,15 +369,22 @@ fn cores(wanted: &Cores, allowed: &[usize]) -> Result<Vec<usize>, Failure> {
     }
 }
 
-/// The address to listen on for `address`, which must be free. `all` are those of its protocol.
-fn free(key: &'static str, address: SocketAddr, all: &[SocketAddr]) -> Result<SocketAddr, Failure> {
+/// The address to listen on for `address`, whose port must be free or one of our `own`. `all` are
+/// those of its protocol.
+fn free(
+    key: &'static str,
+    address: SocketAddr,
+    all: &[SocketAddr],
+    own: &[SocketAddr],
+) -> Result<SocketAddr, Failure> {
     let only = v6_only(address, all);
-    let Err(error) = bind_patiently(address, only) else { return Ok(address) };
+    let shared = own.iter().any(|own| own.port() == address.port());
+    let Err(error) = bind_patiently(address, only, shared) else { return Ok(address) };
     let errno = Errno::from_io_error(&error);
     let no_ipv6 = matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL));
     if address.is_ipv6() && address.ip().is_unspecified() && !only && no_ipv6 {
         tracing::info!(%address, "{key}: this host has no IPv6, listening on IPv4 alone");
-        return free(key, SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), all);
+        return free(key, SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), all, own);
     }
     let (what, cure) = match errno {
         Some(Errno::ADDRINUSE) => (
@@ -327,28 +410,29 @@ fn free(key: &'static str, address: SocketAddr, all: &[SocketAddr]) -> Result<So
 
 /// The kernel takes a moment to close the listeners of a process that has just ended, since its
 /// io_uring still holds them: a restart must not fail for that.
-fn bind_patiently(address: SocketAddr, v6_only: bool) -> io::Result<()> {
+fn bind_patiently(address: SocketAddr, v6_only: bool, shared: bool) -> io::Result<()> {
     for _ in 0..TRIES {
-        match bind(address, v6_only) {
+        match bind(address, v6_only, shared) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(BETWEEN_TRIES),
             bound => return bound,
         }
     }
-    bind(address, v6_only)
+    bind(address, v6_only, shared)
 }
 
 const TRIES: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 /// Binds once, alone: without SO_REUSEPORT a port that another program listens on is in use, even
-/// if that program would share it.
-fn bind(address: SocketAddr, v6_only: bool) -> io::Result<()> {
+/// if that program would share it. `shared`: it may be us.
+fn bind(address: SocketAddr, v6_only: bool, shared: bool) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(v6_only)?;
     }
     // Connections of an earlier run that wait for their end are no hindrance.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
     socket.bind(&address.into())
 }
 
@@ -366,10 +450,10 @@ mod tests {
     fn a_port_in_use_is_named_with_its_key() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = loopback(&taken);
-        let error = free("rtmp.listen", address, &[address]).expect_err("in use").to_string();
+        let error = free("rtmp.listen", address, &[address], &[]).expect_err("in use").to_string();
         assert!(error.starts_with(&format!("rtmp.listen: {address} is in use")), "{error}");
         drop(taken);
-        assert_eq!(free("rtmp.listen", address, &[address]).expect("free again"), address);
+        assert_eq!(free("rtmp.listen", address, &[address], &[]).expect("free again"), address);
     }
 
     #[test]
@@ -379,9 +463,9 @@ mod tests {
         taken.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("loopback");
         taken.listen(1).expect("bound");
         let address = taken.local_addr().expect("bound").as_socket().expect("IPv4");
-        assert!(free("rtmp.listen", address, &[address]).is_err());
+        assert!(free("rtmp.listen", address, &[address], &[]).is_err());
         let everywhere = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, address.port()));
-        assert!(free("rtmp.listen", everywhere, &[everywhere]).is_err());
+        assert!(free("rtmp.listen", everywhere, &[everywhere], &[]).is_err());
     }
 
     #[test]
@@ -399,7 +483,8 @@ mod tests {
     #[test]
     fn an_address_of_another_host_is_refused() {
         let address = "192.0.2.1:1935".parse().expect("an address");
-        let error = free("http.listen", address, &[address]).expect_err("not ours").to_string();
+        let error =
+            free("http.listen", address, &[address], &[]).expect_err("not ours").to_string();
         assert!(error.starts_with("http.listen: 192.0.2.1:1935 is no address of this host"));
     }
 

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::config::Config;
 use crate::plane::{CoreSnapshot, Quantiles, Rates, Timings, Totals};
 use crate::serve::core::Node;
 use crate::serve::order::Order;
@@ -140,16 +141,20 @@ impl NodeSnapshot {
     }
 }
 
-/// Logs what happened in each `interval`, for as long as the node runs; never if that is zero. A
-/// node with nothing to do says so once.
-pub(crate) async fn log(node: Arc<Node>, interval: Duration) {
-    if interval.is_zero() {
-        return;
-    }
+/// Logs what happened in each `log.stats_interval`, for as long as the node runs; never if that is
+/// zero. A node with nothing to do says so once.
+pub(crate) async fn log(node: Arc<Node>, mut config: watch::Receiver<Arc<Config>>) {
     let mut before: Option<NodeSnapshot> = None;
     let mut said_idle = false;
     loop {
-        sleep(interval).await;
+        let interval = config.borrow_and_update().log.stats_interval;
+        tokio::select! {
+            () = sleep(interval), if !interval.is_zero() => {}
+            changed = config.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        }
         let now = measure(&node, before.as_ref()).await;
         let idle = is_idle(&now.totals, &now.rates);
         if !(idle && said_idle) {

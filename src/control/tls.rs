@@ -12,8 +12,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use tokio::sync::watch;
 
-use crate::config::{self, TlsVersion};
+use crate::config::{self, Config, TlsVersion};
 use crate::net::TlsConfigs;
 use crate::serve::Mesh;
 use crate::serve::order::Order;
@@ -117,16 +118,18 @@ fn read(files: &config::Certificate) -> Result<Named, TlsError> {
 
 /// Reads the files again whenever one of them has changed, and tells the cores. What cannot be
 /// used is logged, and what there was goes on.
-pub(crate) async fn watch(config: config::Tls, mesh: Arc<Mesh>) {
-    let mut seen = stamps(&config);
+pub(crate) async fn watch(in_force: watch::Receiver<Arc<Config>>, mesh: Arc<Mesh>) {
+    let mut seen = stamps(&in_force.borrow().tls);
     loop {
-        tokio::time::sleep(config.watch).await;
-        let now = stamps(&config);
+        let interval = in_force.borrow().tls.watch;
+        tokio::time::sleep(interval).await;
+        let config = Arc::clone(&in_force.borrow());
+        let now = stamps(&config.tls);
         if now == seen {
             continue;
         }
         seen = now;
-        match load(&config) {
+        match load(&config.tls) {
             Ok(Some(configs)) => {
                 certify(&mesh, &configs);
                 tracing::info!("certificates were read again: new connections get the new ones");

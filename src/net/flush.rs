@@ -112,7 +112,12 @@ mod tests {
         let now = Instant::now();
         let settings = Settings { probe_timeout: Duration::ZERO, ..Settings::default() };
         let (key, settings) = (StreamKey::new("live", name).expect("valid"), Rc::new(settings));
-        let request = PublishRequest { key: key.clone(), settings: Rc::clone(&settings), epoch: 1 };
+        let request = PublishRequest {
+            key: key.clone(),
+            settings: Rc::clone(&settings),
+            epoch: 1,
+            tag: None,
+        };
         let publisher = Publisher::acquire(hub, request, now).expect("nobody is there");
         let config = Bytes::from_static(&[0x12, 0x10]);
         let codec = Codec::Audio(AudioCodec::Aac);
@@ -121,6 +126,7 @@ mod tests {
         push(&publisher, 0);
         hub.borrow_mut().handle_timeout(Instant::now());
         let request = PlayRequest {
+            tag: None,
             key,
             settings,
             epoch: 1,

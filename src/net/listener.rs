@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -13,8 +14,9 @@ pub struct Listener {
     listener: glommio::net::TcpListener,
     /// Its descriptor, which glommio does not tell.
     number: RawFd,
-    keepalive: Duration,
-    user_timeout: Duration,
+    /// Of newcomers: keepalive and user timeout.
+    timeouts: Cell<(Duration, Duration)>,
+    closed: Cell<bool>,
 }
 
 /// Why a connection was not accepted.
@@ -23,6 +25,9 @@ pub enum AcceptError {
     /// No more file descriptors, in the process or on the host: wait before trying again.
     #[error("out of file descriptors: {0}")]
     OutOfFds(io::Error),
+    /// It was closed, and none will come any more.
+    #[error("the listener is closed")]
+    Closed,
     /// That connection broke before it was accepted.
     #[error("accept: {0}")]
     Connection(io::Error),
@@ -46,14 +51,22 @@ impl Listener {
     /// Takes a listening socket over on this core.
     pub fn new(socket: OwnedFd, keepalive: Duration, user_timeout: Duration) -> Self {
         let number = socket.as_raw_fd();
-        Self { listener: fd::listener(socket), number, keepalive, user_timeout }
+        let timeouts = Cell::new((keepalive, user_timeout));
+        Self { listener: fd::listener(socket), number, timeouts, closed: Cell::new(false) }
+    }
+
+    /// From now on this holds for newcomers.
+    pub fn configure(&self, keepalive: Duration, user_timeout: Duration) {
+        self.timeouts.set((keepalive, user_timeout));
     }
 
     /// The next connection, with its options set, and where it comes from.
     pub async fn accept(&self) -> Result<(TcpStream, SocketAddr), AcceptError> {
         let stream = self.listener.accept().await.map_err(|error| {
             let error = io::Error::from(error);
-            if is_out_of_fds(&error) {
+            if self.closed.get() {
+                AcceptError::Closed
+            } else if is_out_of_fds(&error) {
                 AcceptError::OutOfFds(error)
             } else {
                 AcceptError::Connection(error)
@@ -64,27 +77,42 @@ impl Listener {
         Ok((stream, peer))
     }
 
+    /// One of those that the kernel has let in already and nobody has accepted, if there is any:
+    /// they would be cut off by [`Self::close`], which must come next.
+    pub fn take_waiting(&self) -> Option<(TcpStream, SocketAddr)> {
+        let taken = fd::with_socket(self.number, |socket| {
+            socket.set_nonblocking(true)?;
+            socket.accept()
+        });
+        let (socket, _) = taken.ok()?;
+        let stream = TcpStream::new(fd::stream(socket.into()));
+        let peer = self.set_up(&stream).ok()?;
+        Some((stream, peer))
+    }
+
     /// Stops listening at once. Dropping it does so only when the kernel has taken apart the whole
     /// ring that waits on it, which with thousands of connections is a second during which a
     /// restarted process finds its port in use.
     pub fn close(&self) -> io::Result<()> {
+        self.closed.set(true);
         fd::with_socket(self.number, |socket| socket.shutdown(Shutdown::Both))
     }
 
     fn set_up(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
         let peer = stream.peer_addr()?;
+        let (keepalive, user_timeout) = self.timeouts.get();
         stream.with_socket(|socket| {
             // Blocks are large and complete; waiting to fill a segment would only add delay.
             socket.set_tcp_nodelay(true)?;
-            if !self.keepalive.is_zero() {
+            if !keepalive.is_zero() {
                 let keepalive = TcpKeepalive::new()
-                    .with_time(self.keepalive)
-                    .with_interval(self.keepalive / 3)
+                    .with_time(keepalive)
+                    .with_interval(keepalive / 3)
                     .with_retries(3);
                 socket.set_tcp_keepalive(&keepalive)?;
             }
-            if !self.user_timeout.is_zero() {
-                socket.set_tcp_user_timeout(Some(self.user_timeout))?;
+            if !user_timeout.is_zero() {
+                socket.set_tcp_user_timeout(Some(user_timeout))?;
             }
             Ok(())
         })?;

@@ -7,7 +7,7 @@ use super::Hub;
 use super::source::Source;
 
 /// One app at one moment: its streams of now, and the sums of all it has had on this core.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AppSnapshot {
     /// Its name; [`AppSnapshot::OTHERS`] for those that came when there were [`APPS_MAX`] already.
     pub app: Box<str>,

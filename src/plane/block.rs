@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Init {
     /// The version of the [`Tracks`](super::Tracks) it was made from.
-    pub version: u64,
+    pub version: u32,
     /// The messages or tags themselves.
     pub bytes: Bytes,
 }
@@ -95,6 +95,9 @@ impl Block {
 }
 
 impl Framing {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 3;
+
     /// `body` as this framing sends it; for what is private to a viewer.
     pub(crate) fn wrap(self, body: &Bytes) -> ArrayVec<Bytes, 3> {
         let mut parts = ArrayVec::new();
@@ -163,6 +166,16 @@ impl BlockLog {
     /// The number the next block will have: the head, one past the newest.
     pub fn head(&self) -> u64 {
         self.next
+    }
+
+    /// The oldest block.
+    pub(crate) fn oldest(&self) -> Option<&Block> {
+        self.blocks.front().map(Rc::as_ref)
+    }
+
+    /// How many there are.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks.len()
     }
 
     /// The newest block a viewer can start at.

@@ -17,7 +17,7 @@ use super::stats::{Totals, Watched};
 use super::timings::Timings;
 use super::trans::Trans;
 use super::turns::Turn;
-use super::{PressureSnapshot, Settings, SinkId, SourceId, TransId};
+use super::{PressureSnapshot, Settings, SinkId, SourceId, Tag, TransId};
 use crate::media::StreamKey;
 
 /// All streams of one core. It never touches a socket and is told the time.
@@ -38,6 +38,8 @@ pub struct Hub {
     /// Trans streams whose sweep is under way, first first.
     pub(super) sweeps: VecDeque<TransId>,
     pub(super) pressure: Pressure,
+    /// The server is going out of service: nobody new may watch.
+    pub(super) draining: bool,
     pub(super) totals: Totals,
     pub(super) outputs: Outputs,
     pub(super) apps: Apps,
@@ -50,6 +52,7 @@ pub struct Hub {
     /// The stream that was published to since a task last began a turn.
     pub(super) published_by: Option<SourceId>,
     serial: u64,
+    born: Instant,
     /// The latest time told; handles that are dropped use it.
     pub(super) now: Instant,
     events: VecDeque<HubEvent>,
@@ -92,6 +95,15 @@ pub enum HubEvent {
         /// The directory's epoch.
         epoch: u64,
     },
+    /// A viewer was moved forward because it lagged.
+    Skipped {
+        /// As its driver knows it.
+        tag: Tag,
+        /// Stream time left out, in milliseconds.
+        ms: u64,
+        /// Bytes left out.
+        bytes: u64,
+    },
 }
 
 /// A place in the behind set. Who was written least lately comes first among equals.
@@ -123,6 +135,7 @@ impl Hub {
     pub fn new(node: Arc<NodeCounters>, now: Instant) -> Self {
         Self {
             node,
+            born: now,
             now,
             sources: Slab::new(),
             by_key: HashMap::new(),
@@ -133,6 +146,7 @@ impl Hub {
             behind: BinaryHeap::new(),
             sweeps: VecDeque::new(),
             pressure: Pressure::default(),
+            draining: false,
             totals: Totals::default(),
             outputs: Outputs::default(),
             apps: Apps::default(),
@@ -212,6 +226,18 @@ impl Hub {
         self.now
     }
 
+    /// Seconds since it was made.
+    pub(super) fn age_s(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.born).as_secs()
+    }
+
+    /// A viewer was moved forward.
+    pub(super) fn tell_skip(&mut self, id: SinkId, ms: u64, bytes: u64) {
+        if let Some(tag) = self.sinks[id].tag.clone() {
+            self.events.push_back(HubEvent::Skipped { tag, ms, bytes });
+        }
+    }
+
     /// True while anything moves: without it, nobody need measure how busy the core is.
     pub fn is_active(&self) -> bool {
         !self.sources.is_empty()
@@ -254,7 +280,7 @@ impl Hub {
     /// What happened, oldest first.
     pub fn poll_event(&mut self) -> Option<HubEvent> {
         while let Some(event) = self.events.pop_front() {
-            let HubEvent::Emptied { key, .. } = &event;
+            let HubEvent::Emptied { key, .. } = &event else { return Some(event) };
             // Somebody has come meanwhile, and the home core may have heard of that first: to say
             // now that the key is empty would let it give the key to another core.
             if !self.holds(key) {

@@ -7,10 +7,14 @@
 
 mod apps;
 mod block;
+mod drain;
+mod flow;
 mod gop;
 mod handles;
 mod hub;
 mod idle;
+mod kick;
+mod listing;
 mod outputs;
 mod pressure;
 mod publishers;
@@ -18,6 +22,7 @@ mod settings;
 mod sink;
 mod source;
 mod stats;
+mod tag;
 mod timeline;
 mod timings;
 mod tracks;
@@ -34,8 +39,12 @@ mod tests;
 
 pub use apps::{APPS_MAX, AppSnapshot};
 pub use block::{Block, BlockLog, Init, Start};
+pub use drain::Left;
 pub use handles::{Publisher, Viewer};
 pub use hub::{Hub, HubEvent, NodeCounters};
+pub use listing::{
+    OutputSnapshot, PublisherSnapshot, SinkSnapshot, SinkState, StreamDetails, TrackSnapshot,
+};
 pub use outputs::OutputTotals;
 pub use publishers::{PublishRefused, PublishRequest};
 pub use settings::{BitrateAction, OnConflict, Settings};
@@ -44,6 +53,7 @@ pub use source::{PublisherEnd, PushError};
 pub use stats::{
     CoreSnapshot, CoreTimes, PressureSnapshot, Rates, StreamSnapshot, StreamState, Totals,
 };
+pub use tag::Tag;
 pub use timings::{Quantiles, Timings};
 pub use tracks::Tracks;
 pub use trans::{Format, Selection};

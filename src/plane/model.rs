@@ -1,6 +1,7 @@
 //! Random lives of one stream, checked against a model simple enough to be believed: the list of
 //! frames the source took. What a viewer got must be a run of that list.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,6 +44,10 @@ struct Viewing {
     paused: bool,
     ended: Option<SinkEnd>,
     started: bool,
+    /// It was told to leave, at a time at which it had to wait for a key frame for that.
+    left_at_key: bool,
+    /// Its socket has been full: it may have lagged too far to wait for a key frame.
+    slow: bool,
 }
 
 struct Life {
@@ -65,16 +70,7 @@ impl Life {
         let strict = pick(&[0, 1]) == 1;
         let ms = Duration::from_millis;
         let rig = Rig::with(|settings| {
-            settings.merge_window = ms(pick(&[0, 40, 100, 350]));
-            settings.gop_cache = pick(&[0, 1, 1]) == 1;
-            settings.gop_cache_max = ms(pick(&[500, 3000, 15_000]));
-            settings.gop_cache_bytes = pick(&[20_000, 1 << 20]) as usize;
-            settings.key_wait = ms(if strict { 1_000_000_000 } else { 1500 });
-            settings.max_lag = ms(pick(&[500, 2000, 8000]));
-            settings.log_max_bytes = pick(&[20_000, 100_000, 1 << 20]) as usize;
-            settings.block_bytes = pick(&[2000, 10_000, 1 << 20]) as usize;
-            settings.pinned_max_bytes = pick(&[10_000, 1 << 20]) as usize;
-            settings.stall_timeout = ms(pick(&[1000, 4000]));
+            vary(settings, strict, &mut pick);
             settings.publisher_grace = ms(1500);
             settings.wait_for_publisher = ms(2000);
         });
@@ -114,7 +110,9 @@ impl Life {
             970..980 => self.send_private(),
             980..990 => self.change_config(),
             990..995 => self.leave_or_return(),
-            995..998 => {
+            995 => self.reconfigure(),
+            996 => self.drain_or_stay(),
+            997 => {
                 let ms = self.below(2500);
                 self.rig.advance(ms);
             }
@@ -162,6 +160,34 @@ impl Life {
         stream.taken.push(Taken { kind, key, at_ms: now, config: stream.config, has_video });
     }
 
+    /// Other numbers for the stream that is on: of what is promised to viewers nothing changes.
+    fn reconfigure(&mut self) {
+        let mut settings = Settings::clone(&self.rig.settings);
+        let strict = self.strict;
+        let mut pick = |from: &[u64]| from[(next(&mut self.random) % from.len() as u64) as usize];
+        vary(&mut settings, strict, &mut pick);
+        self.rig.settings = Rc::new(settings);
+        let settings = Rc::clone(&self.rig.settings);
+        self.rig.hub.borrow_mut().configure(|_| Some(Rc::clone(&settings)));
+        self.rig.run();
+    }
+
+    /// Some are told to leave; who has not left by the end of the drain stays.
+    fn drain_or_stay(&mut self) {
+        let now = self.rig.now;
+        let count = self.below(3) as usize;
+        let ms = self.below(300);
+        self.rig.hub.borrow_mut().drain(count, now);
+        self.rig.advance(ms);
+        self.hear_events();
+        for _ in 0..self.below(20) {
+            self.push();
+            self.rig.advance(20);
+        }
+        self.hear_events();
+        self.rig.hub.borrow_mut().stay();
+    }
+
     fn only_sound(&mut self) {
         for _ in 0..self.below(100) {
             self.push_one(TrackKind::Audio, false);
@@ -190,6 +216,8 @@ impl Life {
             paused: false,
             ended: None,
             started: false,
+            left_at_key: false,
+            slow: false,
         };
         self.viewings.push(viewing);
         self.rig.run();
@@ -205,6 +233,7 @@ impl Life {
             1..4 => self.below(3000) as usize,
             _ => usize::MAX,
         };
+        self.viewings[at].slow |= room < usize::MAX;
         self.rig.socket(&self.viewings[at].watcher).room = room;
     }
 
@@ -281,6 +310,10 @@ impl Life {
     }
 
     fn hear_events(&mut self) {
+        let pictures = self.publisher.is_some()
+            && self.stream.taken.last().is_some_and(|taken| taken.has_video);
+        // Whole seconds pass between frames at times: who may lag so little may leave anywhere.
+        let may_lag = self.rig.settings.max_lag < Duration::from_secs(8);
         for viewing in &mut self.viewings {
             while let Some(event) = viewing.watcher.event() {
                 assert!(viewing.ended.is_none(), "an event after the end");
@@ -293,7 +326,18 @@ impl Life {
                         assert!(!viewing.started);
                         viewing.ended = Some(SinkEnd::PublisherGone);
                     }
-                    SinkEvent::Ended(end) => viewing.ended = Some(end),
+                    SinkEvent::TurnedAway => {
+                        assert!(!viewing.started);
+                        viewing.ended = Some(SinkEnd::Draining);
+                    }
+                    SinkEvent::Ended(end) => {
+                        let moved = viewing.resumes > 0 || viewing.paused;
+                        let moved = moved || viewing.watcher.viewer.stats().skips > 0;
+                        let lags = viewing.slow || may_lag;
+                        let waits = viewing.selection.video && pictures && !moved && !lags;
+                        viewing.left_at_key = end == SinkEnd::Draining && waits;
+                        viewing.ended = Some(end);
+                    }
                 }
             }
         }
@@ -303,7 +347,7 @@ impl Life {
     fn check(&mut self, viewing: &Viewing) {
         let mut got = self.rig.sockets[&viewing.watcher.fd].got.clone();
         let inside = viewing.watcher.viewer.take_rest();
-        if !viewing.ended.is_some_and(SinkEnd::breaks_off) {
+        if !viewing.ended.as_ref().is_some_and(SinkEnd::breaks_off) {
             got.extend_from_slice(&inside.into_bytes());
             assert_eq!(flv_tags(&got).1, 0, "a part of a message");
         }
@@ -367,6 +411,15 @@ impl Life {
             if viewing.selection.audio {
                 assert!(taken.config.1.is_none() || headers.1 == taken.config.1, "at {id}");
             }
+        }
+        if let (Some(last), true) = (last, viewing.left_at_key) {
+            // Where pictures fail, it may leave anywhere; that they do is noticed late.
+            let ahead = &self.stream.taken[last..];
+            let soon = |taken: &&Taken| taken.at_ms <= ahead[0].at_ms + 2500;
+            let alive = ahead.iter().take_while(soon).all(|taken| taken.has_video);
+            let mut pictures = ahead[1..].iter().filter(|taken| taken.kind == TrackKind::Video);
+            let next = pictures.next().filter(|_| alive);
+            assert!(next.is_none_or(|next| next.key), "left after {last}: {next:?}");
         }
         let stats = viewing.watcher.viewer.stats();
         let allowed = stats.skips as usize + viewing.resumes;
@@ -439,6 +492,21 @@ impl Viewing {
             TrackKind::Data => true,
         }
     }
+}
+
+/// Numbers that may change while the stream is on.
+fn vary(settings: &mut Settings, strict: bool, pick: &mut impl FnMut(&[u64]) -> u64) {
+    let ms = Duration::from_millis;
+    settings.merge_window = ms(pick(&[0, 40, 100, 350]));
+    settings.gop_cache = pick(&[0, 1, 1]) == 1;
+    settings.gop_cache_max = ms(pick(&[500, 3000, 15_000]));
+    settings.gop_cache_bytes = pick(&[20_000, 1 << 20]) as usize;
+    settings.key_wait = ms(if strict { 1_000_000_000 } else { 1500 });
+    settings.max_lag = ms(pick(&[500, 2000, 8000]));
+    settings.log_max_bytes = pick(&[20_000, 100_000, 1 << 20]) as usize;
+    settings.block_bytes = pick(&[2000, 10_000, 1 << 20]) as usize;
+    settings.pinned_max_bytes = pick(&[10_000, 1 << 20]) as usize;
+    settings.stall_timeout = ms(pick(&[1000, 4000]));
 }
 
 /// A script tag's body that is not the stream's.

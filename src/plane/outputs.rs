@@ -12,7 +12,7 @@ pub(crate) enum Output {
 }
 
 /// Viewers of one kind at one moment, and what they were sent since the start of the core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct OutputTotals {
     /// By which protocol it goes.
     pub protocol: &'static str,

@@ -11,7 +11,7 @@ use super::hub::Timer;
 use super::sink::Position;
 use super::source::{Phase, Placed, PublisherMail, Slot};
 use super::{
-    Hub, OnConflict, PublisherEnd, PushError, Settings, SinkEnd, SinkId, SourceId, TransId,
+    Hub, OnConflict, PublisherEnd, PushError, Settings, SinkEnd, SinkId, SourceId, Tag, TransId,
 };
 use crate::media::{Frame, StreamKey, Track};
 
@@ -24,6 +24,8 @@ pub struct PublishRequest {
     pub settings: Rc<Settings>,
     /// The directory's epoch of the key.
     pub epoch: u64,
+    /// Whom the driver knows it by.
+    pub tag: Option<Tag>,
 }
 
 /// Why a publisher was not let in.
@@ -57,7 +59,7 @@ impl Hub {
         }
         source.app = self.apps.place(source.key.app());
         source.settings = request.settings;
-        source.start(Slot { serial, since: now, mail: Rc::clone(mail) });
+        source.start(Slot { serial, since: now, mail: Rc::clone(mail), tag: request.tag });
         let (until, serial_of_source) = (now + source.settings.probe_timeout, source.serial);
         self.at(until, Timer::Probe(id, serial_of_source));
         self.watch_for_idleness(id, now);
@@ -165,7 +167,7 @@ impl Hub {
             slot.end(PublisherEnd::SourceFailed(source.key.clone()));
         }
         source.forget();
-        self.end_source(id, SinkEnd::SourceFailed, now);
+        self.end_source(id, &SinkEnd::SourceFailed, now);
     }
 
     /// As [`Self::abort`], for the source of a sink.
@@ -200,15 +202,15 @@ impl Hub {
         let Some(source) = self.source_mut(id, serial) else { return };
         if matches!(source.phase, Phase::Grace { until } if until <= now) {
             source.forget();
-            self.end_source(id, SinkEnd::PublisherGone, now);
+            self.end_source(id, &SinkEnd::PublisherGone, now);
         }
     }
 
     /// Ends every seated sink and drops the trans streams; waiting ones go on waiting.
-    fn end_source(&mut self, id: SourceId, why: SinkEnd, now: Instant) {
+    fn end_source(&mut self, id: SourceId, why: &SinkEnd, now: Instant) {
         for trans in std::mem::take(&mut self.sources[id].transes) {
             for sink in self.transes[trans].sinks.clone() {
-                self.end_sink(sink, why, now);
+                self.end_sink(sink, why.clone(), now);
             }
             self.remove_trans(trans);
         }

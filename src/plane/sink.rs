@@ -4,15 +4,18 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::block::Block;
 use super::outputs::Output;
-use super::{Format, Selection, SourceId, TransId};
+use super::{Format, Selection, SourceId, Tag, TransId};
 use crate::bytes::Chain;
 use crate::time::Timestamp;
 
 /// What stands around a block on one viewer's wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Framing {
     /// Nothing.
     Raw,
@@ -23,19 +26,21 @@ pub enum Framing {
 }
 
 /// What the plane tells a viewer's driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkEvent {
     /// The greeting is on its way: from now on only the flush writes to the socket.
     Started,
     /// Nobody published in time, or the stream ended before its first block: the greeting was not
     /// sent.
     NotFound,
+    /// The server is going out of service, before its first block: the greeting was not sent.
+    TurnedAway,
     /// No more will come.
     Ended(SinkEnd),
 }
 
 /// Why a viewer gets no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SinkEnd {
     /// The publisher left and did not return within the grace.
     #[error("the publisher left")]
@@ -55,12 +60,18 @@ pub enum SinkEnd {
     /// The source failed inside.
     #[error("the source failed")]
     SourceFailed,
+    /// The node is going out of service.
+    #[error("this server is going out of service: try another")]
+    Draining,
+    /// Somebody outside wants it to end, perhaps before it was greeted.
+    #[error("{0}")]
+    Kicked(Rc<String>),
 }
 
 impl SinkEnd {
     /// True if the socket may stand inside a message: close it without another word.
-    pub fn breaks_off(self) -> bool {
-        !matches!(self, Self::PublisherGone | Self::SourceFailed)
+    pub fn breaks_off(&self) -> bool {
+        !matches!(self, Self::PublisherGone | Self::SourceFailed | Self::Draining | Self::Kicked(_))
     }
 }
 
@@ -97,6 +108,9 @@ impl std::ops::AddAssign for SinkStats {
 pub(crate) struct Sink {
     /// Distinguishes the users of one place in the slab.
     pub(crate) serial: u64,
+    pub(crate) tag: Option<Tag>,
+    /// When it came, in seconds of its core. A viewer costs memory.
+    pub(crate) since_s: u32,
     pub(crate) source: SourceId,
     pub(crate) fd: RawFd,
     pub(crate) format: Format,
@@ -106,6 +120,8 @@ pub(crate) struct Sink {
     /// Start at the kept key frame rather than at the next.
     pub(crate) from_cache: bool,
     pub(crate) paused: bool,
+    /// It is to be ended where the next key block begins.
+    pub(crate) leaving: bool,
     /// Bytes that it counts as written lie before its socket.
     pub(crate) held: bool,
     /// True once the cursor stood at the head: from then on lag is the viewer's.
@@ -119,9 +135,9 @@ pub(crate) struct Sink {
     pub(crate) greeting: Option<Box<Bytes>>,
     /// A timer is set that ends its wait for a key block.
     pub(crate) key_wait_set: bool,
-    pub(crate) init_sent: Option<u64>,
-    /// In the behind set, and how long to wait if it takes nothing again.
-    pub(crate) behind: Option<Duration>,
+    pub(crate) init_sent: Option<u32>,
+    /// In the behind set, and how many milliseconds it waited for that.
+    pub(crate) behind: Option<u16>,
     /// Since when the socket takes nothing.
     pub(crate) blocked_since: Option<Instant>,
     /// dts of the last frame of the last block it was sent whole.
@@ -129,7 +145,7 @@ pub(crate) struct Sink {
     /// Bytes of its log up to there, or to where it started.
     pub(crate) log_bytes: u64,
     /// Bytes its driver had sent to it alone since all such bytes were last written.
-    pub(crate) reply_bytes: usize,
+    pub(crate) reply_bytes: u32,
     /// Its driver is still to be told that it started, and then how it ended.
     pub(crate) started: bool,
     pub(crate) end: Option<SinkEvent>,
@@ -237,5 +253,17 @@ impl Sink {
                 self.private.push(part);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A viewer's memory is a figure of the product, and the slab has room for twice as many.
+    #[test]
+    fn a_sink_stays_small() {
+        assert!(size_of::<Sink>() <= 272, "{}", size_of::<Sink>());
+        assert_eq!(size_of::<Option<SinkEvent>>(), 16);
     }
 }

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::flow::Flow;
 use super::gop::GopCache;
 use super::idle::Idle;
 use super::stats::Watched;
 use super::timeline::Timeline;
-use super::{BitrateAction, Settings, SinkId, Tracks, TransId};
+use super::{BitrateAction, Settings, SinkId, Tag, Tracks, TransId};
 use crate::codec;
 use crate::container::amf0;
 use crate::media::{Frame, StreamKey, Track, TrackKind};
@@ -24,6 +25,17 @@ pub enum PublisherEnd {
     /// The source failed inside.
     #[error("the source of {0} failed")]
     SourceFailed(StreamKey),
+    /// The node is going out of service.
+    #[error("this server is going out of service: try another")]
+    Draining,
+    /// Somebody outside wants it to end.
+    #[error("{reason}")]
+    Kicked {
+        /// What it published.
+        key: StreamKey,
+        /// Why.
+        reason: String,
+    },
     /// Nobody watched it for the app's `idle_timeout`, and somebody said that it is to end.
     #[error("nobody watches {0} (hooks.on_idle)")]
     Idle(StreamKey),
@@ -81,6 +93,8 @@ pub(crate) struct Source {
     needs_key: bool,
     last_video: Option<Instant>,
     video_stalled: bool,
+    /// Of video, and of audio.
+    flows: [Flow; 2],
     rate: Rate,
     /// How long the oldest of what was read last may have waited for that.
     pub(crate) waited: Duration,
@@ -103,6 +117,7 @@ pub(crate) struct Slot {
     pub(crate) serial: u64,
     pub(crate) since: Instant,
     pub(crate) mail: Rc<RefCell<PublisherMail>>,
+    pub(crate) tag: Option<Tag>,
 }
 
 impl Slot {
@@ -207,6 +222,7 @@ impl Source {
             needs_key: false,
             last_video: None,
             video_stalled: false,
+            flows: Default::default(),
             rate: Rate { since: now, bytes: 0, told: false },
             waited: Duration::ZERO,
             stats: SourceStats::default(),
@@ -239,6 +255,7 @@ impl Source {
     pub(crate) fn start(&mut self, slot: Slot) {
         self.phase = Phase::Probing { until: slot.since + self.settings.probe_timeout };
         self.rate = Rate { since: slot.since, bytes: 0, told: false };
+        self.flows = Default::default();
         self.waited = Duration::ZERO;
         self.publisher = Some(slot);
         self.expected = None;
@@ -283,7 +300,8 @@ impl Source {
         self.phase = Phase::Vacant;
         self.gop.clear();
         self.timeline = Timeline::new(self.settings.jump_back, self.settings.jump_forward);
-        self.tracks = Rc::new(Tracks { version: self.tracks.version + 1, ..Tracks::default() });
+        self.tracks =
+            Rc::new(Tracks { version: self.tracks.version.wrapping_add(1), ..Tracks::default() });
     }
 
     /// Answers true if that ended the probe.
@@ -375,6 +393,9 @@ impl Source {
         }
         let jumps = self.timeline.jumps();
         (frame.dts, frame.pts) = self.timeline.place(frame.kind, frame.dts, frame.pts);
+        if frame.kind != TrackKind::Data {
+            self.flows[usize::from(!is_video)].count(frame.dts, frame.data.len());
+        }
         let has_video = self.has_video();
         let overgrown =
             self.settings.gop_cache && self.gop.push(&self.tracks, &frame, starts, has_video);
@@ -389,6 +410,11 @@ impl Source {
         }
         let jumped = self.timeline.jumps() != jumps;
         Ok(Some(Placed { frame, starts, has_video, overgrown, jumped }))
+    }
+
+    /// How much of a track flows.
+    pub(super) fn flow(&self, kind: TrackKind) -> &Flow {
+        &self.flows[usize::from(kind != TrackKind::Video)]
     }
 
     /// The source has video, and it has not stopped.

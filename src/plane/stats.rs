@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::source::Phase;
 use super::timings::{Quantiles, Timings};
@@ -15,7 +16,7 @@ use super::{AppSnapshot, Hub, OutputTotals, SourceId};
 use crate::media::StreamKey;
 
 /// Counters of one core since its start, and what it holds now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Totals {
     /// Sources in any phase.
     pub sources: u64,
@@ -76,7 +77,7 @@ pub struct Totals {
 ///
 /// Counters count from the start of the core. The rates, means and quantiles are of the time
 /// since the earlier snapshot that [`Self::since`] was given, and zero before.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct CoreSnapshot {
     /// Which core, from 0.
     pub core: u16,
@@ -120,10 +121,11 @@ pub struct CoreSnapshot {
 }
 
 /// One stream at one moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct StreamSnapshot {
     /// `APP/NAME`.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub stream: StreamKey,
     /// Distinguishes it from earlier streams of that name on its core.
     pub serial: u64,
@@ -161,7 +163,7 @@ pub struct StreamSnapshot {
 }
 
 /// Where a stream's life is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamState {
     /// Viewers wait; nobody publishes.
@@ -175,7 +177,7 @@ pub enum StreamState {
 }
 
 /// What pressure does to a core.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PressureSnapshot {
     /// Steps by which merge windows are wider than configured.
     pub step: u32,
@@ -186,7 +188,7 @@ pub struct PressureSnapshot {
 }
 
 /// What happened between two snapshots, per second.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
 pub struct Rates {
     /// The time between the two.
     pub over_s: f64,
@@ -247,7 +249,7 @@ impl Hub {
         }
     }
 
-    fn stream_snapshot(&self, id: SourceId, now: Instant) -> StreamSnapshot {
+    pub(super) fn stream_snapshot(&self, id: SourceId, now: Instant) -> StreamSnapshot {
         let source = &self.sources[id];
         let stats = &source.stats;
         let window = self.window_of(source);

@@ -85,7 +85,7 @@ impl Timings {
 }
 
 /// What a [`Timings`] comes to. All zero if nothing was recorded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Quantiles {
     /// How often it happened.
     pub count: u64,

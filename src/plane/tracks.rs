@@ -7,7 +7,7 @@ use crate::media::{Codec, Track, TrackKind};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tracks {
     /// Counts changes within one source that a decoder must hear of.
-    pub version: u64,
+    pub version: u32,
     /// The video track, if there is one.
     pub video: Option<Track>,
     /// The audio track, if there is one.
@@ -53,6 +53,6 @@ impl Tracks {
     }
 
     pub(crate) fn next(&self) -> Self {
-        Self { version: self.version + 1, ..self.clone() }
+        Self { version: self.version.wrapping_add(1), ..self.clone() }
     }
 }

@@ -15,7 +15,7 @@ use super::source::{Phase, Source};
 use super::trans_streams::TRANS_IDLE;
 use super::{
     Format, Framing, Hub, Selection, Settings, SinkEnd, SinkEvent, SinkId, SinkStats, SourceId,
-    TransId,
+    Tag, TransId,
 };
 use crate::bytes::Chain;
 use crate::media::StreamKey;
@@ -42,6 +42,8 @@ pub struct PlayRequest {
     pub greeting: Bytes,
     /// Start at the kept key frame (`?gop=0` says no).
     pub from_cache: bool,
+    /// Whom the driver knows it by.
+    pub tag: Option<Tag>,
 }
 
 /// Why a viewer was not let in.
@@ -61,10 +63,13 @@ pub enum PlayRefused {
     /// The widest merge window was not enough.
     #[error("this server is overloaded: try another, or this one again later")]
     Overloaded,
+    /// The node is going out of service.
+    #[error("this server is going out of service: try another")]
+    Draining,
 }
 
 /// Replies to a viewer that does not read them; past this it is ended.
-const REPLY_BYTES_MAX: usize = 64 << 10;
+const REPLY_BYTES_MAX: u32 = 64 << 10;
 
 impl Hub {
     pub(super) fn play(
@@ -76,7 +81,9 @@ impl Hub {
         let waiting = live.map_or(0, |source| source.waiting.len());
         let sinks = live.map_or(0, |source| source.sinks);
         let settings = &request.settings;
-        let refused = if self.pressure.refuses_newcomers() {
+        let refused = if self.draining {
+            Some(PlayRefused::Draining)
+        } else if self.pressure.refuses_newcomers() {
             Some(PlayRefused::Overloaded)
         } else if settings.sinks_max > 0 && sinks >= settings.sinks_max {
             Some(PlayRefused::StreamIsFull(settings.sinks_max))
@@ -92,6 +99,7 @@ impl Hub {
         if let Some(refused) = refused {
             match refused {
                 PlayRefused::Overloaded => self.totals.refused_overloaded += 1,
+                PlayRefused::Draining => {}
                 PlayRefused::StreamIsFull(_) => self.totals.refused_full += 1,
                 _ => self.totals.refused_waiting += 1,
             }
@@ -102,6 +110,8 @@ impl Hub {
         let until = now + request.settings.wait_for_publisher;
         let id = self.sinks.insert(Sink {
             serial,
+            tag: request.tag,
+            since_s: u32::try_from(self.age_s(now)).unwrap_or(u32::MAX),
             source,
             fd: request.fd,
             format: request.format,
@@ -110,6 +120,7 @@ impl Hub {
             output: Output::of(request.format, request.framing),
             from_cache: request.from_cache && request.settings.gop_cache,
             paused: false,
+            leaving: false,
             held: false,
             caught_up: false,
             position: Position::Waiting,
@@ -182,15 +193,18 @@ impl Hub {
         self.unseat(id, now);
         let sink = &mut self.sinks[id];
         sink.position = Position::Ended;
-        if why.breaks_off() {
-            sink.in_hand = None;
-            sink.private = Chain::default();
-        }
-        if sink.greeting.is_some() && !why.breaks_off() {
-            self.totals.not_found += 1;
-            sink.tell(SinkEvent::NotFound);
-        } else {
-            sink.tell(SinkEvent::Ended(why));
+        // The rest of its block is its driver's from here on: the block itself, which counts as held,
+        // would be taken from it when too many are.
+        let rest = sink.take_rest();
+        sink.private = if why.breaks_off() { Chain::default() } else { rest };
+        let told = sink.greeting.is_none() || why.breaks_off();
+        match why {
+            why if told || matches!(why, SinkEnd::Kicked(_)) => sink.tell(SinkEvent::Ended(why)),
+            SinkEnd::Draining => sink.tell(SinkEvent::TurnedAway),
+            _ => {
+                self.totals.not_found += 1;
+                sink.tell(SinkEvent::NotFound);
+            }
         }
         let source = sink.source;
         self.left_source(source);
@@ -233,6 +247,7 @@ impl Hub {
         let after = sink.sent_until();
         // Who comes from another trans stream goes on as soon as it can.
         let (source, from_cache) = (sink.source, sink.from_cache || after.is_some());
+        let framing = sink.framing;
         let trans_id = self.trans_for(source, (sink.format, sink.selection));
         let settings = &self.sources[source].settings;
         let (audio_start, until) = (settings.audio_start_back, now + settings.key_wait);
@@ -240,6 +255,7 @@ impl Hub {
         trans.idle_since = None;
         let index = trans.sinks.len();
         trans.sinks.push(id);
+        trans.framings[framing as usize] += 1;
         self.sources[source].watched.joined(now);
         self.watched.joined(now);
         self.outputs.of(self.sinks[id].output).viewers += 1;
@@ -314,6 +330,7 @@ impl Hub {
             }
             Position::AwaitingKey { trans, index, .. } | Position::At { trans, index, .. } => {
                 let from = &mut self.transes[trans];
+                from.framings[sink.framing as usize] -= 1;
                 from.awaiting_key.remove(&id);
                 let sinks = &mut self.sinks;
                 from.remove(index, |moved, index| sinks[moved].position.set_index(index));
@@ -367,7 +384,8 @@ impl Hub {
     /// Bytes for this viewer alone: at once if its cursor stands at a block boundary.
     pub(super) fn send_private(&mut self, id: SinkId, bytes: Bytes, now: Instant) {
         let sink = &mut self.sinks[id];
-        sink.reply_bytes += bytes.len();
+        let more = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        sink.reply_bytes = sink.reply_bytes.saturating_add(more);
         if sink.reply_bytes > REPLY_BYTES_MAX {
             return self.end_sink(id, SinkEnd::Flooded, now);
         }
@@ -386,7 +404,7 @@ impl Hub {
     pub(super) fn revisit(&mut self, id: SinkId, wait: Duration, at: Instant) {
         let turn = self.next_serial();
         let sink = &mut self.sinks[id];
-        sink.behind = Some(wait);
+        sink.behind = Some(u16::try_from(wait.as_millis()).unwrap_or(u16::MAX));
         self.behind.push(Reverse(Revisit { at, turn, id, serial: sink.serial }));
         self.wake(at);
     }

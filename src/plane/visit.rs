@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
+use super::block::Start;
 use super::hub::Revisit;
 use super::sink::{Position, Sink};
 use super::trans::Sweep;
@@ -67,6 +68,10 @@ impl Hub {
         self.prepare(id, now);
         let sink = &self.sinks[id];
         let mut list = SliceList { slices: Slices::new(), left: VISIT_BYTES };
+        if sink.position == Position::Ended {
+            // What is left of it is for its driver.
+            return (sink.fd, list.slices);
+        }
         let mut fits = true;
         if let Some((block, sent)) = &sink.in_hand {
             fits = list.add_after(block.parts(sink.framing), *sent);
@@ -77,8 +82,10 @@ impl Hub {
             && !sink.paused
         {
             for block in self.transes[trans].log.from(next) {
-                // A changed init goes first, and is made private on the next visit.
+                // A changed init goes first, and is made private on the next visit. Who leaves does
+                // so before a key block.
                 if Some(block.init.version) != sink.init_sent
+                    || (sink.leaving && block.key != Start::No)
                     || !list.add_after(block.parts(sink.framing), 0)
                 {
                     break;
@@ -130,7 +137,8 @@ impl Hub {
             self.totals.stalls += 1;
             self.end_sink(id, SinkEnd::Stalled(limit), now);
         } else {
-            let wait = sink.behind.map_or(RETRY_MIN, |wait| (wait * 2).clamp(RETRY_MIN, RETRY_MAX));
+            let waited = Duration::from_millis(sink.behind.unwrap_or(0).into());
+            let wait = (waited * 2).clamp(RETRY_MIN, RETRY_MAX);
             self.revisit(id, wait, now + wait);
         }
     }
@@ -240,7 +248,15 @@ impl Hub {
         let here = log.get(next);
         let lag = |start| Duration::from_nanos(end.since(start).max(0).unsigned_abs());
         let lags = here.is_none_or(|block| sink.caught_up && lag(block.start) > max_lag);
+        if sink.leaving && (lags || here.is_none_or(|block| block.key != Start::No)) {
+            // What is held goes out first, by this same loop.
+            if !sink.held {
+                self.end_sink(id, SinkEnd::Draining, now);
+            }
+            return;
+        }
         let newest_key = log.newest_key().filter(|key| *key > next);
+        let mut skip = None;
         let number = match (lags, newest_key) {
             (true, Some(key)) => {
                 let to = log.get(key).expect("the newest key block is in the log");
@@ -257,6 +273,7 @@ impl Hub {
                     skipped_bytes, blocks = key - next, bytes_sent = sink.stats.bytes,
                     "viewer lagged past max_lag: moved to the newest key block");
                 sink.position = Position::At { trans: trans_id, index, next: key };
+                skip = Some((skipped_ms, skipped_bytes));
                 key
             }
             (_, None) if here.is_none() => {
@@ -276,6 +293,7 @@ impl Hub {
                 sink.position =
                     Position::AwaitingKey { trans: trans_id, index, from, after, until };
                 sink.rest();
+                self.tell_skip(id, skipped_ms, skipped_bytes);
                 self.await_key(id, trans_id, until);
                 return;
             }
@@ -285,6 +303,9 @@ impl Hub {
         if sink.init_sent != Some(init.version) {
             sink.init_sent = Some(init.version);
             sink.send_framed(&Rc::clone(init).bytes);
+        }
+        if let Some((ms, bytes)) = skip {
+            self.tell_skip(id, ms, bytes);
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::conn::{About, Conn, End};
 use super::core::Core;
+use super::doors::Place;
 use super::end_line::EndLine;
 use super::hand_over::{Driver, HandOver};
 use super::proxied;
@@ -25,14 +26,13 @@ use crate::net::{AcceptError, Listener, TcpStream, rt};
 /// in the kernel's queue.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Accepts on one listener for as long as the core runs.
-///
-/// `secure`: over TLS.
-pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind, secure: bool) {
+/// Accepts on one listener until it is closed.
+pub async fn run(core: Rc<Core>, listener: Rc<Listener>, place: Place) {
     let mut this_turn = 0;
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => open(&core, (socket, peer), protocol, secure),
+            Ok(newcomer) => open(&core, newcomer, place),
+            Err(AcceptError::Closed) => return,
             Err(AcceptError::Connection(error)) => tracing::debug!(%error, "not accepted"),
             Err(AcceptError::OutOfFds(error)) => {
                 let allowed = core.violations.borrow_mut().allow(Instant::now());
@@ -51,7 +51,12 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, protocol: Kind, secure:
     }
 }
 
-fn open(core: &Rc<Core>, (socket, peer): (TcpStream, SocketAddr), protocol: Kind, secure: bool) {
+/// Begins to serve a newcomer, or turns it away.
+pub(super) fn open(
+    core: &Rc<Core>,
+    (socket, peer): (TcpStream, SocketAddr),
+    Place { protocol, secure, .. }: Place,
+) {
     let node = &core.node;
     let opened = Instant::now();
     let before = node.counters.connections.fetch_add(1, Ordering::Relaxed);
@@ -148,6 +153,15 @@ pub(super) fn refuse(conn: Conn, header: Option<(ProxyHeader, bool)>, reason: &s
 pub(super) fn serve(conn: Conn) {
     let core = Rc::clone(&conn.core);
     let About { client, peer, protocol, .. } = conn.about;
+    let now = Instant::now();
+    if let Some(reason) = core.blocked(peer.ip(), now) {
+        // It is closed without a word.
+        conn.about.node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
+        if let Some(suppressed) = core.violations.borrow_mut().allow(now) {
+            tracing::warn!(%client, %peer, %protocol, suppressed, "refused: {reason}");
+        }
+        return;
+    }
     tracing::debug!(%client, %peer, %protocol, core = %core.id, "open");
     match protocol {
         Kind::Rtmp => drive(&core, client, rtmp::session(conn).run()),

@@ -142,6 +142,9 @@ pub(crate) enum End {
     /// The plane gave a viewer up, perhaps inside a message: not another word.
     #[error("{0}")]
     BrokenOff(SinkEnd),
+    /// Its address may not be here: not another word.
+    #[error("{0}")]
+    Blocked(String),
     /// It broke a rule; worth a line of its own.
     #[error("{0}")]
     Violation(String),

@@ -2,28 +2,31 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::access::{Arrivals, Census};
 use super::admit::Ticket;
-use super::event::Events;
+use super::blocks::Blocks;
+use super::doors::{Door, Doors};
+use super::event::{Event, Events};
 use super::health::{Health, Unfit};
-use super::order::{Answer, Order};
+use super::order::{Answer, Leave, Order};
 use super::reply::Replies;
 use super::scheduled::Scheduler;
 use super::setup::Setup;
 use super::tally::Tally;
-use super::verdict::{Advice, Ask, ClientId, HttpClient, Protocol};
+use super::verdict::{Advice, Ask, ClientId, HttpClient, Protocol, Question};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
 use crate::net::{TcpStream, TlsConfigs, flush, rt};
 use crate::plane::{
-    CoreSnapshot, CoreTimes, Hub, HubEvent, NodeCounters, PublishRequest, SinkStats,
+    CoreSnapshot, CoreTimes, Hub, HubEvent, Left, NodeCounters, PublishRequest, SinkStats, Tag,
 };
 use crate::proto::rtmp;
 use crate::shard::{CoreId, Directory, Place};
@@ -51,8 +54,10 @@ pub struct Node {
     pub asks_always: bool,
     /// Told what happens.
     pub events: Arc<Events>,
+    /// It is going out of service, or is out of it: load balancers should send nobody here.
+    pub draining: AtomicBool,
     /// Where RTMP can be reached, for the pages to say.
-    pub rtmp_port: u16,
+    pub rtmp_port: AtomicU16,
     /// Open connections by address.
     pub addresses: Tally,
     /// How often they come.
@@ -63,8 +68,6 @@ pub struct Node {
     pub clients: AtomicU64,
     /// How its cores are.
     pub health: Health,
-    /// It ends, and those it serves are being sent elsewhere.
-    pub draining: AtomicBool,
 }
 
 impl Node {
@@ -83,7 +86,7 @@ impl Node {
             asks_always: false,
             // Nobody hears.
             events: Events::new(1).0,
-            rtmp_port: 0,
+            rtmp_port: AtomicU16::new(0),
             addresses: Tally::default(),
             arrivals: Arrivals::default(),
             census: Arc::new(Census::new(0)),
@@ -142,6 +145,8 @@ pub struct Core {
     /// The same of HTTP clients.
     latest_http: RefCell<Arc<HttpClient>>,
     setup: RefCell<Rc<Setup>>,
+    doors: Doors,
+    blocks: RefCell<Arc<Blocks>>,
     /// For connections over TLS, if there is a certificate.
     tls: RefCell<Option<Arc<TlsConfigs>>>,
     idle: RefCell<Option<Waker>>,
@@ -175,6 +180,8 @@ impl Core {
             latest_connect: RefCell::default(),
             latest_http: RefCell::default(),
             setup: RefCell::new(Rc::new(Setup::new(config))),
+            doors: Doors::default(),
+            blocks: RefCell::default(),
             tls: RefCell::default(),
             idle: RefCell::default(),
             stop: RefCell::default(),
@@ -216,7 +223,36 @@ impl Core {
         self.violations.replace(RateLimit::new(limit));
         let settings = |key: &StreamKey| Some(Rc::clone(setup.app(key.app())?.1));
         self.hub.borrow_mut().configure(settings);
+        self.doors.configure(&setup.config.tcp);
         self.setup.replace(setup);
+    }
+
+    /// Accepts on `door` until it is closed.
+    pub fn open(self: &Rc<Self>, door: Door) {
+        self.doors.open(self, door);
+    }
+
+    /// Accepts no more anywhere.
+    pub fn close_doors(&self) {
+        self.doors.close_all();
+    }
+
+    /// From now on `blocks` may not connect. Who publishes or plays from `newly` goes now; any
+    /// other connection when it next says something.
+    fn block(&self, blocks: Arc<Blocks>, newly: Option<IpAddr>) -> usize {
+        let now = Instant::now();
+        let reason = newly.and_then(|newly| blocks.reason(newly, now).cloned());
+        self.blocks.replace(blocks);
+        let Some((address, reason)) = newly.zip(reason) else { return 0 };
+        let is_there = |tag: &Tag| {
+            tag.downcast_ref::<Question>().is_some_and(|question| question.peer.ip() == address)
+        };
+        self.hub.borrow_mut().end_all_of(is_there, &reason, now)
+    }
+
+    /// Why `address` may not be here, if it may not.
+    pub(crate) fn blocked(&self, address: IpAddr, now: Instant) -> Option<Arc<str>> {
+        self.blocks.borrow().reason(address, now).cloned()
     }
 
     /// The streams.
@@ -233,7 +269,8 @@ impl Core {
         let setup = self.setup();
         let (_, settings) = setup.app(key.app()).filter(|_| ticket.owner() == self.id)?;
         let settings = Rc::clone(settings);
-        let request = PublishRequest { key: key.clone(), settings, epoch: ticket.epoch() };
+        let request =
+            PublishRequest { key: key.clone(), settings, epoch: ticket.epoch(), tag: None };
         // As if somebody had arrived: the entry stays until the hub says that the key is empty.
         let (key, place) = ticket.into_parts();
         self.directory.borrow_mut().ticket_used(&key, place.epoch, false);
@@ -274,10 +311,16 @@ impl Core {
         let core = Rc::clone(self);
         rt::spawn(async move { core.count_seconds().await });
         let (core, hub) = (Rc::clone(self), Rc::clone(&self.hub));
-        rt::spawn(flush::run(hub, move |event| {
-            let HubEvent::Emptied { key, epoch } = event;
-            let home = core.post.mesh().home(&key);
-            core.tell(home, Tell::Emptied { key, epoch });
+        rt::spawn(flush::run(hub, move |event| match event {
+            HubEvent::Emptied { key, epoch } => {
+                let home = core.post.mesh().home(&key);
+                core.tell(home, Tell::Emptied { key, epoch });
+            }
+            HubEvent::Skipped { tag, ms, bytes } => {
+                if let Some(question) = tag.downcast::<Question>() {
+                    core.node.events.tell(Event::Skipped { question, ms, bytes });
+                }
+            }
         }));
     }
 
@@ -338,7 +381,7 @@ impl Core {
     }
 
     /// What is answered to somebody who has stopped waiting is dropped.
-    fn obey(&self, order: Order) {
+    fn obey(self: &Rc<Self>, order: Order) {
         match order {
             Order::Answer { ask, answer } => {
                 if let Err(Ok(grant)) = self.answers.answer(ask, answer) {
@@ -355,11 +398,46 @@ impl Core {
                 self.configure(config);
                 let _ = asker.send(());
             }
+            Order::Ping(asker) => {
+                let _ = asker.send(());
+            }
+            Order::Open(doors, asker) => {
+                doors.into_iter().for_each(|door| self.open(door));
+                let _ = asker.send(());
+            }
+            Order::Close(addresses, asker) => {
+                self.doors.close(self, &addresses);
+                let _ = asker.send(());
+            }
+            Order::Leave(who, asker) => {
+                let _ = asker.send(self.leave(who));
+            }
+            Order::Stream(key, asker) => {
+                let details = self.hub.borrow().stream(&key, Instant::now());
+                let _ = asker.send(details.map(Box::new));
+            }
+            Order::Sinks { stream, page, asker } => {
+                let _ = asker.send(self.hub.borrow().viewers_of(&stream, page, Instant::now()));
+            }
+            Order::Sink(id, serial, asker) => {
+                let _ = asker.send(self.hub.borrow().viewer(id, serial, Instant::now()));
+            }
+            Order::EndSink { id, serial, reason, asker } => {
+                let mut hub = self.hub.borrow_mut();
+                let _ = asker.send(hub.end_viewer(id, serial, &reason, Instant::now()));
+            }
+            Order::EndPublisher { stream, reason, asker } => {
+                let mut hub = self.hub.borrow_mut();
+                let _ = asker.send(hub.end_publisher(&stream, &reason, Instant::now()));
+            }
+            Order::Block { blocks, newly, asker } => {
+                let _ = asker.send(self.block(blocks, newly));
+            }
+            Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
             Order::Pulse => {
                 let refuses = self.hub.borrow().refuses_newcomers();
                 self.node.health.answer(self.id, refuses);
             }
-            Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
             Order::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {
@@ -367,6 +445,17 @@ impl Core {
                 }
             }
         }
+    }
+
+    fn leave(&self, who: Leave) -> Left {
+        let (mut hub, now) = (self.hub.borrow_mut(), Instant::now());
+        match who {
+            Leave::Nobody => hub.stay(),
+            Leave::Viewers(count) => hub.drain(count, now),
+            Leave::Publishers => hub.end_publishers(now),
+            Leave::Everyone => hub.drain_now(now),
+        }
+        hub.left()
     }
 
     fn least_loaded(&self) -> CoreId {

@@ -1,6 +1,7 @@
 //! HTTP connections: pages, FLV by HTTP and by WebSocket.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -123,6 +124,7 @@ impl Protocol for Http {
             },
             greeting: greeting.bytes,
             from_cache: wish.from_cache,
+            tag: session.tag(),
         };
         session.protocol.playing = Some((wish.ask, framing));
         if let Err(refused) = session.play(request, now) {
@@ -155,9 +157,26 @@ impl Protocol for Http {
         }
     }
 
-    fn viewer_ended(&mut self, end: SinkEnd, now: Instant) {
-        let why = if end == SinkEnd::PublisherGone { End::Over } else { End::Policy };
+    fn turned_away(&mut self, reason: &str, now: Instant) {
+        if let Some((ask, _)) = self.playing.take() {
+            self.machine.respond(now, ask, &no_room(reason));
+        }
+    }
+
+    fn viewer_ended(&mut self, end: &SinkEnd, now: Instant) {
+        let why = match end {
+            SinkEnd::PublisherGone => End::Over,
+            SinkEnd::Draining => End::GoingAway,
+            _ => End::Policy,
+        };
         self.machine.end_stream(now, why, &end.to_string());
+    }
+
+    fn kicked(&mut self, started: bool, reason: &str, now: Instant) {
+        match self.playing.take().filter(|_| !started) {
+            Some((ask, _)) => self.answer(ask, 403, reason, now),
+            None => self.machine.end_stream(now, End::Policy, reason),
+        }
     }
 
     fn extend_silence(&mut self, _: Instant) -> Option<Instant> {
@@ -211,7 +230,12 @@ impl Session<Http> {
             return Ok(());
         }
         let (ask, path) = (request.ask, request.path.as_str());
-        let port = self.conn.core.node.rtmp_port;
+        let method = if request.method == http::Method::Head { "HEAD" } else { "GET" };
+        let (target, agent) = ((path, request.query.as_str()), request.user_agent.as_deref());
+        self.protocol.page = Some(Box::new(PageRequest::new(method, target, agent)));
+        self.protocol.status = None;
+        let port = self.conn.core.node.rtmp_port.load(Ordering::Relaxed);
+        self.is_check = false;
         let response = if let Some(path) = path.strip_suffix(".flv") {
             match StreamKey::parse(path) {
                 Ok(key) => return self.wish_to_play(key, request, now),

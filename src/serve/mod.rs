@@ -8,8 +8,10 @@
 pub mod accept;
 pub mod access;
 pub mod admit;
+pub mod blocks;
 mod conn;
 pub mod core;
+pub mod doors;
 mod end_line;
 pub mod event;
 pub mod grant;

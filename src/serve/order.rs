@@ -1,15 +1,19 @@
 //! What the control thread tells a core, or asks of it. A core obeys between two turns; what it
 //! answers goes straight to whoever asked, and a core that nobody asks does nothing for it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::blocks::Blocks;
+use super::doors::Door;
 use super::grant::Grant;
 use super::verdict::Advice;
 use crate::config::Config;
+use crate::media::StreamKey;
 use crate::net::TlsConfigs;
-use crate::plane::CoreSnapshot;
+use crate::plane::{CoreSnapshot, Left, SinkId, SinkSnapshot, StreamDetails};
 
 /// Yes, or no and what the client is told.
 pub type Answer = Result<Grant, String>;
@@ -35,10 +39,73 @@ pub enum Order {
     Measure(oneshot::Sender<CoreSnapshot>),
     /// From now on this holds. Answered when it does.
     Configure(Arc<Config>, oneshot::Sender<()>),
-    /// Are you there? Answered by a word in [`Health`](super::health::Health).
-    Pulse,
+    /// Are you there?
+    Ping(oneshot::Sender<()>),
+    /// Accept here too. Answered when it does.
+    Open(Vec<Door>, oneshot::Sender<()>),
+    /// Accept no more at these addresses; who has come in by them stays. Answered when it does.
+    Close(Vec<SocketAddr>, oneshot::Sender<()>),
+    /// Have these leave. Answered at once with who is left.
+    Leave(Leave, oneshot::Sender<Left>),
+    /// What do you know of this stream? Answered by none if it is not here.
+    Stream(StreamKey, oneshot::Sender<Option<Box<StreamDetails>>>),
+    /// Who plays this stream, or waits for it?
+    Sinks {
+        /// Which.
+        stream: StreamKey,
+        /// So many are left out, and so many told.
+        page: (usize, usize),
+        /// How many they are, and those of the page; none if the stream is not here.
+        asker: oneshot::Sender<Option<(usize, Vec<SinkSnapshot>)>>,
+    },
+    /// What do you know of this viewer?
+    Sink(SinkId, u64, oneshot::Sender<Option<SinkSnapshot>>),
+    /// End a viewer. Answered by false if it is not there.
+    EndSink {
+        /// Its place.
+        id: SinkId,
+        /// Whose place it was.
+        serial: u64,
+        /// Why, for the viewer and the log.
+        reason: String,
+        /// Whether it was there.
+        asker: oneshot::Sender<bool>,
+    },
+    /// Put the publisher of this stream out, likewise.
+    EndPublisher {
+        /// Which.
+        stream: StreamKey,
+        /// Why, for the publisher and the log.
+        reason: String,
+        /// Whether it was there.
+        asker: oneshot::Sender<bool>,
+    },
+    /// From now on these may not connect.
+    Block {
+        /// All of them.
+        blocks: Arc<Blocks>,
+        /// The one that was not among them before: who is here from there goes.
+        newly: Option<IpAddr>,
+        /// How many publishers and viewers went.
+        asker: oneshot::Sender<usize>,
+    },
     /// New connections are to show these certificates.
     Certify(Arc<TlsConfigs>),
+    /// Are you there? Answered by a word in [`Health`](super::health::Health).
+    Pulse,
     /// End.
     Stop,
+}
+
+/// Who is to leave a node that goes out of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// Nobody, and newcomers are let in; this is how it begins, and takes back what was said.
+    Nobody,
+    /// So many more viewers, each where it can go on elsewhere; newcomers are refused.
+    Viewers(usize),
+    /// All publishers.
+    Publishers,
+    /// Everyone who is left, wherever they stand.
+    Everyone,
 }

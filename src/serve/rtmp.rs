@@ -136,6 +136,7 @@ impl Protocol for Rtmp {
                     framing: Framing::Raw,
                     greeting: session.protocol.machine.accept_play(ask),
                     from_cache,
+                    tag: session.tag(),
                 };
                 session.play(request, now)
             }
@@ -150,7 +151,9 @@ impl Protocol for Rtmp {
         match why {
             // Its greeting was made, and is thrown away. Another stream may be on another core, but
             // who is told to try elsewhere should go.
-            Refused::Play(PlayRefused::Overloaded | PlayRefused::StreamIsFull(_)) => {
+            Refused::Play(
+                PlayRefused::Overloaded | PlayRefused::StreamIsFull(_) | PlayRefused::Draining,
+            ) => {
                 self.machine.play_refused(&why.to_string());
             }
             Refused::Play(_) => self.machine.play_not_found(now, &why.to_string()),
@@ -172,8 +175,22 @@ impl Protocol for Rtmp {
         self.machine.play_not_found(now, reason);
     }
 
-    fn viewer_ended(&mut self, _: SinkEnd, now: Instant) {
-        self.machine.play_ended(now);
+    fn turned_away(&mut self, reason: &str, _: Instant) {
+        self.machine.play_refused(reason);
+    }
+
+    fn viewer_ended(&mut self, end: &SinkEnd, now: Instant) {
+        match end {
+            SinkEnd::Draining => self.machine.play_over(now, &end.to_string()),
+            _ => self.machine.play_ended(now),
+        }
+    }
+
+    fn kicked(&mut self, started: bool, reason: &str, _: Instant) {
+        match started {
+            true => self.machine.play_stopped(reason),
+            false => self.machine.play_refused(reason),
+        }
     }
 
     fn extend_silence(&mut self, now: Instant) -> Option<Instant> {

@@ -13,6 +13,7 @@ use super::conn::{About, Conn, End, Io};
 use super::core::Core;
 use super::end_line::{EndLine, RequestLine};
 use super::event::Event;
+use super::grant::Grant;
 use super::hand_over::{Driver, HandOver};
 use super::pace::Pace;
 use super::publishing::{News, Publishing};
@@ -22,7 +23,7 @@ use crate::media::StreamKey;
 use crate::net::{TcpStream, rt};
 use crate::plane::{
     PlayRefused, PlayRequest, PublishRefused, PublishRequest, Publisher, PublisherEnd, Settings,
-    SinkEnd, SinkEvent, SinkStats, Viewer,
+    SinkEnd, SinkEvent, SinkStats, Tag, Viewer,
 };
 use crate::proto::Machine;
 
@@ -54,8 +55,14 @@ pub(crate) trait Protocol: Sized + 'static {
     /// Nobody published in time, and the greeting was not sent.
     fn not_found(&mut self, reason: &str, now: Instant);
 
+    /// The server is going out of service, and the greeting was not sent.
+    fn turned_away(&mut self, reason: &str, now: Instant);
+
     /// The plane has ended the viewer.
-    fn viewer_ended(&mut self, end: SinkEnd, now: Instant);
+    fn viewer_ended(&mut self, end: &SinkEnd, now: Instant);
+
+    /// Somebody outside has ended the viewer, which may not have started. The connection closes.
+    fn kicked(&mut self, started: bool, reason: &str, now: Instant);
 
     /// A publisher was silent for too long, and gets as long again: until then. `None` if that is not
     /// what its machine waits for.
@@ -188,7 +195,7 @@ impl<P: Protocol> Session<P> {
             self.conn.socket.reset_on_close();
         }
         self.end(&end);
-        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_)) {
+        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_) | End::Blocked(_)) {
             while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
             // Boxed: every driver would have room for it all its life.
             Box::pin(self.conn.say_goodbye()).await;
@@ -266,6 +273,9 @@ impl<P: Protocol> Session<P> {
                 Io::Written => {}
                 Io::Deadline => self.time_is_up(now)?,
                 Io::Input { read, all } => {
+                    if let Some(reason) = self.blocked(now) {
+                        return Err(End::Blocked(reason).into());
+                    }
                     self.received += read as u64;
                     if let Doing::Publishing(it) = &mut self.doing {
                         let window = it.publisher.set_waited(it.pace.waited(now));
@@ -298,12 +308,25 @@ impl<P: Protocol> Session<P> {
                 self.stop_playing(NOT_FOUND);
                 self.protocol.not_found(NOT_FOUND, now);
             }
+            Wake::Viewer(SinkEvent::TurnedAway) => {
+                let why = SinkEnd::Draining.to_string();
+                self.stop_playing(&why);
+                self.protocol.turned_away(&why, now);
+                self.why = Some(why.into());
+            }
+            Wake::Viewer(SinkEvent::Ended(SinkEnd::Kicked(why))) => {
+                let granted = self.conn.about.granted.as_ref();
+                let started = granted.is_some_and(Grant::has_started);
+                self.stop_playing(&why);
+                self.protocol.kicked(started, &why, now);
+                return Err(End::Finished(why.to_string()).into());
+            }
             Wake::Viewer(SinkEvent::Ended(end)) => {
                 self.stop_playing(&end.to_string());
                 if end.breaks_off() {
                     return Err(End::BrokenOff(end).into());
                 }
-                self.protocol.viewer_ended(end, now);
+                self.protocol.viewer_ended(&end, now);
                 self.ended_for(&end);
             }
         }
@@ -415,7 +438,12 @@ impl<P: Protocol> Session<P> {
         core.hub.borrow_mut().set_now(now);
         // What was said before must not wait with the greeting for the first block.
         while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
+        // It may have been on its way when its address was blocked.
+        let blocked = self.blocked(now);
         match core.setup().app(key.app()) {
+            _ if blocked.is_some() => {
+                self.refuse(&wish, &Refused::Denied(blocked.unwrap_or_default()), now);
+            }
             Some((_, settings)) => {
                 let settings = Rc::clone(settings);
                 P::arrive(self, Arrival { key, settings, epoch, now }, wish);
@@ -429,8 +457,12 @@ impl<P: Protocol> Session<P> {
     /// Takes the publisher's slot.
     pub(crate) fn publish(&mut self, at: &Arrival) -> Result<(), Refused> {
         let Arrival { key, settings, epoch, now } = at;
-        let request =
-            PublishRequest { key: key.clone(), settings: Rc::clone(settings), epoch: *epoch };
+        let request = PublishRequest {
+            key: key.clone(),
+            settings: Rc::clone(settings),
+            epoch: *epoch,
+            tag: self.tag(),
+        };
         let publisher = Publisher::acquire(&self.conn.core.hub, request, *now)?;
         let core = &self.conn.core;
         let pace = Pace::new(core.published.replace(core.published.get() + 1), core.born);
@@ -467,6 +499,18 @@ impl<P: Protocol> Session<P> {
         self.end_grant(&reason, SinkStats::default());
         self.why = Some(reason.into());
         self.protocol.refuse(wish, why, now);
+    }
+
+    /// Whom the plane is to know this connection by.
+    pub(crate) fn tag(&self) -> Option<Tag> {
+        let grant = self.conn.about.granted.as_ref()?;
+        Some(Tag::new(Arc::clone(grant.question()) as Arc<_>))
+    }
+
+    /// Why nothing may be done from its address, if that is so.
+    fn blocked(&self, now: Instant) -> Option<String> {
+        let reason = self.conn.core.blocked(self.conn.about.peer.ip(), now);
+        reason.map(|reason| reason.to_string())
     }
 
     fn count_refusal(&self, why: &Refused) {

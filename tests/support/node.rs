@@ -46,12 +46,14 @@ impl Node {
         );
         let config = Config::load(&text, "test", []).unwrap_or_else(|error| panic!("{error}"));
         let (stop, stopped) = oneshot::channel();
+        let listens = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let with_admin = config.admin.enabled;
         let options = Options { answerer, stop: Some(stopped), ..Options::default() };
         let thread = thread::spawn(move || app::run(&config, options));
         let node = Self { rtmp, http, admin, stop: Some(stop), thread: Some(thread) };
         eventually("the server listens", || {
             assert!(!node.thread.as_ref().is_some_and(JoinHandle::is_finished), "it did not start");
-            [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+            listens(rtmp) && listens(http) && (!with_admin || listens(admin))
         });
         // Of those that tried, none may count among the connections of the test.
         let last = [rtmp, http].map(|port| connect(port).local_addr().expect("connected"));

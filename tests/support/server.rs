@@ -73,7 +73,7 @@ impl Server {
         write!(
             config,
             "cores = {cores}\n\
-             admin.enabled = false\n[rtmp]\nlisten = [\"127.0.0.1:{rtmp}\"]\n\
+             admin.enabled = false\ndrain.delay = 0\ndrain.timeout = \"3s\"\n[rtmp]\nlisten = [\"127.0.0.1:{rtmp}\"]\n\
              [http]\nlisten = [\"127.0.0.1:{http}\"]\n\
              [app_defaults]\n\
              publisher_grace = \"{publisher_grace}\"\n\

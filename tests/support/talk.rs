@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use corecast::bytes::Chain;
 use corecast::container::amf0::{self, Value};
-use corecast::media::{AudioCodec, Codec, Frame, Track, TrackKind};
+use corecast::media::{AudioCodec, Codec, Frame, Track, TrackKind, VideoCodec};
 use corecast::proto::rtmp::client::Event;
 use corecast::proto::rtmp::{
     ChunkLimits, ChunkReader, ChunkWriter, Client, ClientConfig, Goal, Message, kind,
@@ -128,6 +128,19 @@ impl Peer {
         self.transmit();
     }
 
+    /// Announces pictures.
+    pub(crate) fn announce_pictures(&mut self) {
+        assert!(self.client.push_track(&pictures()), "it publishes");
+        self.transmit();
+    }
+
+    /// Publishes the next picture.
+    pub(crate) fn push_picture(&mut self, key: bool) {
+        assert!(self.client.push_frame(&picture(self.pushed, key)), "it publishes");
+        self.pushed += 1;
+        self.transmit();
+    }
+
     /// The next frame to be published.
     pub(crate) fn next(&self) -> i64 {
         self.pushed
@@ -194,6 +207,26 @@ pub(crate) fn frame(number: i64) -> Frame {
     let filler = (0..100 + number % 400).map(|at| (number + at) as u8);
     let data = number.to_be_bytes().into_iter().chain(filler).collect();
     Frame { kind: TrackKind::Audio, dts: time, pts: time, key: false, data }
+}
+
+/// A track of pictures: H.264, of no size in particular.
+pub(crate) fn pictures() -> Track {
+    let config = Bytes::from_static(&[1, 100, 0, 31, 0xff, 0xe0, 0]);
+    Track { codec: Codec::Video(VideoCodec::H264), config, hdr: None, video: None, audio: None }
+}
+
+/// Picture `number`, 40 ms each: one NAL unit that carries its number.
+pub(crate) fn picture(number: i64, key: bool) -> Frame {
+    let time = Timestamp::from_millis(number * 40);
+    let mut data = vec![0, 0, 0, 109, if key { 0x65 } else { 0x41 }];
+    data.extend(number.to_be_bytes());
+    data.resize(113, 0x55);
+    Frame { kind: TrackKind::Video, dts: time, pts: time, key, data: data.into() }
+}
+
+/// The number a picture carries.
+pub(crate) fn number_of_picture(data: &[u8]) -> i64 {
+    number_of(&data[5..])
 }
 
 /// The number a frame carries.

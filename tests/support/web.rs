@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use corecast::container::flv::{Demux, FileReader, Item, Limits};
+use corecast::media::Frame;
 use corecast::time::Timestamp;
 
 use super::node::{PATIENCE, connect};
@@ -155,15 +156,35 @@ impl Watcher {
         }
     }
 
+    /// The next frame; none if the server has closed behind a whole one.
+    #[track_caller]
+    pub(crate) fn frame(&mut self) -> Option<Frame> {
+        loop {
+            match self.next_item() {
+                Some(Item::Frame(frame)) => return Some(frame),
+                Some(_) => {}
+                None => {
+                    assert!(self.web.heard.is_empty(), "a part of a tag");
+                    return None;
+                }
+            }
+        }
+    }
+
     #[track_caller]
     fn item(&mut self) -> Item {
+        self.next_item().expect("the server stays")
+    }
+
+    #[track_caller]
+    fn next_item(&mut self) -> Option<Item> {
         if !std::mem::replace(&mut self.started, true) {
             let (status, head) = self.web.head();
             assert_eq!(status, 200, "{head}");
         }
         loop {
             if let Some(item) = self.items.pop_front() {
-                return item;
+                return Some(item);
             }
             let mut input = &self.web.heard[..];
             while let Some((kind, ms, body)) = self.file.read(&mut input).expect("an FLV file") {
@@ -173,8 +194,8 @@ impl Watcher {
                 self.items.extend(items);
             }
             self.web.heard = input.to_vec();
-            if self.items.is_empty() {
-                assert!(self.web.hear(), "the server closed");
+            if self.items.is_empty() && !self.web.hear() {
+                return None;
             }
         }
     }

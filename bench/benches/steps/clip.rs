@@ -87,7 +87,8 @@ impl Clip {
     /// Publishes on `hub`, without frames yet; the stream is live at once.
     pub(crate) fn publish(&self, hub: &Rc<RefCell<Hub>>, settings: &Rc<Settings>) -> Publisher {
         let now = Instant::now();
-        let request = PublishRequest { key: key(), settings: Rc::clone(settings), epoch: 1 };
+        let request =
+            PublishRequest { key: key(), settings: Rc::clone(settings), epoch: 1, tag: None };
         let publisher = Publisher::acquire(hub, request, now).expect("nobody else publishes");
         publisher.set_metadata(self.metadata.clone(), now);
         for track in &self.tracks {

@@ -74,6 +74,7 @@ pub(crate) fn watch(
     fd: RawFd,
 ) -> Viewer {
     let request = PlayRequest {
+        tag: None,
         key: key(),
         settings: Rc::clone(settings),
         epoch: 1,

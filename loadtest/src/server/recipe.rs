@@ -80,6 +80,7 @@ impl Recipe {
                  rtmp.listen = [\"127.0.0.1:{{rtmp_port}}\"]\n\
                  http.listen = [\"127.0.0.1:{{http_port}}\"]\n\
                  admin.enabled = false\n\
+                 drain.delay = 0\n\
                  {lines}\n"
             )),
             ready: Some("127.0.0.1:{http_port}".to_owned()),

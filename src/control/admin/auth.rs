@@ -1,7 +1,6 @@
 //! Who may use the API: whoever knows the token.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -10,24 +9,52 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::Tokens;
 use super::problem::Problem;
-use crate::config::Secret;
+use crate::config;
 
 /// The digest of the one token. Digests are compared, in a time that does not depend on how much
 /// of them is the same, so that neither the token nor its length can be found out by the clock.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Token([u8; 32]);
+
+/// The token of the API cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("admin.{key}: {cause}")]
+pub struct BadToken {
+    /// Where it stands.
+    key: &'static str,
+    /// What is wrong with it.
+    cause: String,
+}
 
 /// Shorter ones can be guessed.
 const LENGTH_MIN: usize = 16;
 
 impl Token {
-    /// A token that can be sent in a header and not be guessed.
+    /// The token of the configuration, or of the file that it names. None if none is wanted.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(crate) fn new(token: &Secret) -> Result<Self, String> {
-        let token = token.reveal();
+    /// It cannot be read, or is not one to be used.
+    pub(crate) fn of(admin: &config::Admin) -> Result<Option<Self>, BadToken> {
+        if !admin.enabled || (admin.token.is_empty() && admin.token_file.is_empty()) {
+            return Ok(None);
+        }
+        if admin.token_file.is_empty() {
+            let wrong = |cause| BadToken { key: "token", cause };
+            return Self::new(admin.token.reveal()).map(Some).map_err(wrong);
+        }
+        let wrong = |cause: String| BadToken {
+            key: "token_file",
+            cause: format!("{}: {cause}", admin.token_file),
+        };
+        let text = std::fs::read_to_string(&admin.token_file);
+        let text = text.map_err(|error| wrong(error.to_string()))?;
+        Self::new(text.trim()).map(Some).map_err(wrong)
+    }
+
+    /// A token that can be sent in a header and not be guessed.
+    fn new(token: &str) -> Result<Self, String> {
         if token.len() < LENGTH_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!(
                 "expected {LENGTH_MIN} or more visible ASCII characters and no blanks; \
@@ -47,11 +74,8 @@ fn digest(text: &[u8]) -> [u8; 32] {
 }
 
 /// Lets a request through that brings the token, and every request if there is none.
-pub(crate) async fn check(
-    State(token): State<Option<Arc<Token>>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn check(State(token): State<Tokens>, request: Request, next: Next) -> Response {
+    let token = token.borrow().clone();
     let offered = request.headers().get(header::AUTHORIZATION);
     let offered = offered.and_then(|value| value.to_str().ok());
     let offered = offered.and_then(|value| {
@@ -108,7 +132,7 @@ mod tests {
 
     #[test]
     fn tokens_that_could_be_guessed_or_never_match_are_refused() {
-        let token = |text: &str| Token::new(&Secret::from(text.to_owned()));
+        let token = Token::new;
         assert!(token("0123456789abcdef").is_ok());
         for text in ["", "short", "0123456789 abcdef", "0123456789abcdéf"] {
             assert!(token(text).is_err(), "{text}");

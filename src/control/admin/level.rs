@@ -1,33 +1,38 @@
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::extract::Json;
 use super::{Admin, Problem};
 
 /// What is logged.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Level {
     /// A level, or directives such as `info,corecast::proto=trace`.
+    #[schema(example = "info")]
     level: String,
 }
 
-/// GET /log/level
-pub(super) async fn level(State(admin): State<Arc<Admin>>) -> Json<Level> {
-    Json(Level { level: admin.log.level() })
+/// What is logged
+#[utoipa::path(get, path = "/log/level", tag = "node", responses((status = 200, body = Level)))]
+pub(super) async fn level(State(admin): State<Arc<Admin>>) -> axum::Json<Level> {
+    axum::Json(Level { level: admin.log.level() })
 }
 
-/// PUT /log/level: until the next start, or the next reload that changes `log.level`.
+/// Changes what is logged
+///
+/// Until the next start, or the next reload that changes `log.level`.
+#[utoipa::path(put, path = "/log/level", tag = "node", request_body = Level, responses(
+    (status = 200, body = Level)
+))]
 pub(super) async fn set_level(
     State(admin): State<Arc<Admin>>,
-    level: Result<Json<Level>, JsonRejection>,
-) -> Result<Json<Level>, Problem> {
-    let bad = |why: String| Problem::new(400, "bad request", why);
-    let Json(level) = level.map_err(|rejection| bad(rejection.body_text()))?;
-    admin.log.set_level(&level.level).map_err(bad)?;
+    Json(level): Json<Level>,
+) -> Result<axum::Json<Level>, Problem> {
+    admin.log.set_level(&level.level).map_err(Problem::bad_request)?;
     tracing::info!(level = level.level, "log: what is logged was changed");
-    Ok(Json(level))
+    Ok(axum::Json(level))
 }

@@ -3,31 +3,52 @@
 //! All of it lives on the control thread and asks the cores by message. A client that is slow,
 //! silent or rude costs one of [`CONNECTIONS_MAX`] places and nothing else.
 
+mod asking;
 mod auth;
+mod block;
+mod client;
+mod events;
+mod extract;
 mod health;
 mod info;
 mod level;
 mod metrics;
+mod openapi;
+mod origin;
+mod page;
 mod problem;
+mod reason;
+mod service;
+mod sinks;
+mod stream;
+mod streams;
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use bytes::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+pub use self::auth::BadToken;
 pub(crate) use self::auth::Token;
 use self::problem::Problem;
+use super::drain::Drain;
 use super::events::Bulletin;
 use super::log;
 use super::metrics::Metrics;
+use super::reload::Reload;
 use super::start_checks::Host;
 use super::view::View;
 use crate::config::Config;
@@ -42,8 +63,14 @@ pub(crate) struct Admin {
     pub(crate) view: View,
     /// The configuration in force.
     pub(crate) config: watch::Receiver<Arc<Config>>,
+    /// The way to another.
+    pub(crate) reload: Arc<Reload>,
+    /// The way out of service.
+    pub(crate) drain: Arc<Drain>,
     /// What happens on it.
     pub(crate) bulletin: Bulletin,
+    /// Who may not connect.
+    pub(crate) blocks: block::List,
     /// What it runs on.
     pub(crate) host: Host,
     /// Its log.
@@ -54,8 +81,13 @@ pub(crate) struct Admin {
     pub(crate) since: Instant,
 }
 
+/// The token that clients must bring, now; none if none is asked for.
+type Tokens = watch::Receiver<Option<Arc<Token>>>;
+
 /// Connections to the API at once; more wait to be accepted. Their descriptors are set aside.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
+/// The largest body of a request, in bytes.
+const BODY_MAX: usize = 64 << 10;
 /// The same where the metrics alone are served.
 pub(crate) const SCRAPES_MAX: usize = 16;
 /// The longest a request's head may take, and the longest between two requests.
@@ -65,42 +97,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// After the host ran out of descriptors, nothing is accepted for this long.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// Serves on `sockets`, which listen already, for as long as the runtime runs. Without a token
-/// nobody is asked for one.
-///
-/// # Errors
-/// A socket is none that can be waited on.
-pub(crate) fn serve(
-    sockets: Vec<OwnedFd>,
-    admin: Arc<Admin>,
-    token: Option<Token>,
-) -> io::Result<()> {
-    serve_by(&router(admin, token), sockets, CONNECTIONS_MAX)
+/// What is served, on as many listeners as there are.
+#[derive(Debug)]
+pub(crate) struct Server {
+    router: Router,
+    places: Arc<Semaphore>,
 }
 
-/// Serves the metrics on `sockets`, and how the node is, to anyone.
-///
-/// # Errors
-/// As [`serve`].
-pub(crate) fn serve_metrics(sockets: Vec<OwnedFd>, admin: Arc<Admin>) -> io::Result<()> {
-    let router = Router::new()
-        .route("/metrics", get(metrics::metrics))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .fallback(only_metrics)
-        .with_state(admin);
-    serve_by(&router, sockets, SCRAPES_MAX)
-}
-
-fn serve_by(router: &Router, sockets: Vec<OwnedFd>, connections: usize) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(connections));
-    for socket in sockets {
-        let listener = std::net::TcpListener::from(socket);
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        tokio::spawn(accept(listener, router.clone(), Arc::clone(&places)));
+impl Server {
+    /// While `token` holds none, nobody is asked for one.
+    pub(crate) fn new(admin: Arc<Admin>, token: Tokens) -> Self {
+        Self { router: router(admin, token), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
     }
-    Ok(())
+
+    /// The metrics alone, to anyone.
+    pub(crate) fn of_metrics(admin: Arc<Admin>) -> Self {
+        let router = Router::new()
+            .route("/metrics", get(metrics::metrics))
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
+            .fallback(only_metrics)
+            .with_state(admin);
+        Self { router, places: Arc::new(Semaphore::new(SCRAPES_MAX)) }
+    }
+
+    /// Serves on `listener` until the task is aborted; who is connected then stays. Inside a runtime.
+    pub(crate) fn serve(&self, listener: TcpListener) -> JoinHandle<()> {
+        tokio::spawn(accept(listener, self.router.clone(), Arc::clone(&self.places)))
+    }
 }
 
 async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
@@ -128,7 +152,7 @@ async fn accept(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
 
 /// Somebody who reads nothing must not hold a place for ever: the kernel ends the connection when
 /// what was sent is not taken in this time, and asks after silent ones.
-fn bound(socket: &TcpStream) -> io::Result<()> {
+fn bound(socket: &TcpStream) -> std::io::Result<()> {
     let socket = socket2::SockRef::from(socket);
     socket.set_tcp_user_timeout(Some(PATIENCE))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PATIENCE).with_interval(PATIENCE / 3))
@@ -145,23 +169,50 @@ async fn answer(socket: TcpStream, router: Router) {
     }
 }
 
-fn router(admin: Arc<Admin>, token: Option<Token>) -> Router {
+fn router(admin: Arc<Admin>, token: Tokens) -> Router {
     // Without a token: supervisors and balancers have none.
     let health = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(Arc::clone(&admin));
-    let api = Router::new()
-        .route("/info", get(info::info))
-        .route("/cores", get(info::cores))
-        .route("/log/level", get(level::level).put(level::set_level))
+    let (api, document) = OpenApiRouter::with_openapi(openapi::document())
+        .routes(routes!(info::info))
+        .routes(routes!(info::cores))
+        .routes(routes!(info::config))
+        .routes(routes!(level::level, level::set_level))
+        .routes(routes!(service::reload))
+        .routes(routes!(service::drained, service::drain, service::undrain))
+        .routes(routes!(events::events))
+        .routes(routes!(streams::streams))
+        .routes(routes!(stream::stream, stream::end))
+        .routes(routes!(sinks::sinks))
+        .routes(routes!(sinks::sink, sinks::end))
+        .routes(routes!(block::blocks, block::block))
+        .routes(routes!(block::unblock))
+        .split_for_parts();
+    let documents = [false, true].map(|with_token| {
+        let mut document = document.clone();
+        openapi::complete(&mut document, with_token);
+        Bytes::from(document.to_json().expect("plain values"))
+    });
+    let tokens = token.clone();
+    let described = move || async move {
+        let [without, with] = documents;
+        let document = if tokens.borrow().is_some() { with } else { without };
+        ([(CONTENT_TYPE, "application/json")], document)
+    };
+    let guard = from_fn_with_state(token, auth::check);
+    let api = api
+        .route("/openapi.json", get(described))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(guard.clone())
+        .layer(from_fn_with_state(Arc::clone(&admin), origin::check))
         .with_state(Arc::clone(&admin));
     let metrics = Router::new().route("/metrics", get(metrics::metrics)).with_state(admin);
-    let guard = axum::middleware::from_fn_with_state(token.map(Arc::new), auth::check);
     Router::new()
-        .nest("/api/v1", api.layer(guard.clone()))
+        .nest("/api/v1", api)
         .merge(metrics.layer(guard))
         .merge(health)
         .fallback(no_such_path)

@@ -4,8 +4,10 @@
 //! script data, `V1` and `A1` configurations, `meta`, `flv5` a file header with its flags.
 
 mod configure;
+mod drain;
 mod flush;
 mod idle;
+mod listing;
 mod publishers;
 mod slow;
 mod starts;
@@ -42,6 +44,8 @@ pub(super) struct Rig {
     pub(super) base: Instant,
     pub(super) now: Instant,
     next_fd: RawFd,
+    /// Whom drivers know those by who come next.
+    pub(super) tag: Option<super::Tag>,
 }
 
 /// What a viewer's socket took, and how much more it takes.
@@ -82,6 +86,7 @@ impl Rig {
             base,
             now: base,
             next_fd: 100,
+            tag: None,
         }
     }
 
@@ -96,7 +101,8 @@ impl Rig {
 
     pub(super) fn try_publish(&self) -> Result<Publisher, PublishRefused> {
         let settings = Rc::clone(&self.settings);
-        let request = PublishRequest { key: Self::key(), settings, epoch: 7 };
+        let request =
+            PublishRequest { key: Self::key(), settings, epoch: 7, tag: self.tag.clone() };
         Publisher::acquire(&self.hub, request, self.now)
     }
 
@@ -144,6 +150,7 @@ impl Rig {
         let fd = self.next_fd;
         self.next_fd += 1;
         let mut request = PlayRequest {
+            tag: self.tag.clone(),
             key: Self::key(),
             settings: Rc::clone(&self.settings),
             epoch: 7,

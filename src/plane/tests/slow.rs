@@ -157,7 +157,7 @@ fn a_viewer_that_takes_nothing_for_stall_timeout_is_ended_and_says_no_more() {
     assert_eq!(watcher.event(), None);
     rig.stream(&publisher, 12_000, 1000);
     let end = SinkEnd::Stalled(Duration::from_secs(10));
-    assert_eq!(watcher.event(), Some(SinkEvent::Ended(end)));
+    assert_eq!(watcher.event(), Some(SinkEvent::Ended(end.clone())));
     assert!(end.breaks_off());
     assert!(watcher.viewer.take_rest().is_empty());
     assert_eq!((rig.totals().stalls, rig.totals().sinks), (1, 0));

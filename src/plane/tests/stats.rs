@@ -17,7 +17,7 @@ impl Rig {
     fn publish_other(&self, name: &str) -> Publisher {
         let settings = Rc::clone(&self.settings);
         let key = StreamKey::new("live", name).expect("valid");
-        let request = PublishRequest { key, settings, epoch: 7 };
+        let request = PublishRequest { key, settings, epoch: 7, tag: None };
         let publisher = Publisher::acquire(&self.hub, request, self.now).expect("free");
         publisher.set_track(video_track(1), self.now);
         publisher.set_track(audio_track(1), self.now);

@@ -13,9 +13,11 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::block::{Block, BlockLog, Init, Start};
-use super::{Settings, SinkId, SourceId, Tracks};
+use super::{Framing, Settings, SinkId, SourceId, Tracks};
 use crate::container::flv::{HevcForm, frame_head, metadata_of};
 use crate::media::{Frame, TrackKind};
 use crate::time::Timestamp;
@@ -38,6 +40,14 @@ pub enum Format {
 }
 
 impl Format {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rtmp { .. } => "rtmp",
+            Self::Flv { .. } => "flv",
+        }
+    }
+
     /// Appends one frame as this format's message. A frame whose track is not in `tracks` cannot be
     /// labelled and adds nothing; nor does one longer than a message can be.
     pub fn mux(self, out: &mut BytesMut, tracks: &Tracks, frame: &Frame) {
@@ -49,7 +59,7 @@ impl Format {
 }
 
 /// The tracks a viewer wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 pub struct Selection {
     /// Sound.
     pub audio: bool,
@@ -79,6 +89,8 @@ pub(crate) struct Trans {
     pub(crate) log: BlockLog,
     /// Everyone who reads this log, in the order a sweep visits them.
     pub(crate) sinks: Vec<SinkId>,
+    /// How many of them are of each framing.
+    pub(crate) framings: [u32; Framing::COUNT],
     /// Those of `sinks` that have no cursor yet.
     pub(crate) awaiting_key: BTreeSet<SinkId>,
     /// The sweep under way.
@@ -132,6 +144,7 @@ impl Trans {
             selection,
             log: BlockLog::new(settings.max_lag, settings.log_max_bytes),
             sinks: Vec::new(),
+            framings: [0; Framing::COUNT],
             awaiting_key: BTreeSet::new(),
             sweep: None,
             due: None,

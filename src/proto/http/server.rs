@@ -52,6 +52,8 @@ pub struct AskId(pub u64);
 
 /// What the peer did.
 #[derive(Debug, Clone, PartialEq, Eq)]
+// Boxed where it waits.
+#[allow(clippy::large_enum_variant)]
 pub enum Event {
     /// It asks for something. To be answered once, by [`Server::respond`] or
     /// [`Server::accept_stream`]; until then no further input is taken.

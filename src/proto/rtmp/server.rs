@@ -406,7 +406,24 @@ impl Server {
     /// The stream being played is over. The client may ask for another.
     pub fn play_ended(&mut self, now: Instant) {
         if let State::Connected(session) = &mut self.state {
-            session.play_ended(&mut self.core, now);
+            session.play_ended(&mut self.core, now, "The publisher has left.");
+        }
+    }
+
+    /// The server ends a play, for a reason that is told to the client. The connection is finished.
+    pub fn play_over(&mut self, now: Instant, reason: &str) {
+        if let State::Connected(session) = &mut self.state {
+            session.play_ended(&mut self.core, now, reason);
+            self.close();
+        }
+    }
+
+    /// The player is put out, for a reason that is told to it. The connection is finished.
+    pub fn play_stopped(&mut self, reason: &str) {
+        if let State::Connected(session) = &mut self.state
+            && session.play_stopped(&mut self.core, reason)
+        {
+            self.close();
         }
     }
 

@@ -386,14 +386,15 @@ impl Session {
         playing
     }
 
-    pub(super) fn play_ended(&mut self, core: &mut Core, now: Instant) {
+    /// `left` says why the publisher is no longer to be seen.
+    pub(super) fn play_ended(&mut self, core: &mut Core, now: Instant, left: &str) {
         match self.doing {
             Doing::AskingPlay { .. } => self.play_not_found(core, now, "The stream has ended."),
             Doing::Playing { .. } => {
                 let line = &mut core.line;
                 line.user_control(UserControl::StreamEof(PLAY_STREAM_ID));
                 for (code, description) in [
-                    (code::PLAY_UNPUBLISH_NOTIFY, "The publisher has left."),
+                    (code::PLAY_UNPUBLISH_NOTIFY, left),
                     (code::PLAY_STOP, "The stream has ended."),
                 ] {
                     line.status(PLAY_STREAM_ID, Level::Status, code, description);
@@ -402,6 +403,17 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    /// True if there was a play to end.
+    pub(super) fn play_stopped(&mut self, core: &mut Core, reason: &str) -> bool {
+        let plays = matches!(self.doing, Doing::Playing { .. });
+        if plays {
+            core.line.user_control(UserControl::StreamEof(PLAY_STREAM_ID));
+            core.line.status(PLAY_STREAM_ID, Level::Status, code::PLAY_STOP, reason);
+            self.doing = Doing::Nothing;
+        }
+        plays
     }
 
     /// True if there was a publish to end.

@@ -1,0 +1,301 @@
+//! Out of service without a gap for anyone: on SIGTERM, and when the API is asked to.
+//!
+//! ```text
+//! Serving -> Announced -> Viewers -> Publishers -> Drained
+//!    ^  readyz: 503   listeners     |  no viewer    |
+//!    |                closed        |  is left      |
+//!    +------------- undo -----------+---------------+
+//! ```
+//! Whoever balances the load sees that the node is not ready, and sends nobody any more; then the
+//! listeners close. Viewers are ended at a pace that the other nodes can take, each where a key block
+//! begins, in its protocol's way; it finds its stream elsewhere. Publishers are last, as long as there
+//! is somebody to watch.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
+use utoipa::ToSchema;
+
+use super::cores::ask_all;
+use super::listeners::Listeners;
+use crate::config::{self, Config};
+use crate::plane::Left;
+use crate::serve::core::Node;
+use crate::serve::order::{Leave, Order};
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Progress {
+    /// What it does now.
+    pub(crate) state: State,
+    /// When it began, in seconds since 1970; none while it serves.
+    pub(crate) since: Option<u64>,
+    /// Viewers, those who wait for a publisher included.
+    pub(crate) viewers_left: usize,
+    /// Publishers.
+    pub(crate) publishers_left: usize,
+    /// The process ends when it is drained.
+    pub(crate) then_stops: bool,
+}
+
+impl Progress {
+    /// Of a node in service.
+    pub(crate) fn serving() -> Self {
+        let (viewers_left, publishers_left) = (0, 0);
+        let (state, since, then_stops) = (State::Serving, None, false);
+        Self { state, since, viewers_left, publishers_left, then_stops }
+    }
+}
+
+/// What a node does, as to its drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// It is in service.
+    Serving,
+    /// It says that it is not ready, and serves still.
+    Announced,
+    /// Its listeners are closed, and its viewers are being ended.
+    Viewers,
+    /// They are gone, and its publishers are being ended.
+    Publishers,
+    /// Nobody is left.
+    Drained,
+}
+
+/// The node's way out of service, and back.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    node: Arc<Node>,
+    listeners: Arc<tokio::sync::Mutex<Listeners>>,
+    in_force: watch::Receiver<Arc<Config>>,
+    progress: watch::Sender<Progress>,
+    /// Never waited for.
+    running: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How often some viewers are ended.
+const TICK: Duration = Duration::from_millis(100);
+/// A core that has not answered by then is taken to be as it was.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// This part of the time that is left may go to the pace; the rest is for key frames to come.
+const PACED_PART: f64 = 0.6;
+/// Who was ended has this long to take its last words, and to close.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// What is kept of the time for publishers.
+const FOR_PUBLISHERS: Duration = Duration::from_millis(500);
+
+impl Drain {
+    /// Of a node that serves.
+    pub(crate) fn new(
+        node: Arc<Node>,
+        listeners: Arc<tokio::sync::Mutex<Listeners>>,
+        in_force: watch::Receiver<Arc<Config>>,
+    ) -> Self {
+        let (progress, _) = watch::channel(Progress::serving());
+        Self { node, listeners, in_force, progress, running: Mutex::default() }
+    }
+
+    /// How far it is, now and whenever that changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// How far it is.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+
+    /// Begins, unless it has begun. `then_stop`: the process ends with it. False if all of that was
+    /// so already. Inside a runtime.
+    pub(crate) fn start(self: &Arc<Self>, then_stop: bool) -> bool {
+        let before = self.progress();
+        if before.state != State::Serving && (before.then_stops || !then_stop) {
+            return false;
+        }
+        self.progress.send_modify(|progress| progress.then_stops |= then_stop);
+        if before.state == State::Serving {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.progress.send_modify(|progress| {
+                (progress.state, progress.since) = (State::Announced, Some(now.as_secs()));
+            });
+            self.node.draining.store(true, Ordering::Relaxed);
+            let this = Arc::clone(self);
+            let task = tokio::spawn(async move { this.run().await });
+            *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        }
+        true
+    }
+
+    /// Back into service, whatever it does: listeners open again, and who is still here stays.
+    ///
+    /// # Errors
+    /// What could not be listened on; then it does not go on with its drain, and is not ready.
+    pub(crate) async fn undo(&self) -> Result<(), Vec<String>> {
+        let task = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            task.abort();
+            // Err: it was aborted, as it should.
+            let _ = task.await;
+        }
+        let mut left = vec![Left::default(); self.node.mesh.cores()];
+        self.leave(|_| Leave::Nobody, &mut left).await;
+        let config = Arc::clone(&self.in_force.borrow());
+        self.listeners.lock().await.reopen(&config).await?;
+        self.node.draining.store(false, Ordering::Relaxed);
+        self.progress.send_modify(|progress| {
+            (progress.state, progress.since) = (State::Serving, None);
+            progress.then_stops = false;
+        });
+        tracing::info!("drain: undone, in service again");
+        Ok(())
+    }
+
+    async fn run(&self) {
+        let config::Drain { delay, rate, timeout } = self.in_force.borrow().drain;
+        let until = Instant::now() + timeout;
+        let mut left = vec![Left::default(); self.node.mesh.cores()];
+        self.leave(|_| Leave::Nobody, &mut left).await;
+        let connections = self.connections();
+        let delay = if connections == 0 { Duration::ZERO } else { delay };
+        tracing::info!(
+            connections,
+            viewers = all(&left).viewers,
+            publishers = all(&left).publishers,
+            ?delay,
+            "drain: not ready any more"
+        );
+        sleep(delay).await;
+        let late = self.listeners.lock().await.shut().await;
+        if let Some(late) = late {
+            tracing::warn!("drain: {late}, and may listen for a while");
+        }
+        self.set(State::Viewers);
+        self.end_viewers(&mut left, f64::from(rate), until - FOR_PUBLISHERS).await;
+        self.set(State::Publishers);
+        let late = all(&left).viewers;
+        if late > 0 {
+            tracing::warn!(viewers = late, "drain: drain.timeout is over, the rest is ended now");
+        }
+        let who = if late > 0 { Leave::Everyone } else { Leave::Publishers };
+        self.leave(|_| who, &mut left).await;
+        self.wait_for_connections().await;
+        self.set(State::Drained);
+    }
+
+    /// Some at a time, until none is left or the time is over.
+    async fn end_viewers(&self, left: &mut [Left], rate: f64, until: Instant) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut begun, mut may_leave) = (Instant::now(), 0.0);
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return,
+                now = ticks.tick() => {
+                    let passed = now.saturating_duration_since(begun).as_secs_f64();
+                    let time = until.saturating_duration_since(now).as_secs_f64() * PACED_PART;
+                    let staying = all(left).staying;
+                    let rate = rate.max(staying as f64 / time.max(TICK.as_secs_f64()));
+                    may_leave = (may_leave + rate * passed.max(TICK.as_secs_f64())).min(staying as f64);
+                    begun = now;
+                }
+            }
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let count = may_leave as usize;
+            may_leave -= count as f64;
+            let mut shares = shares(left, count);
+            self.leave(|core| Leave::Viewers(std::mem::take(&mut shares[core])), left).await;
+            if all(left).viewers == 0 {
+                return;
+            }
+        }
+    }
+
+    /// What has been said is to be heard, and those who hear it are to close first.
+    async fn wait_for_connections(&self) {
+        let until = Instant::now() + LAST_WORDS;
+        while self.connections() > 0 && Instant::now() < until {
+            sleep(TICK / 5).await;
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.node.counters.connections.load(Ordering::Relaxed)
+    }
+
+    /// Tells each core who is to leave, and learns who is left.
+    async fn leave(&self, mut who: impl FnMut(usize) -> Leave, left: &mut [Left]) {
+        let order = |core: crate::shard::CoreId, asker| Order::Leave(who(core.index()), asker);
+        let answers = ask_all(&self.node, ANSWER_WITHIN, order).await;
+        for (left, answer) in left.iter_mut().zip(answers) {
+            *left = answer.unwrap_or(*left);
+        }
+        let Left { viewers, publishers, .. } = all(left);
+        self.progress.send_if_modified(|progress| {
+            let before = (progress.viewers_left, progress.publishers_left);
+            (progress.viewers_left, progress.publishers_left) = (viewers, publishers);
+            before != (viewers, publishers)
+        });
+    }
+
+    fn set(&self, state: State) {
+        self.progress.send_modify(|progress| progress.state = state);
+        let Progress { viewers_left, publishers_left, .. } = self.progress();
+        tracing::info!(
+            viewers_left,
+            publishers_left,
+            "drain: {}",
+            match state {
+                State::Serving => "in service",
+                State::Announced => "not ready any more",
+                State::Viewers => "viewers are ended",
+                State::Publishers => "publishers are ended",
+                State::Drained => "nobody is left",
+            }
+        );
+    }
+}
+
+fn all(left: &[Left]) -> Left {
+    let sum = |of: fn(&Left) -> usize| left.iter().map(of).sum();
+    Left {
+        viewers: sum(|left| left.viewers),
+        staying: sum(|left| left.staying),
+        publishers: sum(|left| left.publishers),
+    }
+}
+
+/// `count` viewers, of each core as many as is its part of them.
+fn shares(left: &[Left], count: usize) -> Vec<usize> {
+    let (mut count, mut staying) = (count, all(left).staying);
+    let share = |left: &Left| {
+        // Of those that are left of both, so that the sum comes out.
+        let share = (count * left.staying).div_ceil(staying.max(1)).min(left.staying).min(count);
+        (count, staying) = (count - share, staying - left.staying);
+        share
+    };
+    left.iter().map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_core_ends_its_part() {
+        let left = |staying: &[usize]| -> Vec<Left> {
+            staying.iter().map(|&staying| Left { staying, ..Left::default() }).collect()
+        };
+        assert_eq!(shares(&left(&[100, 100]), 10), [5, 5]);
+        assert_eq!(shares(&left(&[300, 100]), 4), [3, 1]);
+        assert_eq!(shares(&left(&[0, 3]), 3), [0, 3]);
+        assert_eq!(shares(&left(&[0, 0]), 3), [0, 0]);
+        assert_eq!(shares(&left(&[1, 1, 1]), 1).iter().sum::<usize>(), 1);
+        assert_eq!(shares(&left(&[5, 7]), 100), [5, 7]);
+    }
+}

@@ -1,0 +1,292 @@
+//! The configuration, read again while streams are on: who watches notices nothing, a file that is
+//! wrong changes nothing.
+
+#![allow(missing_docs)]
+
+#[path = "support/binary.rs"]
+mod binary;
+#[path = "support/node.rs"]
+mod node;
+#[path = "support/secure.rs"]
+mod secure;
+#[path = "support/talk.rs"]
+mod talk;
+#[path = "support/web.rs"]
+mod web;
+
+use std::net::{TcpListener, TcpStream};
+
+use binary::Binary;
+use node::{Node, connect, eventually, free_port};
+use rustix::process::Signal;
+use secure::Certificate;
+use serde_json::Value;
+use talk::Peer;
+use web::{Answer, Watcher, Web};
+
+fn listens(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+#[track_caller]
+fn ask(port: u16, request: &str, headers: &str) -> (u16, Value) {
+    let mut web = Web::new(port);
+    web.send(&format!("{request} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
+    let Answer { status, body, .. } = web.answer();
+    (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().expect("a list").iter().map(|key| key.as_str().expect("a key")).collect()
+}
+
+/// Two hundred viewers, by the two protocols.
+struct Crowd {
+    players: Vec<Peer>,
+    watchers: Vec<Watcher>,
+}
+
+impl Crowd {
+    fn start(rtmp: u16, http: u16, path: &str) -> Self {
+        let mut players: Vec<_> = (0..100).map(|_| Peer::play(rtmp, path)).collect();
+        let watchers = (0..100).map(|_| Watcher::new(http, &format!("{path}.flv"))).collect();
+        players.iter_mut().for_each(Peer::start);
+        Self { players, watchers }
+    }
+
+    #[track_caller]
+    fn expect_frames(&mut self, first: Option<i64>, last: i64) {
+        self.players.iter_mut().for_each(|player| player.expect_frames(first, last));
+        self.watchers.iter_mut().for_each(|watcher| watcher.expect_frames(first, last));
+    }
+}
+
+#[test]
+fn over_fifty_reloads_two_hundred_viewers_get_every_frame_once_and_in_order() {
+    let mut binary = Binary::start(4000, "cores = 2\ndrain.delay = 0");
+    let mut publisher = Peer::publish(binary.rtmp, "live/reloaded");
+    publisher.push(5);
+    let mut crowd = Crowd::start(binary.rtmp, binary.http, "live/reloaded");
+    crowd.expect_frames(None, 4);
+    let (mut seen, mut guests) = (4, Vec::new());
+    let (rtmp, http) = (binary.rtmp, binary.http);
+    for round in 0..50 {
+        // A door that opens in one round and closes in the next, for each protocol.
+        let extra = [(); 2].map(|()| free_port());
+        let [of_rtmp, of_http] = extra.map(|port| match round % 2 {
+            0 => format!(", '127.0.0.1:{port}'"),
+            _ => String::new(),
+        });
+        let window = [0, 20, 100, 350][round % 4];
+        binary.reload(&format!(
+            "cores = 2\ndrain.delay = 0\n\
+             rtmp.listen = ['127.0.0.1:{rtmp}'{of_rtmp}]\nhttp.listen = ['127.0.0.1:{http}'{of_http}]\n\
+             app_defaults.merge_window = '{window}ms'\napp_defaults.max_lag = '{}s'\n\
+             limits.request_timeout = '{}s'\napp.round-{round}.gop_cache = {}\n\
+             app.live.block_bytes = '{}KiB'\nstrict_apps = {}",
+            8 + round % 3,
+            20 + round,
+            round % 2 == 0,
+            16 << (round % 4),
+            round % 5 == 0,
+        ));
+        publisher.push(3);
+        if round % 2 == 0 {
+            eventually("the new doors are open", || extra.into_iter().all(listens));
+            // It comes in by a door that is closed in the next round.
+            let mut guest = Watcher::new(extra[1], "live/reloaded.flv");
+            guest.expect_frames(None, publisher.next() - 1);
+            guests.push((guest, publisher.next()));
+        } else {
+            publisher.push(2);
+        }
+        if round % 10 == 9 {
+            let last = publisher.next() - 1;
+            crowd.expect_frames(Some(seen + 1), last);
+            seen = last;
+        }
+    }
+    publisher.push(10);
+    crowd.expect_frames(Some(seen + 1), publisher.next() - 1);
+    for (guest, next) in &mut guests {
+        guest.expect_frames(Some(*next), publisher.next() - 1);
+    }
+    let log = binary.log();
+    assert_eq!(log.matches("reload: applied").count(), 50, "{log}");
+    assert!(!log.contains("ERROR"), "{log}");
+    assert_eq!(binary.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_door_that_is_closed_takes_nobody_and_one_that_is_opened_does() {
+    let binary = Binary::start(1000, "cores = 2");
+    let (first, second) = (binary.http, free_port());
+    for (open, closed) in [(second, first), (first, second)] {
+        binary.reload(&format!("cores = 2\nhttp.listen = ['127.0.0.1:{open}']"));
+        assert!(listens(open) && !listens(closed), "on both cores");
+        for _ in 0..10 {
+            assert_eq!(web::get(open, "/live/nobody.txt").status, 404);
+        }
+    }
+    // From one address of a port to all of them, and back.
+    let all = format!("cores = 2\nhttp.listen = ['0.0.0.0:{first}']");
+    for lines in [&all, "cores = 2", &all] {
+        binary.reload(lines);
+        assert_eq!(web::get(first, "/live/nobody.txt").status, 404);
+    }
+    binary.reload("cores = 2\nhttp.enabled = false");
+    assert!(!listens(first) && listens(binary.rtmp));
+    // One port, another protocol.
+    let port = binary.rtmp;
+    binary.reload(&format!("cores = 2\nrtmp.enabled = false\nhttp.listen = ['127.0.0.1:{port}']"));
+    assert_eq!(web::get(port, "/live/nobody.txt").status, 404);
+    assert!(!binary.log().contains("ERROR"), "{}", binary.log());
+    binary.expect_no_spin();
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_each_problem_is_named() {
+    let [admin, new] = [(); 2].map(|()| free_port());
+    let api = format!("cores = 1\nadmin.listen = ['127.0.0.1:{admin}']\n");
+    let binary = Binary::start(1000, &api);
+    let mut publisher = Peer::publish(binary.rtmp, "live/bad");
+    publisher.push(5);
+    let mut watcher = Watcher::new(binary.http, "live/bad.flv");
+    watcher.expect_frames(None, 4);
+    eventually("the API is there", || listens(admin));
+    let in_force = || ask(admin, "GET /api/v1/config", "");
+    let before = in_force();
+    let good = format!("{api}http.listen = ['127.0.0.1:{}', '127.0.0.1:{new}']\n", binary.http);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().expect("bound");
+    let bad = [
+        (
+            "app.live.merge_window = 'soon'\nrtmp.chunk_sise = 1",
+            &["merge_window", "chunk_sise"][..],
+        ),
+        ("app_defaults.max_lag = '1ms'\ntcp.backlog = 0", &["max_lag", "backlog"]),
+        ("this is no TOML", &["corecast.toml:"]),
+        ("admin.token_file = '/nowhere/token'", &["/nowhere/token"]),
+        (&format!("rtmp.listen = ['{taken}', '192.0.2.1:1']"), &["in use", "no address"]),
+    ];
+    for (lines, named) in bad {
+        binary.write(&format!("{good}{lines}"));
+        let (status, problem) = ask(admin, "POST /api/v1/reload", "");
+        assert_eq!(status, 422, "{lines}: {problem}");
+        let detail = problem["detail"].as_str().expect("a text");
+        assert!(named.iter().all(|named| detail.contains(named)), "{lines}: {detail}");
+        assert_eq!(in_force(), before, "{lines}");
+        assert!(!listens(new), "{lines}");
+    }
+    // By the signal it is the same, and said in the log.
+    binary.write(&format!("{good}http.body = 'endless'"));
+    binary.signal(Signal::HUP);
+    eventually("it says so", || {
+        let log = binary.log();
+        log.split("http.body").nth(1).is_some_and(|rest| rest.contains("nothing was changed"))
+    });
+    assert_eq!(in_force(), before);
+    publisher.push(5);
+    watcher.expect_frames(Some(5), 9);
+    // And the good lines are good.
+    binary.write(&good);
+    let (status, reloaded) = ask(admin, "POST /api/v1/reload", "");
+    assert_eq!((status, texts(&reloaded["applied"])), (200, vec!["http.listen"]), "{reloaded}");
+    assert!(listens(new));
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_what_does_not_holds() {
+    let admin = free_port();
+    let api = format!("admin.listen = ['127.0.0.1:{admin}']\n");
+    let binary = Binary::start(1000, &format!("{api}cores = 1"));
+    eventually("the API is there", || listens(admin));
+    binary.write(&format!(
+        "{api}cores = 2\nlimits.mesh_queue = 64\nlog.stats_interval = '1s'\napp.closed.publish = false"
+    ));
+    for applied in [&["app.closed", "log.stats_interval"][..], &[]] {
+        let (status, reloaded) = ask(admin, "POST /api/v1/reload", "");
+        assert_eq!((status, texts(&reloaded["applied"])), (200, applied.to_vec()), "{reloaded}");
+        // Said each time: it is in the file, and not in force.
+        assert_eq!(texts(&reloaded["needs_restart"]), ["cores", "limits.mesh_queue"]);
+        assert_eq!(texts(&reloaded["problems"]), [""; 0]);
+    }
+    let (_, config) = ask(admin, "GET /api/v1/config", "");
+    assert_eq!(config["cores"], Value::from(1));
+    let (_, reason) =
+        Peer::new(binary.rtmp, corecast::proto::rtmp::Goal::Publish, "closed/x").refusal();
+    assert!(reason.contains("publishing to closed is not allowed"), "{reason}");
+    eventually("figures are told in the new interval", || binary.log().contains("node stats"));
+}
+
+#[test]
+fn the_token_and_the_doors_of_the_api_change_too() {
+    let [first, second] = [(); 2].map(|()| free_port());
+    let lines = |port: u16| {
+        format!("cores = 1\nadmin.listen = ['127.0.0.1:{port}']\nadmin.token_file = 'token'")
+    };
+    let binary = Binary::start_with(1000, "cores = 1", &[]);
+    let token = |token: &str| {
+        std::fs::write(binary.dir.join("token"), token).expect("room for it");
+        format!("Authorization: Bearer {token}\r\n")
+    };
+    let old = token("0123456789abcdef");
+    binary.reload(&lines(first));
+    let info = |port, token: &str| ask(port, "GET /api/v1/info", token).0;
+    assert_eq!((info(first, &old), info(first, "")), (200, 401));
+    // Only the file with the token is another now.
+    let new = token("fedcba9876543210");
+    let (status, reloaded) = ask(first, "POST /api/v1/reload", &old);
+    assert_eq!((status, texts(&reloaded["applied"])), (200, vec!["admin.token_file"]));
+    assert_eq!((info(first, &old), info(first, &new)), (401, 200));
+    binary.reload(&lines(second));
+    assert!(!listens(first));
+    assert_eq!(info(second, &new), 200);
+    binary.reload("cores = 1");
+    assert!(!listens(second));
+}
+
+#[test]
+fn https_begins_and_certificates_change_with_a_reload() {
+    let binary = Binary::start(1000, "cores = 2");
+    let mut publisher = Peer::publish(binary.rtmp, "live/secure");
+    publisher.push(5);
+    let port = free_port();
+    let lines = |certificate: &Certificate| {
+        format!(
+            "cores = 2\nhttp.tls_listen = ['127.0.0.1:{port}']\ntls.certificates = [{}]",
+            certificate.toml()
+        )
+    };
+    let watch = |certificate: &Certificate| {
+        let socket = certificate.connect(&connect(port), "one.example");
+        let mut watcher = Watcher::on(socket, "live/secure.flv");
+        watcher.expect_frames(None, 4);
+        watcher
+    };
+    let [one, other] = [0, 1].map(|number| Certificate::new(number, &["one.example"]));
+    binary.reload(&lines(&one));
+    let mut first = watch(&one);
+    binary.reload(&lines(&other));
+    let mut second = watch(&other);
+    // A key that is not that of the certificate changes nothing.
+    std::fs::copy(one.key(), other.key()).expect("ours");
+    binary.reload(&lines(&other).replace("cores = 2", "cores = 2\nrtmp.chunk_size = 4096"));
+    assert!(binary.log().contains("reload: nothing was changed"), "{}", binary.log());
+    binary.reload("cores = 2");
+    assert!(!listens(port));
+    publisher.push(5);
+    first.expect_frames(Some(5), 9);
+    second.expect_frames(Some(5), 9);
+}
+
+#[test]
+fn without_a_file_there_is_nothing_to_reload() {
+    let node = Node::start("cores = 1", None);
+    let (status, problem) = ask(node.admin, "POST /api/v1/reload", "");
+    assert_eq!(status, 422);
+    assert!(problem["detail"].as_str().expect("a text").contains("no file to reload"), "{problem}");
+    // A signal that would end others does not end it.
+    rustix::process::kill_process(rustix::process::getpid(), Signal::HUP).expect("ourselves");
+    assert_eq!(ask(node.admin, "GET /api/v1/info", "").0, 200);
+}
