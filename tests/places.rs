@@ -26,7 +26,7 @@ const COMERS: usize = 50;
 /// One who was let in, and stays for as long as this lives.
 #[allow(clippy::large_enum_variant)] // There are a handful.
 enum Inside {
-    Rtmp(Peer),
+    Rtmp(Box<Peer>),
     Http(Web),
 }
 
@@ -61,7 +61,7 @@ fn on_air(node: &Node, path: &str) -> Peer {
 fn publish(node: &Node, path: &str) -> Came {
     let mut peer = Peer::new(node.rtmp, Goal::Publish, path);
     let started = peer.try_start();
-    started.map(|()| Inside::Rtmp(peer)).map_err(|(code, reason)| {
+    started.map(|()| Inside::Rtmp(Box::new(peer))).map_err(|(code, reason)| {
         assert_eq!(code, "NetStream.Publish.Denied", "{reason}");
         reason
     })
@@ -70,7 +70,7 @@ fn publish(node: &Node, path: &str) -> Came {
 fn play(node: &Node, path: &str) -> Came {
     let mut peer = Peer::play(node.rtmp, path);
     let started = peer.try_start();
-    started.map(|()| Inside::Rtmp(peer)).map_err(|(code, reason)| {
+    started.map(|()| Inside::Rtmp(Box::new(peer))).map_err(|(code, reason)| {
         assert_eq!(code, "NetStream.Play.Failed", "{reason}");
         reason
     })

@@ -22,7 +22,7 @@ use crate::control::BadToken;
 use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer};
 use crate::control::drain::{self, Drain};
-use crate::control::events::Bulletin;
+use crate::control::events::{self, Bulletin};
 use crate::control::hooks::Hooks;
 use crate::control::listeners::{Listeners, bind_admin, bind_door};
 use crate::control::log::{self, Log};
@@ -190,7 +190,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         blocks: Default::default(),
         host,
         log: log.handle(),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::new(hooks.clone())),
         since: began,
     };
     let admin = Arc::new(admin);
@@ -223,7 +223,10 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
     }
     runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
-    runtime.block_on(hooks.finish());
+    runtime.block_on(async {
+        events::end_all(&node.events).await;
+        hooks.finish().await;
+    });
     // Not for a name that is being looked up.
     runtime.shutdown_background();
     Ok(())

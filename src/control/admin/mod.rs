@@ -110,10 +110,12 @@ impl Server {
         Self { router: router(admin, token), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
     }
 
-    /// The metrics alone, to anyone.
+    /// The metrics, and how the node is, to anyone.
     pub(crate) fn of_metrics(admin: Arc<Admin>) -> Self {
         let router = Router::new()
             .route("/metrics", get(metrics::metrics))
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
             .fallback(only_metrics)
             .with_state(admin);
         Self { router, places: Arc::new(Semaphore::new(SCRAPES_MAX)) }

@@ -5,6 +5,7 @@
 //! [`Grant`](crate::serve::grant::Grant); of one that came too late, or may have been said unheard,
 //! an end made here. Each hook has its own bounds, so that one that is slow delays no other.
 
+mod client;
 mod payload;
 mod queue;
 mod reply;
@@ -25,7 +26,7 @@ use self::payload::{About, Message, Teller};
 use self::queue::Outbox;
 use self::reply::{Opinion, Reply};
 use self::send::{Failed, Sender};
-pub(crate) use self::tally::Tally;
+pub(crate) use self::tally::{Latency, Tally};
 use super::ask::Answerer;
 use super::stats::measure;
 use crate::config::{self, Config, Hook, OnError};
@@ -372,7 +373,7 @@ impl Inner {
         };
         let tally = &self.target(message.hook).tally;
         tally::add(&tally.sent, 1);
-        let sent = timeout(within, self.sender.post(url, &config.hooks.secret, message)).await;
+        let sent = timeout(within, self.sender.post(url, &config.hooks, message)).await;
         let result = sent.unwrap_or_else(|_| {
             Err(Failed { why: format!("no answer within {within:?}"), perhaps_heard: true })
         });
