@@ -230,12 +230,7 @@ impl Session<Http> {
             return Ok(());
         }
         let (ask, path) = (request.ask, request.path.as_str());
-        let method = if request.method == http::Method::Head { "HEAD" } else { "GET" };
-        let (target, agent) = ((path, request.query.as_str()), request.user_agent.as_deref());
-        self.protocol.page = Some(Box::new(PageRequest::new(method, target, agent)));
-        self.protocol.status = None;
         let port = self.conn.core.node.rtmp_port.load(Ordering::Relaxed);
-        self.is_check = false;
         let response = if let Some(path) = path.strip_suffix(".flv") {
             match StreamKey::parse(path) {
                 Ok(key) => return self.wish_to_play(key, request, now),

@@ -110,7 +110,7 @@ impl Server {
         Self { router: router(admin, token), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
     }
 
-    /// The metrics alone, to anyone.
+    /// The metrics, and how the node is, to anyone.
     pub(crate) fn of_metrics(admin: Arc<Admin>) -> Self {
         let router = Router::new()
             .route("/metrics", get(metrics::metrics))
