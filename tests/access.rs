@@ -9,13 +9,18 @@ mod talk;
 #[path = "support/web.rs"]
 mod web;
 
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::pin::Pin;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use corecast::control::ask::Answerer;
 use corecast::media::StreamKey;
 use corecast::proto::rtmp::Goal;
 use corecast::serve::access::signed::{Method, Signer};
+use corecast::serve::verdict::{Question, Verdict};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use node::{Node, connect, connect_from, log};
 use serde_json::json;
@@ -410,12 +415,38 @@ fn head_and_web_socket_are_asked_the_same() {
     assert_eq!(web.answer().status, 403);
 }
 
+/// Says yes to all, and remembers whom it was asked about.
+#[derive(Debug, Default)]
+struct Agreeable(Mutex<Vec<SocketAddr>>);
+
+impl Answerer for Agreeable {
+    fn answer(
+        &self,
+        question: Arc<Question>,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
+        if question.stream().is_some() {
+            self.0.lock().expect("nobody panics with it").push(question.peer);
+        }
+        Box::pin(async { Verdict::Allow })
+    }
+}
+
 #[test]
-fn what_is_denied_is_never_placed() {
-    let node = start("rules = ['deny play any']");
-    let socket = connect(node.rtmp);
-    let peer: SocketAddr = socket.local_addr().expect("connected");
-    denied(play_from(socket, "live/never"), "(rules)");
-    log().wait_for(&[" close ", &format!("peer={peer} "), "stream=live/never "]);
-    assert!(log().lines(&["stream=live/never ", "placed"]).is_empty());
+fn nobody_else_is_asked_about_those_who_are_denied_here() {
+    let answerer = Arc::new(Agreeable::default());
+    let lines = "admin.enabled = false\napp_defaults.wait_for_publisher = '1ms'\n\
+                 app.live.rules = ['deny play 127.6.5.0/24']\napp.live.publish_keys = ['k3y-asked']";
+    let node = Node::start(lines, Some(Arc::clone(&answerer) as Arc<dyn Answerer>));
+    let (own, other) = ([127, 6, 5, 1], [127, 6, 6, 1]);
+    denied(play_from(connect_from(own, node.rtmp), "live/asked"), "(rules)");
+    denied(get_from(connect_from(own, node.http), "live/asked.flv", ""), "(rules)");
+    denied(publish_from(connect_from(own, node.rtmp), "live/asked"), "publish_keys");
+    let asked = || answerer.0.lock().expect("nobody panics with it").clone();
+    assert_eq!(asked(), []);
+    let with_key = "live/asked?key=k3y-asked";
+    assert_eq!(publish_from(connect_from(own, node.rtmp), with_key), Ok(()));
+    assert_eq!(get_from(connect_from(other, node.http), "live/asked2.flv", ""), Ok(()));
+    let from: Vec<_> = asked().iter().map(SocketAddr::ip).collect();
+    assert_eq!(from, [IpAddr::from(own), IpAddr::from(other)]);
+    assert!(log().lines(&["stream=live/asked ", "k3y-asked"]).is_empty());
 }

@@ -6,17 +6,24 @@
 mod hook_server;
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/secure.rs"]
+mod secure;
 #[path = "support/talk.rs"]
 mod talk;
 #[path = "support/web.rs"]
 mod web;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use corecast::proto::rtmp::Goal;
 use hmac::{Hmac, KeyInit, Mac};
 use hook_server::{Answer, Heard, HookServer, after, say, yes};
 use node::{Node, eventually, free_port, log};
+use rustls::{ServerConnection, StreamOwned};
+use secure::Certificate;
 use serde_json::Value;
 use sha2::Sha256;
 use talk::{Peer, Raw};
@@ -340,6 +347,48 @@ fn a_server_that_is_gone_hears_of_it_when_it_is_back_or_it_is_logged_as_lost() {
     let server = HookServer::on(port, |_| yes());
     drop(node);
     assert!(server.of("on_unpublish").is_empty());
+}
+
+/// Says yes to one request on each connection, by TLS.
+fn say_yes_securely(certificate: &Certificate) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("bound").port();
+    let config = certificate.server();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let tls = ServerConnection::new(Arc::clone(&config)).expect("a good configuration");
+            let mut stream = BufReader::new(StreamOwned::new(tls, socket));
+            let mut head = String::new();
+            // Err: the client does not trust us.
+            while let Ok(1..) = stream.read_line(&mut head) {
+                if head.ends_with("\r\n\r\n") {
+                    let yes = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n0";
+                    stream.get_mut().write_all(yes).expect("it listens");
+                    // To the end of the body, and of the connection.
+                    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_server_is_asked_by_tls_if_it_can_be_trusted() {
+    let [trusted, other] = [1, 2].map(|number| Certificate::new(number, &["localhost"]));
+    let port = say_yes_securely(&trusted);
+    let refusal = |ca: &Certificate| {
+        let lines = format!(
+            "cores = 1\nadmin.enabled = false\nhooks.ca_file = '{}'\n\
+             hooks.on_publish = 'https://localhost:{port}/'",
+            ca.cert()
+        );
+        let node = Node::start(&lines, None);
+        Peer::new(node.rtmp, Goal::Publish, "live/secure").try_start()
+    };
+    refusal(&trusted).expect("it is trusted");
+    refusal(&other).expect_err("it is not");
+    log().wait_for(&["no verdict", "invalid peer certificate"]);
 }
 
 #[test]

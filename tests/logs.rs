@@ -160,7 +160,7 @@ impl Binary {
         let mut web = Web::new(self.admin);
         let length = body.len();
         web.send(&format!(
-            "{request} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n\
+            "{request} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n\r\n{body}"
         ));
         let answer = web.answer();

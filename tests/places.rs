@@ -25,7 +25,7 @@ const COMERS: usize = 50;
 
 /// One who was let in, and stays for as long as this lives.
 enum Inside {
-    Rtmp(Peer),
+    Rtmp(Box<Peer>),
     Http(Web),
 }
 
@@ -60,7 +60,7 @@ fn on_air(node: &Node, path: &str) -> Peer {
 fn publish(node: &Node, path: &str) -> Came {
     let mut peer = Peer::new(node.rtmp, Goal::Publish, path);
     let started = peer.try_start();
-    started.map(|()| Inside::Rtmp(peer)).map_err(|(code, reason)| {
+    started.map(|()| Inside::Rtmp(Box::new(peer))).map_err(|(code, reason)| {
         assert_eq!(code, "NetStream.Publish.Denied", "{reason}");
         reason
     })
@@ -69,7 +69,7 @@ fn publish(node: &Node, path: &str) -> Came {
 fn play(node: &Node, path: &str) -> Came {
     let mut peer = Peer::play(node.rtmp, path);
     let started = peer.try_start();
-    started.map(|()| Inside::Rtmp(peer)).map_err(|(code, reason)| {
+    started.map(|()| Inside::Rtmp(Box::new(peer))).map_err(|(code, reason)| {
         assert_eq!(code, "NetStream.Play.Failed", "{reason}");
         reason
     })

@@ -5,6 +5,8 @@
 
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/secure.rs"]
+mod secure;
 #[path = "support/talk.rs"]
 mod talk;
 #[path = "support/web.rs"]
@@ -18,6 +20,7 @@ use std::time::Duration;
 use corecast::proto::rtmp::Goal;
 use node::{Node, connect, connect_from, eventually, field, log};
 use proxy_header::{ProxiedAddress, ProxyHeader};
+use secure::Certificate;
 use talk::Peer;
 use web::{Watcher, Web};
 
@@ -257,6 +260,42 @@ fn connections_count_for_the_client_and_not_for_the_balancer() {
 }
 
 #[test]
+fn rules_and_arrivals_go_by_the_client() {
+    let node = start(
+        "cores = 1\nlimits.connects_per_second_per_address = 3\n\
+         app.live.rules = ['deny play 192.0.2.15']",
+    );
+    let mut publisher = Peer::publish(node.rtmp, "live/rules");
+    publisher.push(1);
+    let path = "live/rules.flv";
+    let play = |header: &[u8], fields: &str| {
+        let mut web = Web::on(proxied(node.http, header));
+        web.send(&format!("GET /{path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+        web.answer()
+    };
+    for (header, fields) in
+        [(v2("192.0.2.15:1"), ""), (Vec::new(), "X-Forwarded-For: 192.0.2.15\r\n")]
+    {
+        let answer = play(&header, fields);
+        assert_eq!(answer.status, 403);
+        assert!(answer.body.contains("192.0.2.15"), "{}", answer.body);
+    }
+    let mut refused = Peer::on(proxied(node.rtmp, &v1("192.0.2.15:2")), Goal::Play, "live/rules");
+    let (_, reason) = refused.refusal();
+    assert!(reason.contains("192.0.2.15"), "{reason}");
+    // Many of different clients come at once, and too many of one do not.
+    for client in 16..26 {
+        let header = v2(&format!("192.0.2.{client}:1"));
+        Watcher::on(proxied(node.http, &header), path).expect_frames(None, 0);
+    }
+    let mut late = (1..=10).map(|port| {
+        let mut web = Web::on(proxied(node.http, &v2(&format!("192.0.2.27:{port}"))));
+        ask(&mut web, "")
+    });
+    assert!(late.any(|status| status == 503), "ten at once are too many");
+}
+
+#[test]
 fn a_node_that_is_full_tells_so_to_who_comes_through_a_balancer() {
     let node = start("cores = 1\nlimits.connections = 10");
     let mut ten = [(); 10].map(|()| Web::on(proxied(node.http, &v2("192.0.2.20:1"))));
@@ -355,6 +394,52 @@ fn a_header_names_the_proxy_and_its_request_the_client() {
     assert_eq!(ask(&mut web, "X-Forwarded-For: 192.0.2.72\r\n"), 200);
     drop(web);
     close_of("192.0.2.71:1");
+}
+
+#[test]
+fn over_tls_the_header_comes_first_and_in_plain() {
+    let certificate = Certificate::new(1, &["localhost"]);
+    let [rtmps, https] = [node::free_port(), node::free_port()];
+    let node = start(&format!(
+        "cores = 2\nlimits.connections_per_address = 1\nrtmp.tls_listen = ['127.0.0.1:{rtmps}']\n\
+         http.tls_listen = ['127.0.0.1:{https}']\ntls.certificates = [{}]",
+        certificate.toml()
+    ));
+    let mut publisher = Peer::publish(node.rtmp, "live/secure");
+    publisher.push(1);
+    let through = |port, header: &[u8]| certificate.connect(&proxied(port, header), "localhost");
+    eventually("the cores have the certificate", || {
+        let mut hello = Web::on(proxied(https, &v2("192.0.2.83:1")));
+        hello.socket.write_all(&[0x16]).expect("the server reads");
+        log().lines(&["TLS cannot be begun"]).is_empty()
+    });
+    for (header, client) in
+        [(v1("192.0.2.80:1"), "192.0.2.80:1"), (v2("192.0.2.80:2"), "192.0.2.80:2")]
+    {
+        let mut watcher = Watcher::on(through(https, &header), "live/secure.flv");
+        watcher.expect_frames(None, 0);
+        // A second one of the same client hears so, once it can.
+        let second = through(rtmps, &v2("192.0.2.80:3"));
+        let (_, reason) = Peer::on(second, Goal::Play, "live/secure").refusal();
+        assert!(reason.contains("limits.connections_per_address"), "{reason}");
+        drop(watcher);
+        close_of(client);
+    }
+    let mut player = Peer::on(through(rtmps, &v2("192.0.2.81:1")), Goal::Play, "live/secure");
+    player.start();
+    player.expect_frames(None, 0);
+    drop(player);
+    close_of("192.0.2.81:1");
+    // Header and handshake in one segment, which then is read at once.
+    let corked = connect_from(BALANCER, https);
+    socket2::SockRef::from(&corked).set_tcp_cork(true).expect("TCP");
+    (&corked).write_all(&v2("192.0.2.84:1")).expect("the server reads");
+    let socket = certificate.connect(&corked, "localhost");
+    Watcher::on(socket, "live/secure.flv").expect_frames(None, 0);
+    let mut garbage =
+        Web::on(proxied(https, &[&v2("192.0.2.82:1")[..], b"no TLS at all"].concat()));
+    garbage.expect_closed();
+    close_of("192.0.2.82:1");
 }
 
 #[test]

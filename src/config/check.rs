@@ -159,22 +159,17 @@ fn hooks(config: &Config, at: &mut Section<'_>) {
 
 /// What is wrong with the URL of a hook. It is not shown: it may hold a token.
 fn url(url: &str) -> Result<(), String> {
-    let parsed: Result<hyper::Uri, _> = url.parse();
-    let parsed = parsed.map_err(|error| format!("expected http://HOST[:PORT]/PATH: {error}"))?;
+    const EXPECTED: &str = "expected http://HOST[:PORT]/PATH, or https://";
+    let parsed: hyper::Uri = url.parse().map_err(|error| format!("{EXPECTED}: {error}"))?;
     let authority = parsed.authority().filter(|authority| !authority.host().is_empty());
     match (parsed.scheme_str(), authority) {
-        (Some("https"), _) => {
-            Err("expected http://: hooks speak no TLS yet; have a proxy on this \
-                                   host speak it for them"
-                .to_owned())
-        }
-        (Some("http"), Some(authority)) if authority.as_str().contains('@') => Err(
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => Err(
             "expected no user and password: set hooks.secret, by which requests are signed, or \
                  put a token into the query"
                 .to_owned(),
         ),
-        (Some("http"), Some(_)) => Ok(()),
-        _ => Err("expected http://HOST[:PORT]/PATH".to_owned()),
+        (Some("http" | "https"), Some(_)) => Ok(()),
+        _ => Err(EXPECTED.to_owned()),
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Hooks {
     pub on_stats: String,
     /// What requests are signed by; empty for no signature.
     pub secret: Secret,
+    /// A file with the authorities that sign the certificates of `https` servers; empty for those that
+    /// the host trusts.
+    pub ca_file: String,
     /// The longest wait for an answer.
     #[serde(with = "duration")]
     pub timeout: Duration,
@@ -173,6 +176,7 @@ impl Default for Hooks {
             on_publish_timeout: String::new(),
             on_stats: String::new(),
             secret: Secret::default(),
+            ca_file: String::new(),
             timeout: Duration::from_secs(3),
             retry_for: Duration::from_secs(60),
             queue: 10_000,

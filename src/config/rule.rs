@@ -75,7 +75,7 @@ impl FromStr for Rule {
 }
 
 /// A network, or one address. IPv4 inside of IPv6 is IPv4: so are the addresses of peers.
-fn network(text: &str) -> Option<IpNet> {
+pub(super) fn network(text: &str) -> Option<IpNet> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
     match network {
         IpNet::V6(v6) if v6.prefix_len() >= MAPPED_BITS => match v6.addr().to_ipv4_mapped() {

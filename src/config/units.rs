@@ -127,8 +127,6 @@ pub(super) mod addresses {
 
 /// A list of networks, such as `"10.0.0.0/8"`; an address alone is a network of one.
 pub(super) mod networks {
-    use std::net::IpAddr;
-
     use ipnet::IpNet;
     use serde::de::Error as _;
     use serde::{Deserialize, Serialize};
@@ -151,8 +149,7 @@ pub(super) mod networks {
             ))
         })?;
         let network = |text: &String| {
-            let found = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            found.map_err(|_| {
+            super::super::rule::network(text).ok_or_else(|| {
                 D::Error::custom(format_args!(
                     "expected a network such as \"10.0.0.0/8\" or \"fd00::/8\", or an address, \
                      found {text:?}"

@@ -48,15 +48,22 @@ impl TcpStream {
         Self { tls: None, stream }
     }
 
-    /// From here on the peer is expected to speak TLS; `early` is what was read of it already.
+    /// From now on the peer is expected to speak TLS, and its first bytes are `begun`.
     ///
     /// # Errors
-    /// `config` cannot be used, or what came is no TLS.
-    pub fn secure(&mut self, config: Arc<ServerConfig>, early: &[u8]) -> io::Result<()> {
+    /// `config` cannot be used, or `begun` is no TLS.
+    pub fn secure(&mut self, config: Arc<ServerConfig>, begun: &[u8]) -> io::Result<()> {
         let mut session = Session::new(config)?;
-        session.receive(early)?;
+        if !begun.is_empty() {
+            take_in(&mut session, self.fd(), begun)?;
+        }
         self.tls = Some(tls::enter(self.fd(), session));
         Ok(())
+    }
+
+    /// Whether the peer speaks TLS, or is expected to.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// The socket, for another core. It costs a descriptor until this one is dropped, which

@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::conn::{About, Conn};
+use super::conn::{About, Conn, End};
 use super::core::Core;
+use super::end_line::EndLine;
 use super::hand_over::{Driver, HandOver};
 use super::proxied;
 use super::proxy_header::ProxyHeader;
@@ -64,7 +65,6 @@ fn open(core: &Rc<Core>, (socket, peer): (TcpStream, SocketAddr), protocol: Kind
     let about = About::new(client, peer, protocol, opened, node_of);
     let mut conn = Conn::new(core, socket, about);
     let header = proxied::header_of(core, peer.ip(), protocol);
-    // A proxy's header stands before the handshake.
     if secure && header.is_none() && !begin_tls(&mut conn, &[]) {
         return;
     }
@@ -79,20 +79,22 @@ fn open(core: &Rc<Core>, (socket, peer): (TcpStream, SocketAddr), protocol: Kind
         too_many_of_one(core, peer.ip(), here)
     };
     match (refused, header) {
-        (Some(reason), header) => refuse(conn, header, &reason, secure),
+        (Some(reason), header) => refuse(conn, header.map(|header| (header, secure)), &reason),
         (None, Some(header)) => drive(core, client, proxied::run(conn, header, secure)),
         (None, None) => serve(conn),
     }
 }
 
-/// From here on the client speaks TLS; `early` is what it has sent already.
-pub(super) fn begin_tls(conn: &mut Conn, early: &[u8]) -> bool {
-    let begun = conn.core.secure(&mut conn.socket, conn.about.protocol, early);
-    if let Err(error) = &begun {
-        let About { client, peer, .. } = &conn.about;
-        tracing::info!(%client, %peer, %error, "TLS cannot be begun");
+/// Has the connection go on over TLS, of which `begun` has come. False: it cannot, and is to be
+/// closed.
+pub(super) fn begin_tls(conn: &mut Conn, begun: &[u8]) -> bool {
+    let About { peer, protocol, .. } = conn.about;
+    match conn.core.secure(&mut conn.socket, protocol, begun) {
+        Ok(()) => return true,
+        Err(error) if begun.is_empty() => tracing::error!(%error, %peer, "TLS cannot be begun"),
+        Err(error) => EndLine::default().write(conn, &End::Socket(error)),
     }
-    begun.is_ok()
+    false
 }
 
 /// Why `address`, which has `here` connections now, may not have so many, or so many in a second. A
@@ -118,8 +120,8 @@ pub(super) fn too_many_of_one(core: &Core, address: IpAddr, here: usize) -> Opti
     })
 }
 
-/// Turns a newcomer away, of whom `header` is still to come, and then, if it is `secure`, TLS.
-pub(super) fn refuse(conn: Conn, header: Option<ProxyHeader>, reason: &str, secure: bool) {
+/// Turns a newcomer away, of whom a header may still have to come, and then TLS if that is true.
+pub(super) fn refuse(conn: Conn, header: Option<(ProxyHeader, bool)>, reason: &str) {
     let Conn { core, socket, about, unread, .. } = conn;
     let About { client, peer, protocol, .. } = about;
     let now = Instant::now();
@@ -128,9 +130,8 @@ pub(super) fn refuse(conn: Conn, header: Option<ProxyHeader>, reason: &str, secu
         tracing::warn!(%client, %peer, %protocol, suppressed, "refused: {reason}");
     }
     match protocol {
-        // Nothing can be said before the handshake, which costs more than it is worth here.
-        Kind::Http if secure => {}
-        Kind::Rtmp if secure && header.is_some() => {}
+        // Over TLS nothing can be said without a handshake.
+        Kind::Http if socket.is_secure() || matches!(header, Some((_, true))) => {}
         Kind::Http => http::refuse_at_the_door(&socket, reason),
         Kind::Rtmp => {
             let reason = format!("{reason}: try another server, or this one again later");

@@ -197,12 +197,12 @@ impl Core {
         Arc::clone(&self.setup.borrow().config)
     }
 
-    /// Has a new connection begin with a handshake.
+    /// Has a new connection begin with a handshake, of which `begun` has come.
     pub(crate) fn secure(
         &self,
         socket: &mut TcpStream,
         protocol: Protocol,
-        early: &[u8],
+        begun: &[u8],
     ) -> io::Result<()> {
         let configs = self.tls.borrow();
         let configs = configs.as_ref().ok_or_else(|| io::Error::other("no certificate"))?;
@@ -210,7 +210,7 @@ impl Core {
             Protocol::Rtmp => &configs.rtmp,
             Protocol::Http => &configs.http,
         };
-        socket.secure(Arc::clone(config), early)
+        socket.secure(Arc::clone(config), begun)
     }
 
     /// From now on `config` holds: for newcomers, and for the streams there are.
@@ -405,11 +405,11 @@ impl Core {
             Order::Block { blocks, newly, asker } => {
                 let _ = asker.send(self.block(blocks, newly));
             }
-            Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
             Order::Pulse => {
                 let refuses = self.hub.borrow().refuses_newcomers();
                 self.node.health.answer(self.id, refuses);
             }
+            Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
             Order::Stop => {
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {

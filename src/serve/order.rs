@@ -80,10 +80,10 @@ pub enum Order {
         /// How many publishers and viewers went.
         asker: oneshot::Sender<usize>,
     },
-    /// New connections are to show these certificates.
-    Certify(Arc<TlsConfigs>),
     /// Are you there? Answered by a word in [`Health`](super::health::Health).
     Pulse,
+    /// New connections are to show these certificates.
+    Certify(Arc<TlsConfigs>),
     /// End.
     Stop,
 }

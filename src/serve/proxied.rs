@@ -31,16 +31,19 @@ pub(super) fn header_of(core: &Core, peer: IpAddr, protocol: Protocol) -> Option
 }
 
 /// Reads the header, and goes on with the connection as its client's own, or ends it.
+/// `secure`: over TLS, which begins behind the header.
 pub(super) async fn run(mut conn: Conn, header: ProxyHeader, secure: bool) {
     match read(&mut conn, header).await {
         Ok(Opening { client, rest }) => go_on(conn, client, &rest, secure),
         Err(None) => {}
         Err(Some(end)) => {
+            let told = match (&end, conn.about.protocol) {
+                (End::Violation(what), Protocol::Http) if !secure => Some(http::bad_request(what)),
+                _ => None,
+            };
             EndLine::default().write(&conn, &end);
-            if let (End::Violation(what), Protocol::Http, false) =
-                (&end, conn.about.protocol, secure)
-            {
-                conn.out.push(http::bad_request(what));
+            if let Some(told) = told {
+                conn.out.push(told);
                 conn.say_goodbye().await;
             }
         }
@@ -77,13 +80,6 @@ async fn read(conn: &mut Conn, mut header: ProxyHeader) -> Result<Opening, Optio
 }
 
 fn go_on(mut conn: Conn, client: Option<SocketAddr>, rest: &[u8], secure: bool) {
-    if secure {
-        if !accept::begin_tls(&mut conn, rest) {
-            return;
-        }
-    } else if !rest.is_empty() {
-        conn.unread = Some(Box::new(BytesMut::from(rest)));
-    }
     let mut refused = None;
     if let Some(client) = client {
         let proxy = conn.about.peer;
@@ -92,8 +88,15 @@ fn go_on(mut conn: Conn, client: Option<SocketAddr>, rest: &[u8], secure: bool) 
         tracing::debug!(client = %id, peer = %client, %proxy, "the proxy says whose it is");
         refused = accept::too_many_of_one(&conn.core, client.ip(), here);
     }
+    if secure {
+        if !accept::begin_tls(&mut conn, rest) {
+            return;
+        }
+    } else if !rest.is_empty() {
+        conn.unread = Some(Box::new(BytesMut::from(rest)));
+    }
     match refused {
-        Some(reason) => accept::refuse(conn, None, &reason, secure),
+        Some(reason) => accept::refuse(conn, None, &reason),
         None => accept::serve(conn),
     }
 }

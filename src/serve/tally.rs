@@ -29,7 +29,9 @@ impl Tally {
     /// one in fifty thousand two.
     pub fn new(kinds: usize) -> Self {
         let width = kinds.min(WIDTH_MAX / 4).next_power_of_two() * 4;
-        let row = |_| (0..width.max(WIDTH_MIN)).map(|_| AtomicU32::new(0)).collect();
+        // Of zeroes that the kernel gives, and need no memory before one is changed.
+        let zeroes = || vec![0; width.max(WIDTH_MIN)].into_iter();
+        let row = |_| zeroes().map(AtomicU32::new).collect();
         Self { hasher: RandomState::new(), rows: std::array::from_fn(row) }
     }
 

@@ -18,6 +18,7 @@ use bytes::BytesMut;
 use super::conn::LINGER;
 use super::core::{Core, Node, SCRATCH_BYTES};
 use super::proxy_header::{Opening, ProxyHeader};
+use super::verdict::Protocol;
 use crate::bytes::Chain;
 use crate::net::TcpStream;
 use crate::net::rt::{self, Deadline};
@@ -41,8 +42,8 @@ pub(super) struct TurnAway {
 
 /// Where the connection stands.
 pub(super) struct Begun {
-    /// What a proxy says first, if it has not yet.
-    pub(super) header: Option<ProxyHeader>,
+    /// What a proxy says first, if it has not yet; true if TLS comes behind it.
+    pub(super) header: Option<(ProxyHeader, bool)>,
     /// What the client has said.
     pub(super) unread: Option<Box<BytesMut>>,
 }
@@ -116,15 +117,17 @@ impl TurnAway {
     fn take(&mut self, read: usize) -> Option<()> {
         let (core, now) = (Rc::clone(&self.core), Instant::now());
         let scratch = core.scratch.borrow();
-        let Some(header) = &mut self.begun.header else {
+        let Some((header, secure)) = &mut self.begun.header else {
             return self.machine.handle_input(now, &scratch[..read]).ok().map(|_| ());
         };
         let opening = header.handle_input(&scratch[..read]).ok()?;
-        if let Some(Opening { rest, .. }) = opening {
-            self.begun.header = None;
-            self.machine.handle_input(now, &rest).ok()?;
+        let Some(Opening { rest, .. }) = opening else { return Some(()) };
+        let secure = *secure;
+        self.begun.header = None;
+        match secure {
+            true => core.secure(&mut self.socket, Protocol::Rtmp, &rest).ok(),
+            false => self.machine.handle_input(now, &rest).ok().map(|_| ()),
         }
-        Some(())
     }
 
     /// So many bytes lie in the core's scratch buffer. `None`: there will be no more.

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 
 /// A certificate for some names, in files of its own.
 pub(crate) struct Certificate {
@@ -78,6 +78,21 @@ impl Certificate {
             .expect("both versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        Arc::new(config)
+    }
+
+    /// Shows this certificate.
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        let chain = CertificateDer::pem_file_iter(self.cert()).expect("written");
+        let chain = chain.map(|cert| cert.expect("a certificate")).collect();
+        let key = PrivateKeyDer::from_pem_file(self.key()).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("both versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("they belong together");
         Arc::new(config)
     }
 

@@ -5,6 +5,7 @@
 //! [`Grant`](crate::serve::grant::Grant); of one that came too late, or may have been said unheard,
 //! an end made here. Each hook has its own bounds, so that one that is slow delays no other.
 
+mod client;
 mod payload;
 mod queue;
 mod reply;
@@ -372,7 +373,7 @@ impl Inner {
         };
         let tally = &self.target(message.hook).tally;
         tally::add(&tally.sent, 1);
-        let sent = timeout(within, self.sender.post(url, &config.hooks.secret, message)).await;
+        let sent = timeout(within, self.sender.post(url, &config.hooks, message)).await;
         let result = sent.unwrap_or_else(|_| {
             Err(Failed { why: format!("no answer within {within:?}"), perhaps_heard: true })
         });

@@ -1,21 +1,16 @@
 //! One request to a hook server.
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Uri, header};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::client::Clients;
 use super::payload::Message;
 use super::reply::Reply;
-use crate::config::Secret;
+use crate::config::Hooks;
 
 /// Sends, over connections that stay for the next request.
 #[derive(Debug)]
-pub(super) struct Sender(Client<HttpConnector, Full<Bytes>>);
+pub(super) struct Sender(Clients);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,45 +23,36 @@ pub(super) struct Failed {
 
 /// An answer is read up to here.
 const BODY_MAX: usize = 64 << 10;
-/// Shorter than servers commonly keep them: a request on a connection that is just being closed
-/// would have to be sent again.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Nobody waits for longer than `hooks.timeout`, but what is dropped is not always dropped at once.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// To one server.
-const CONNECTIONS_KEPT: usize = 128;
 
 impl Sender {
     pub(super) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_MAX));
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_idle_timeout(KEEP_ALIVE).pool_timer(TokioTimer::new());
-        builder.pool_max_idle_per_host(CONNECTIONS_KEPT);
-        Self(builder.build(connector))
+        Self(Clients::new())
     }
 
-    /// Sends `message` to `url` and waits for the answer. Dropped, it closes the connection.
+    /// Sends `message` to `url`, by what `hooks` says, and waits for the answer. Dropped, it closes
+    /// the connection.
     pub(super) async fn post(
         &self,
         url: &str,
-        secret: &Secret,
+        hooks: &Hooks,
         message: &Message,
     ) -> Result<Reply, Failed> {
         let unsent = |why: String| Failed { why, perhaps_heard: false };
         let url: Uri = url.parse().map_err(|error| unsent(format!("the URL: {error}")))?;
+        let client = match url.scheme_str() {
+            Some("https") => self.0.secure(&hooks.ca_file).map_err(unsent)?,
+            _ => self.0.plain(),
+        };
         let mut request = Request::post(url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("corecast/", env!("CARGO_PKG_VERSION")))
             .header("x-corecast-event", &message.event_id);
-        if let Some(signature) = message.signature(secret) {
+        if let Some(signature) = message.signature(&hooks.secret) {
             request = request.header("x-corecast-signature", signature);
         }
         let request = request.body(Full::new(message.body.clone()));
         let request = request.map_err(|error| unsent(error.to_string()))?;
-        let response = self
-            .0
+        let response = client
             .request(request)
             .await
             .map_err(|error| Failed { perhaps_heard: !error.is_connect(), why: chain(&error) })?;

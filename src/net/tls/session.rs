@@ -44,11 +44,10 @@ impl Session {
     pub(crate) fn receive(&mut self, records: &[u8]) -> io::Result<()> {
         self.incoming.extend_from_slice(records);
         let advanced = self.advance();
-        if advanced.is_err() {
-            // Once more, for the alert that says so.
-            let _ = self.advance();
+        if let Err(error) = advanced {
+            self.take_alert();
+            return Err(error);
         }
-        advanced?;
         if self.incoming.len() > RECORD_MAX.max(INCOMING_MAX) {
             return Err(broken("a record is longer than any may be"));
         }
@@ -56,6 +55,20 @@ impl Session {
             self.incoming = Vec::new();
         }
         Ok(())
+    }
+
+    /// After an error: one step for the alert that says so. A second would find the same error in
+    /// what has come, and rustls panics when it is to tell of one twice.
+    fn take_alert(&mut self) {
+        let Self { connection, incoming, unsent, .. } = self;
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) =
+            connection.process_tls_records(incoming).state
+        {
+            // Err: then the end itself has to tell.
+            let _ = append(unsent, |room| {
+                data.encode(room).map_err(|error| TooSmall::of_encode(&error))
+            });
+        }
     }
 
     /// Works off what has come.

@@ -13,19 +13,20 @@ use std::time::Instant;
 pub struct Arrivals {
     born: Instant,
     hasher: RandomState,
-    /// Nanoseconds since `born`.
-    moments: Box<[[AtomicU64; WIDTH]; ROWS]>,
+    /// Nanoseconds since `born`, row by row.
+    moments: Box<[AtomicU64]>,
 }
 
 const ROWS: usize = 3;
-/// Only addresses that came in the last second count.
-const WIDTH: usize = 1 << 12;
+/// Many times as many as addresses that come in one second, though they be a whole crowd that lost
+/// another server: then hardly two of them share a moment in each row.
+const WIDTH: usize = 1 << 16;
 const SECOND_NS: u64 = 1_000_000_000;
 
 impl Default for Arrivals {
     fn default() -> Self {
-        let moments = (0..ROWS).map(|_| [const { AtomicU64::new(0) }; WIDTH]).collect::<Box<[_]>>();
-        let moments = moments.try_into().expect("as many as there are rows");
+        // Of zeroes that the kernel gives, and need no memory before one is changed.
+        let moments = vec![0; ROWS * WIDTH].into_iter().map(AtomicU64::new).collect();
         Self { born: Instant::now(), hasher: RandomState::new(), moments }
     }
 }
@@ -41,7 +42,7 @@ impl Arrivals {
         let now = u64::try_from(now).unwrap_or(u64::MAX / 2);
         let worth = SECOND_NS / u64::from(rate);
         let at = self.places(address);
-        let moments = || self.moments.iter().zip(at).map(|(row, at)| &row[at]);
+        let moments = || at.into_iter().map(|at| &self.moments[at]);
         for moment in moments() {
             let later = |moment: u64| Some(moment.max(now) + worth);
             // Err cannot be: `later` always says Some.
@@ -61,11 +62,11 @@ impl Arrivals {
 
     fn places(&self, address: IpAddr) -> [usize; ROWS] {
         let mut hash = self.hasher.hash_one(address);
-        std::array::from_fn(|_| {
+        std::array::from_fn(|row| {
             #[allow(clippy::cast_possible_truncation)]
             let place = hash as usize % WIDTH;
             hash /= WIDTH as u64;
-            place
+            row * WIDTH + place
         })
     }
 }
@@ -98,6 +99,17 @@ mod tests {
         assert!(arrivals.let_in(ADDRESS, 1, now) && !arrivals.let_in(ADDRESS, 1, now));
         assert!(arrivals.let_in("::1".parse().expect("an address"), 1, now));
         assert!((0..1000).all(|_| arrivals.let_in(ADDRESS, 0, now)));
+    }
+
+    #[test]
+    fn a_crowd_that_comes_in_one_second_is_let_in() {
+        let arrivals = Arrivals::default();
+        let come = |number: u32| {
+            let now = arrivals.born + Duration::from_micros(u64::from(number) * 50);
+            arrivals.let_in(IpAddr::from(number.to_be_bytes()), 2, now)
+        };
+        let refused = (0..20_000).filter(|number| !come(*number)).count();
+        assert!(refused <= 20, "{refused} of 20000");
     }
 
     #[test]
