@@ -258,7 +258,7 @@ fn whoever_leaves_while_it_is_asked_has_its_end_after_the_yes() {
     eventually("all questions", || asked("on_publish") && asked("on_play"));
     drop((publishers, watchers));
     let ends = server.wait_for("on_unpublish", 2);
-    assert!(ends.iter().all(|end| text(end, "reason") == "the connection was gone"));
+    assert!(ends.iter().all(|end| text(end, "reason") == "its client had stopped waiting"));
     server.wait_for("on_stop", 2);
     expect_one_end_per_start(&server);
 }

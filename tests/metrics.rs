@@ -26,7 +26,7 @@ const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0;q
 #[track_caller]
 fn get(port: u16, path: &str, headers: &str) -> Answer {
     let mut web = Web::new(port);
-    web.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n"));
+    web.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
     web.answer()
 }
 
@@ -199,6 +199,8 @@ fn the_admin_port_asks_for_the_token_and_the_port_of_the_metrics_has_nothing_els
     let open = get(port, "/metrics", "");
     assert_eq!(open.status, 200);
     assert_eq!(open.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    eventually("it is well", || get(port, "/healthz", "").status == 200);
+    assert!([200, 503].contains(&get(port, "/readyz", "").status));
     for path in ["/", "/api/v1/info", "/api/v1/cores", "/api/v1/log/level"] {
         for headers in ["", &header] {
             let answer = get(port, path, headers);

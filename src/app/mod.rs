@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::{self, Config, Secret};
 use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer, Desk};
-use crate::control::events::Bulletin;
+use crate::control::events::{self, Bulletin};
 use crate::control::hooks::Hooks;
 use crate::control::log::{self, Log};
 use crate::control::metrics::Metrics;
@@ -170,7 +170,7 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         blocks: Default::default(),
         host,
         log: log.handle(),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::new(hooks.clone())),
         since: began,
     };
     let admin = Arc::new(admin);
@@ -201,7 +201,10 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
     }
     runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
-    runtime.block_on(hooks.finish());
+    runtime.block_on(async {
+        events::end_all(&node.events).await;
+        hooks.finish().await;
+    });
     // Not for a name that is being looked up.
     runtime.shutdown_background();
     Ok(())

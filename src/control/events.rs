@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
-use crate::serve::event::Event;
+use crate::serve::event::{Event, Events};
 
 /// Where events can be listened to. Who is slower than [`BACKLOG`] events misses some, and is told
 /// how many.
@@ -68,6 +68,16 @@ impl Listener {
             Err(RecvError::Closed) => {}
         }
         heard.map(|event| (self.number, event))
+    }
+}
+
+/// The cores are gone, with connections on them: tells the end of what those were granted. What
+/// hears events must run.
+pub(crate) async fn end_all(events: &Events) {
+    while events.end_one("the server stopped") {
+        while !events.are_heard() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -73,6 +73,8 @@ pub struct NodeCounters {
     pub refused_denied: AtomicUsize,
     /// Publishers that found another there.
     pub refused_conflicts: AtomicUsize,
+    /// Requests that were refused because there were as many as there may be.
+    pub refused_no_room: AtomicUsize,
     /// Requests that were refused for want of a file descriptor.
     pub refused_no_descriptor: AtomicUsize,
     /// Connections that were accepted on an RTMP listener, those included that were then refused.

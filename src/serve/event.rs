@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::grant::OpenGrants;
 use super::verdict::Question;
 use crate::media::StreamKey;
 use crate::plane::SinkStats;
@@ -68,13 +69,14 @@ pub struct GrantEnd {
 pub struct Events {
     queue: mpsc::Sender<Event>,
     lost: AtomicU64,
+    pub(super) open: OpenGrants,
 }
 
 impl Events {
     /// A queue for `depth` events, and where they are heard.
     pub fn new(depth: usize) -> (Arc<Self>, mpsc::Receiver<Event>) {
         let (queue, heard) = mpsc::channel(depth);
-        (Arc::new(Self { queue, lost: AtomicU64::new(0) }), heard)
+        (Arc::new(Self { queue, lost: AtomicU64::new(0), open: OpenGrants::default() }), heard)
     }
 
     /// Tells of `event`, without waiting. What strangers can cause as often as they like has half of
@@ -87,6 +89,14 @@ impl Events {
         if told.is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Ends something that was granted, whoever holds it; false if nothing is left. What it moved is
+    /// not known.
+    pub(crate) fn end_one(&self, reason: &str) -> bool {
+        let open = self.open.take_one();
+        let ended = open.map(|open| self.tell(open.end(reason, 0, SinkStats::default())));
+        ended.is_some()
     }
 
     /// True if nothing waits to be heard.

@@ -1,6 +1,6 @@
 //! Is this node well, and does it want more viewers? Any core can say it of the whole node, without
 //! asking another: the control thread asks each core once a second whether it is there
-//! ([`Order::Pulse`](super::order::Order::Pulse)), and what it hears lies here.
+//! ([`Order::Pulse`]), and what it hears lies here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -78,7 +78,7 @@ impl Protocol for Http {
     fn apply(session: &mut Session<Self>, now: Instant) -> Result<bool, Stop<Wish>> {
         match session.protocol.machine.poll_event() {
             None => return Ok(false),
-            Some(Event::Request(request)) => session.route(request, now)?,
+            Some(Event::Request(request)) => session.route(*request, now)?,
             Some(Event::Closed { code }) => {
                 session.stop_playing("the viewer left");
                 let code = code.map_or("none".to_owned(), |code| code.to_string());
@@ -209,17 +209,17 @@ impl Http {
 
 impl Session<Http> {
     fn route(&mut self, request: Request, now: Instant) -> Result<(), Stop<Wish>> {
+        let method = if request.method == http::Method::Head { "HEAD" } else { "GET" };
+        let (target, agent) = ((&*request.path, &*request.query), request.user_agent.as_deref());
+        self.protocol.page = Some(Box::new(PageRequest::new(method, target, agent)));
+        self.protocol.status = None;
+        self.is_check = false;
         if let Err(reason) = self.find_requester(&request) {
-            self.protocol.machine.respond(now, request.ask, &no_room(&reason));
+            self.protocol.respond(request.ask, &no_room(&reason), now);
             return Ok(());
         }
         let (ask, path) = (request.ask, request.path.as_str());
-        let method = if request.method == http::Method::Head { "HEAD" } else { "GET" };
-        let (target, agent) = ((path, request.query.as_str()), request.user_agent.as_deref());
-        self.protocol.page = Some(Box::new(PageRequest::new(method, target, agent)));
-        self.protocol.status = None;
         let port = self.conn.core.node.rtmp_port;
-        self.is_check = false;
         let response = if let Some(path) = path.strip_suffix(".flv") {
             match StreamKey::parse(path) {
                 Ok(key) => return self.wish_to_play(key, request, now),

@@ -509,9 +509,10 @@ impl<P: Protocol> Session<P> {
         let counter = match why {
             Refused::Denied(_) => &counters.refused_denied,
             Refused::Publish(_) => &counters.refused_conflicts,
+            Refused::NoRoom(_) => &counters.refused_no_room,
             Refused::NoDescriptor(_) => &counters.refused_no_descriptor,
             // Counted where they are found.
-            Refused::Play(_) | Refused::OwnerIsBusy | Refused::NoRoom(_) => return,
+            Refused::Play(_) | Refused::OwnerIsBusy => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -35,7 +35,7 @@ impl Balancer {
         config.put("default-server check ", &format!("default-server source {SOURCE} check "));
         // As many as anyone may open.
         config.put("maxconn 50000", "maxconn 1000");
-        let mut command = Command::new("haproxy");
+        let mut command = Command::new("/usr/sbin/haproxy");
         Self::start(&mut command, ["-db", "-f"].map(str::to_owned), &config, [rtmp, http])
     }
 

@@ -18,6 +18,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap)
         accepted_http: counters.accepted_http.load(Ordering::Relaxed),
         refused_denied: counters.refused_denied.load(Ordering::Relaxed),
         refused_conflicts: counters.refused_conflicts.load(Ordering::Relaxed),
+        refused_no_room: counters.refused_no_room.load(Ordering::Relaxed),
         refused_no_descriptor: counters.refused_no_descriptor.load(Ordering::Relaxed),
         events_lost: admin.node.events.lost(),
         log_lines_dropped: admin.log.dropped(),

@@ -100,13 +100,15 @@ pub(crate) fn serve(
     serve_by(&router(admin, token), sockets, CONNECTIONS_MAX)
 }
 
-/// Serves the metrics alone on `sockets`, to anyone.
+/// Serves the metrics on `sockets`, and how the node is, to anyone.
 ///
 /// # Errors
 /// As [`serve`].
 pub(crate) fn serve_metrics(sockets: Vec<OwnedFd>, admin: Arc<Admin>) -> io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(metrics::metrics))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
         .fallback(only_metrics)
         .with_state(admin);
     serve_by(&router, sockets, SCRAPES_MAX)

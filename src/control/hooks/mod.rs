@@ -26,7 +26,7 @@ use self::payload::{About, Message, Teller};
 use self::queue::Outbox;
 use self::reply::{Opinion, Reply};
 use self::send::{Failed, Sender};
-pub(crate) use self::tally::Tally;
+pub(crate) use self::tally::{Latency, Tally};
 use super::ask::Answerer;
 use super::stats::measure;
 use crate::config::{self, Config, Hook, OnError};

@@ -8,6 +8,7 @@
 //! streams by `admin.metrics_streams_max`.
 
 mod classic;
+mod hooks;
 mod node;
 mod page;
 mod process;
@@ -22,6 +23,7 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
 use self::page::Page;
+use super::hooks::Hooks;
 use super::stats::NodeSnapshot;
 
 /// The metrics that are counted on the control thread, and the way to the page.
@@ -52,6 +54,8 @@ pub(crate) struct SharedFigures {
     pub(crate) refused_denied: usize,
     /// Publishers that found another there.
     pub(crate) refused_conflicts: usize,
+    /// Requests refused because there were as many as there may be.
+    pub(crate) refused_no_room: usize,
     /// Requests refused for want of a file descriptor.
     pub(crate) refused_no_descriptor: usize,
     /// Events for hook servers and listeners that found no room.
@@ -70,13 +74,14 @@ pub(crate) enum Form {
 }
 
 impl Metrics {
-    /// None are registered.
-    pub(crate) fn new() -> Self {
-        Self { registry: Mutex::new(Registry::with_prefix(PREFIX)) }
+    /// With those of `hooks`.
+    pub(crate) fn new(hooks: Hooks) -> Self {
+        let metrics = Self { registry: Mutex::new(Registry::with_prefix(PREFIX)) };
+        metrics.register(|registry| registry.register_collector(Box::new(hooks::OfHooks(hooks))));
+        metrics
     }
 
     /// Adds metrics to the page for good: `add` registers them, without the prefix `corecast_`.
-    #[allow(dead_code, reason = "for whoever counts on the control thread")]
     pub(crate) fn register(&self, add: impl FnOnce(&mut Registry)) {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -59,6 +59,7 @@ fn refusals(page: &mut Page<'_>, node: &NodeSnapshot, shared: &SharedFigures) ->
         ("denied", shared.refused_denied),
         ("conflict", shared.refused_conflicts),
         ("no_descriptor", shared.refused_no_descriptor),
+        ("limit", shared.refused_no_room),
     ];
     let mut samples = Vec::new();
     for (reason, count) in whole {
@@ -68,6 +69,7 @@ fn refusals(page: &mut Page<'_>, node: &NodeSnapshot, shared: &SharedFigures) ->
         let of_core = [
             ("waiting", core.totals.refused_waiting),
             ("overloaded", core.totals.refused_overloaded),
+            ("full", core.totals.refused_full),
         ];
         for (reason, count) in of_core {
             let core = ("core", core.core.to_string());
@@ -76,7 +78,8 @@ fn refusals(page: &mut Page<'_>, node: &NodeSnapshot, shared: &SharedFigures) ->
     }
     let help = "Who was refused: connections (too many, of all or of one address), hand_over (the \
                 core that owns the stream has too many in its inbox), denied (by a rule, a hook \
-                server or the configuration), conflict (another publishes), no_descriptor, waiting \
+                server or the configuration), conflict (another publishes), no_descriptor, limit \
+                (of viewers or publishers, of all, an app or an address), full (of the stream), waiting \
                 (too many wait for a publisher), overloaded.";
     page.counter("refusals", help, samples.iter().map(|(labels, count)| (&labels[..], *count)))
 }
@@ -101,10 +104,10 @@ fn cores(page: &mut Page<'_>, cores: &Cores<'_>) -> fmt::Result {
     streams_by_state(page, cores)?;
     let help = "How late something that was due was begun: a flush, or the second's count of an \
                 active core.";
-    let lags = cores.iter().map(|(labels, core)| (&labels[..], &core.loop_lags));
+    let lags = cores.iter().map(|(labels, core)| (&labels[..], (&core.loop_lags).into()));
     page.histogram("loop_lag_seconds", help, lags)?;
     let help = "How long a sweep took: each visits every viewer of one output of a stream.";
-    let sweeps = cores.iter().map(|(labels, core)| (&labels[..], &core.sweep_times));
+    let sweeps = cores.iter().map(|(labels, core)| (&labels[..], (&core.sweep_times).into()));
     page.histogram("sweep_seconds", help, sweeps)
 }
 

@@ -42,6 +42,28 @@ const BOUNDS: [Duration; 15] = {
     ]
 };
 
+/// A histogram: how many took longer than the bound before, and at most each of the bounds. The last
+/// is infinite.
+pub(super) struct Steps {
+    sum_s: f64,
+    buckets: Vec<(f64, u64)>,
+}
+
+impl Steps {
+    /// `buckets` are bounds in seconds, the last of them infinite, and counts.
+    pub(super) fn new(sum_s: f64, buckets: impl IntoIterator<Item = (f64, u64)>) -> Self {
+        Self { sum_s, buckets: buckets.into_iter().collect() }
+    }
+}
+
+impl From<&Timings> for Steps {
+    fn from(timings: &Timings) -> Self {
+        let (counts, beyond) = timings.counts(BOUNDS);
+        let buckets = BOUNDS.iter().map(Duration::as_secs_f64).zip(counts);
+        Self::new(timings.sum().as_secs_f64(), buckets.chain([(f64::INFINITY, beyond)]))
+    }
+}
+
 impl Page<'_> {
     /// What only ever counts up; `_total` is added to its name.
     pub(super) fn counter<'s, V: EncodeCounterValue>(
@@ -72,15 +94,11 @@ impl Page<'_> {
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (&'s Labels, &'s Timings)>,
+        samples: impl IntoIterator<Item = (&'s Labels, Steps)>,
     ) -> fmt::Result {
-        self.family(name, help, MetricType::Histogram, samples, |metric, timings| {
-            let (counts, beyond) = timings.counts(BOUNDS);
-            let count = counts.iter().sum::<u64>() + beyond;
-            let bounds = BOUNDS.iter().map(Duration::as_secs_f64).zip(counts);
-            let buckets: Vec<_> = bounds.chain([(f64::INFINITY, beyond)]).collect();
-            let sum = timings.sum().as_secs_f64();
-            metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        self.family(name, help, MetricType::Histogram, samples, |metric, steps| {
+            let count = steps.buckets.iter().map(|(_, count)| count).sum();
+            metric.encode_histogram::<NoLabelSet>(steps.sum_s, count, &steps.buckets, None)
         })
     }
 

@@ -37,7 +37,7 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// What proxies say of whom it is for: each [`Config::client_field`](super::Config), in their
     /// order, joined by commas.
-    pub forwarded: Option<String>,
+    pub forwarded: Option<Box<str>>,
 }
 
 /// What is wanted of the path.
@@ -195,7 +195,7 @@ pub(super) fn parse(
         user_agent: fields.first("user-agent"),
         forwarded: client_field.and_then(|field| {
             let all: Vec<_> = fields.all(field.name()).collect();
-            (!all.is_empty()).then(|| all.join(","))
+            (!all.is_empty()).then(|| all.join(",").into())
         }),
     };
     Ok(Head { keep_alive, request: Some((request, upgrade)) })

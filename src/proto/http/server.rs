@@ -57,7 +57,7 @@ pub struct AskId(pub u64);
 pub enum Event {
     /// It asks for something. To be answered once, by [`Server::respond`] or
     /// [`Server::accept_stream`]; until then no further input is taken.
-    Request(Request),
+    Request(Box<Request>),
     /// It left a running WebSocket stream by a close frame. Ours is in `poll_transmit`.
     Closed {
         /// The peer's reason, if it gave one (RFC 6455 7.4).
@@ -106,8 +106,8 @@ pub enum Timer {
 pub struct Server {
     config: Arc<Config>,
     state: State,
-    /// Boxed and one at most: input stops at a request, and a close is the last event.
-    event: Option<Box<Event>>,
+    /// One at most: input stops at a request, and a close is the last event.
+    event: Option<Event>,
     out: Chain,
     last_ask: u64,
     /// Bytes taken since the start.
@@ -240,7 +240,7 @@ impl Server {
         let (method, version) = (request.method, request.version);
         let upgrade = upgrade.map(Box::new);
         self.state = State::Asking(Asking { ask, method, version, keep_alive, upgrade });
-        self.event = Some(Box::new(Event::Request(request)));
+        self.event = Some(Event::Request(Box::new(request)));
         Ok(())
     }
 
@@ -250,7 +250,7 @@ impl Server {
             (State::WebSocket { pong, .. }, ws::Incoming::Ping(payload)) => *pong = Some(payload),
             (State::WebSocket { .. }, ws::Incoming::Close { code }) => {
                 self.out.push(ws::close(code.unwrap_or(1000), ""));
-                self.event = Some(Box::new(Event::Closed { code }));
+                self.event = Some(Event::Closed { code });
                 self.state = State::Closed;
             }
             (State::Closing { .. }, ws::Incoming::Close { .. }) => self.state = State::Closed,
@@ -360,7 +360,7 @@ impl Server {
 
     /// What the peer did, if something is left to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.event.take().map(|event| *event)
+        self.event.take()
     }
 
     /// Moves what is to be sent to `out`; false if there was nothing. While a stream runs these are
