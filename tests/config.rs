@@ -148,6 +148,15 @@ fn a_wrong_type_says_the_right_one() {
 }
 
 #[test]
+fn an_origin_that_no_browser_sends_is_named() {
+    for bad in ["https://ops.example/", "*", "ops.example", "https://Ops.example", "null"] {
+        let text = format!("admin.allow_origin = ['https://a.example:8443', '{bad}']");
+        let error = Config::load(&text, "c.toml", []).expect_err(bad).to_string();
+        assert!(error.contains("allow_origin") && error.contains(bad), "{error}");
+    }
+}
+
+#[test]
 fn a_bad_address_is_named() {
     let expected = concat!(
         "c.toml:1:15: rtmp.listen: expected an IP address and a port such as \"[::]:1935\", ",

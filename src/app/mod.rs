@@ -369,6 +369,7 @@ async fn core_main(core: Rc<Core>, doors: Vec<Door>, demo: bool) {
         demo::start(&core);
     }
     core.stopped().await;
+    core.say_ends().await;
     core.close_doors();
 }
 

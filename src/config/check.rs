@@ -132,6 +132,18 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
         });
     }
     at.count("metrics_streams_max", admin.metrics_streams_max, 0, 1 << 20);
+    let odd = admin.allow_origin.iter().find(|origin| !is_origin(origin));
+    at.require(odd.is_none(), "allow_origin", || {
+        let odd = odd.map_or("", String::as_str);
+        format!("expected origins as browsers send them, \"https://HOST[:PORT]\", found {odd:?}")
+    });
+}
+
+/// Browsers send a scheme, a host and perhaps a port, in small letters and without a slash behind.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let odd = |c: char| !c.is_ascii_graphic() || c.is_ascii_uppercase() || "/?#@*".contains(c);
+    host.is_some_and(|host| !host.is_empty() && !host.contains(odd))
 }
 
 fn hooks(config: &Config, at: &mut Section<'_>) {

@@ -46,6 +46,11 @@ impl Hub {
         self.end_publishers(now);
     }
 
+    /// True when the drivers of all viewers have heard that those are ended.
+    pub fn is_left(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
     /// Ends all publishers.
     pub fn end_publishers(&mut self, now: Instant) {
         self.set_now(now);

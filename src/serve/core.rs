@@ -439,10 +439,23 @@ impl Core {
                 self.node.health.answer(self.id, refuses);
             }
             Order::Stop => {
+                self.hub.borrow_mut().drain_now(Instant::now());
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {
                     waker.wake();
                 }
+            }
+        }
+    }
+
+    /// After it was told to stop: gives drivers a moment to say how their viewers and publishers
+    /// ended. The runtime lets go of no task that it has not finished.
+    pub async fn say_ends(&self) {
+        let until = Instant::now() + ENDS;
+        loop {
+            rt::sleep(ENDS / 100).await;
+            if self.hub.borrow().is_left() || Instant::now() >= until {
+                return;
             }
         }
     }
@@ -555,6 +568,8 @@ fn same<T: PartialEq>(latest: &RefCell<Arc<T>>, new: Arc<T>) -> Arc<T> {
     Arc::clone(&latest)
 }
 
+/// A driver that has not been heard by then was stuck.
+const ENDS: Duration = Duration::from_millis(500);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What is seen of a core once a second.

@@ -12,10 +12,12 @@ mod reply;
 mod send;
 mod tally;
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::mem::{Discriminant, discriminant};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -34,7 +36,7 @@ use crate::media::StreamKey;
 use crate::plane::SinkStats;
 use crate::serve::core::Node;
 use crate::serve::event::{Event, Events, GrantEnd};
-use crate::serve::verdict::{Action, Advice, Concern, Question, Verdict};
+use crate::serve::verdict::{Action, Advice, ClientId, Concern, Question, Verdict};
 use crate::time::RateLimit;
 
 /// Asks and tells the servers that the configuration names.
@@ -58,6 +60,15 @@ struct Inner {
     open: AtomicUsize,
     /// Of log lines.
     chatter: Mutex<RateLimit>,
+    /// What was granted and has not ended, by whom and what kind it is. The control thread's alone.
+    granted: Mutex<HashMap<(ClientId, Discriminant<Action>), Given>>,
+}
+
+/// A yes whose end is to be told.
+#[derive(Debug)]
+struct Given {
+    question: Arc<Question>,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -110,6 +121,7 @@ impl Hooks {
             late: Arc::new(Semaphore::new(LATE_MAX)),
             open: AtomicUsize::new(0),
             chatter: Mutex::new(RateLimit::new(CHATTER_PER_SECOND)),
+            granted: Mutex::default(),
         }))
     }
 
@@ -128,7 +140,11 @@ impl Hooks {
     /// Tells of what happened on a core, if that is told. Inside a runtime.
     pub(crate) fn hear(&self, event: &Event) {
         match event {
-            Event::Ended { question, end } => self.tell_end(question, end),
+            Event::Started(question) => self.0.note(question),
+            Event::Ended { question, end } => {
+                self.0.granted().remove(&by(question));
+                self.tell_end(question, end);
+            }
             Event::NotFound(question) => {
                 self.tell(Hook::NotFound, About { question: Some(question), ..About::default() });
             }
@@ -157,6 +173,21 @@ impl Hooks {
         let late = || LATE_MAX - self.0.late.available_permits();
         let open = || self.0.open.load(Ordering::Relaxed);
         let until = Instant::now() + LAST_WORDS;
+        while !self.0.events.are_heard() && Instant::now() < until {
+            sleep(Duration::from_millis(1)).await;
+        }
+        // Of connections that the cores have left where they were.
+        let left: Vec<Given> = self.0.granted().drain().map(|(_, given)| given).collect();
+        for Given { question, since } in left {
+            let end = GrantEnd {
+                started: true,
+                lasted: since.elapsed(),
+                received: 0,
+                sent: SinkStats::default(),
+                reason: "the server stopped".into(),
+            };
+            self.tell_end(&question, &end);
+        }
         while !self.0.events.are_heard() || self.waiting() + late() + open() > 0 {
             if Instant::now() >= until {
                 let lost = self.waiting() + late() + open();
@@ -355,7 +386,29 @@ struct Asked<'a> {
 
 const TOO_LATE: &str = "its verdict came too late (hooks.timeout)";
 
+/// A client has one connect, and publishes or plays one stream at a time.
+fn by(question: &Question) -> (ClientId, Discriminant<Action>) {
+    (question.client, discriminant(&question.action))
+}
+
 impl Inner {
+    fn granted(&self) -> MutexGuard<'_, HashMap<(ClientId, Discriminant<Action>), Given>> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A yes was said, or has come to what it was for.
+    fn note(&self, question: &Arc<Question>) {
+        let done = match question.action {
+            Action::Connect { .. } => Hook::Close,
+            Action::Publish(_) => Hook::PublishDone,
+            Action::Play(_) => Hook::PlayDone,
+        };
+        if self.config().hooks.has(done) {
+            let given = || Given { question: Arc::clone(question), since: Instant::now() };
+            self.granted().entry(by(question)).or_insert_with(given);
+        }
+    }
+
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.borrow())
     }
@@ -433,10 +486,16 @@ impl Answerer for Decision {
             };
             match first {
                 Verdict::Deny(reason) => Verdict::Deny(reason),
-                yes => match self.hooks.ask(&question).await {
-                    Verdict::Allow => yes,
-                    other => other,
-                },
+                yes => {
+                    let verdict = match self.hooks.ask(&question).await {
+                        Verdict::Allow => yes,
+                        other => other,
+                    };
+                    if !matches!(verdict, Verdict::Deny(_)) {
+                        self.hooks.0.note(&question);
+                    }
+                    verdict
+                }
             }
         })
     }
