@@ -116,7 +116,6 @@ pub(crate) struct Sink {
     pub(crate) format: Format,
     pub(crate) selection: Selection,
     pub(crate) framing: Framing,
-    pub(crate) output: Output,
     /// Start at the kept key frame rather than at the next.
     pub(crate) from_cache: bool,
     pub(crate) paused: bool,
@@ -186,6 +185,11 @@ impl Position {
 }
 
 impl Sink {
+    /// What it is counted by: it follows from what it is sent, and a byte more here is eight.
+    pub(crate) fn output(&self) -> Output {
+        Output::of(self.format, self.framing)
+    }
+
     pub(crate) fn tell(&mut self, event: SinkEvent) {
         match event {
             SinkEvent::Started => self.started = true,

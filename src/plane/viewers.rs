@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::hub::{Revisit, Timer};
-use super::outputs::Output;
 use super::sink::{Position, Sink};
 use super::source::{Phase, Source};
 use super::trans_streams::TRANS_IDLE;
@@ -117,7 +116,6 @@ impl Hub {
             format: request.format,
             selection: request.selection,
             framing: request.framing,
-            output: Output::of(request.format, request.framing),
             from_cache: request.from_cache && request.settings.gop_cache,
             paused: false,
             leaving: false,
@@ -141,7 +139,7 @@ impl Hub {
         });
         self.sources[source].sinks += 1;
         self.sources[source].idle.since = None;
-        self.outputs.of(self.sinks[id].output).plays += 1;
+        self.outputs.of(self.sinks[id].output()).plays += 1;
         if self.sources[source].is_live() {
             self.seat(id, now);
         } else {
@@ -258,7 +256,7 @@ impl Hub {
         trans.framings[framing as usize] += 1;
         self.sources[source].watched.joined(now);
         self.watched.joined(now);
-        self.outputs.of(self.sinks[id].output).viewers += 1;
+        self.outputs.of(self.sinks[id].output()).viewers += 1;
         // The open block began before the newcomer came.
         let from = trans.log.head() + u64::from(trans.has_open() && !from_cache);
         let sink = &mut self.sinks[id];
@@ -336,7 +334,7 @@ impl Hub {
                 from.remove(index, |moved, index| sinks[moved].position.set_index(index));
                 self.sources[source].watched.left(now);
                 self.watched.left(now);
-                self.outputs.of(self.sinks[id].output).viewers -= 1;
+                self.outputs.of(self.sinks[id].output()).viewers -= 1;
                 if from.sinks.is_empty() {
                     from.idle_since = Some(now);
                     if !std::mem::replace(&mut from.idle_set, true) {

@@ -111,7 +111,7 @@ impl Hub {
             Outcome::Full => (0, true),
             Outcome::Failed(kind) => return self.end_sink(id, SinkEnd::WriteFailed(kind), now),
         };
-        self.outputs.of(sink.output).egress_bytes += taken as u64;
+        self.outputs.of(sink.output()).egress_bytes += taken as u64;
         self.totals.short_writes += u64::from(!full && (taken < offered || sink.held));
         self.totals.blocked_writes += u64::from(full);
         sink.stats.bytes += taken as u64;
