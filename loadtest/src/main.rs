@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Command::Publish(arguments) => publish::run(&arguments).map(done),
         Command::Play(arguments) => play::run_command(&arguments),
         Command::Soak(arguments) => soak::run_command(&arguments),
-        Command::Compare(arguments) => compare::run_command(&arguments).map(done),
+        Command::Compare(arguments) => compare::run_command(&arguments),
         Command::Floor(arguments) => floor::run(&arguments).map(done),
         Command::Report(arguments) => arguments.run(),
         Command::Part { part } => procs::serve(&part).map(done),

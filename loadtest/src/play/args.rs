@@ -15,7 +15,11 @@ use crate::{crowd, judge, publish, units};
 
 /// The options of `play`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    mut_arg("bitrate", |arg| arg.requires("publish")),
+    mut_arg("clip", |arg| arg.requires("publish")),
+    after_help = EXAMPLES
+)]
 pub struct Args {
     /// What to watch: http://HOST/APP/NAME.flv, ws://HOST/APP/NAME.flv or rtmp://HOST/APP/NAME;
     /// {n} becomes the number of the stream, from 0.
@@ -37,12 +41,16 @@ pub struct Args {
     #[arg(long, default_value = "3s", value_parser = units::duration)]
     pub settle: Duration,
     /// How long to measure.
-    #[arg(long, default_value = "30s", value_parser = units::duration)]
+    #[arg(long, default_value = "30s", value_parser = units::some_time)]
     pub duration: Duration,
     /// The share of the viewers that leave and rejoin each second (5%/s).
     #[arg(long, default_value = "0", value_parser = crowd::churn)]
     pub churn: f64,
     /// A share of slow readers, and what each of them reads (10%@200kbit).
+    ///
+    /// The kernel holds up to 4 MiB for each, and the server its allowed lag, before it skips frames:
+    /// a reader of 200k falls behind a stream of 2M by 1.8 Mbit/s, so nothing shows within 20 s and
+    /// the allowed lag. Measure for at least twice that (--duration 1m), longer for slower streams.
     #[arg(long, value_name = "SHARE@RATE")]
     pub slow: Option<Slow>,
     /// A share of readers as fast as the others whose sockets hold little, and how much: SO_RCVBUF
@@ -98,7 +106,9 @@ Most viewers parse nothing: the kernel throws their bytes away, so that thousand
 beside the server. Those that --inspect names parse everything and tell join time, missing,
 repeated and damaged frames, stalls and latency; for all but stalls and gaps the stream must come
 from `corecast-load publish` or --publish, which mark each H.264 picture. Slow readers that inspect
-are reported apart. RTMP and WebSocket viewers that do not inspect do not hear a ping: instead each
+are reported apart. Memory per viewer is what the server grew by, shared among the viewers: the
+stream's own buffers are in it, so it is told only for 100 viewers or more of a server that is freshly
+started, and is above what bench/RESULTS.md has for each further viewer. RTMP and WebSocket viewers that do not inspect do not hear a ping: instead each
 says every 50 s that it lives, by an Acknowledgement or a Pong. A server that waits less long than
 that for a word drops them, and they are counted as lost (cure: a longer timeout there, or
 --inspect 100%).
@@ -107,7 +117,8 @@ A viewer that the server drops or does not let in tries again, as players do: af
 twice as long each time, up to 30 s. It stays counted as lost or refused. A run ends with an error if
 nobody is let in at first, if nobody watches for a minute, or if nobody watches at its end.
 
-Ctrl-C ends the run early, with a report of what there was; again, at once.";
+Ctrl-C ends the run early, with a report of what there was; again, at once. A run that fails on its
+way, as when the server dies, reports what was measured before, and its exit status is 1.";
 
 fn positive(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
@@ -160,6 +171,7 @@ impl Args {
 /// As [`super::run`] and [`Outputs::deliver`].
 pub fn run_command(args: &Args) -> io::Result<ExitCode> {
     let options = args.options()?;
+    args.outputs.check()?;
     for signal in [SIGINT, SIGTERM] {
         // The second time there is no waiting: first this, then the flag.
         let stop: &Arc<AtomicBool> = &options.stop;
@@ -167,7 +179,7 @@ pub fn run_command(args: &Args) -> io::Result<ExitCode> {
         signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
     let mut progress = Progress::of(&options);
-    let report = super::run(&options, &mut |sample| progress.show(sample));
+    let report = super::run_to_report(&options, &mut |sample| progress.show(sample));
     progress.end();
-    args.outputs.deliver(&report?)
+    Ok(args.outputs.deliver(&report?))
 }

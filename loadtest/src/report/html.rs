@@ -17,6 +17,20 @@ pub fn page(runs: &[(String, Report)]) -> String {
         [(_, report)] => format!("Load on {}", whom(report)),
         _ => format!("{} side by side", many(runs.len() as u64, "run", "runs")),
     };
+    let content = html! {
+        @match runs {
+            [(_, report)] => { (head(&title, report)) (body(report)) }
+            _ => {
+                header { h1 { (title) } }
+                (side_by_side(runs))
+                @for (name, report) in runs { (folded(name, report)) }
+            }
+        }
+    };
+    document(&title, &content)
+}
+
+fn document(title: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,27 +42,63 @@ pub fn page(runs: &[(String, Report)]) -> String {
                 style { (PreEscaped(STYLE)) (PreEscaped(PAGE_STYLE)) }
             }
             body {
-                main {
-                    @match runs {
-                        [(_, report)] => { (head(&title, report)) (body(report)) }
-                        _ => {
-                            header { h1 { (title) } }
-                            (side_by_side(runs))
-                            @for (name, report) in runs {
-                                details.run {
-                                    summary { (name) }
-                                    (head(name, report)) (body(report))
-                                }
-                            }
-                        }
-                    }
-                    (notes())
-                }
+                main { (content) (notes()) }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
     };
     page.into_string()
+}
+
+/// What stands above several runs that were measured together, instead of what compares them.
+pub(crate) struct Lead {
+    pub(crate) title: String,
+    /// Where and when.
+    pub(crate) facts: Vec<String>,
+    pub(crate) paragraphs: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) bars: Vec<Bars>,
+    pub(crate) columns: Vec<String>,
+    /// As many cells each as there are columns.
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+/// A page of a `lead`, and of each run for itself.
+pub(crate) fn led(lead: &Lead, runs: &[(String, Report)]) -> String {
+    let content = html! {
+        header {
+            h1 { (lead.title) }
+            p.facts { @for fact in &lead.facts { span { (fact) } " " } }
+            @for paragraph in &lead.paragraphs { p { (prose(paragraph)) } }
+        }
+        (warnings(&lead.warnings))
+        section.plots { @for bars in &lead.bars { (bars.figure()) } }
+        section {
+            h2 { "All figures" }
+            div.scroll { table.runs {
+                tr { @for name in &lead.columns { th scope="col" { (name) } } }
+                @for row in &lead.rows {
+                    tr {
+                        @for (at, cell) in row.iter().enumerate() {
+                            @if at == 0 { th scope="row" { (cell) } }
+                            @else { td.figure { (cell) } }
+                        }
+                    }
+                }
+            } }
+        }
+        @for (name, report) in runs { (folded(name, report)) }
+    };
+    document(&lead.title, &content)
+}
+
+fn folded(name: &str, report: &Report) -> Markup {
+    html! {
+        details.run {
+            summary { (name) }
+            (head(name, report)) (body(report))
+        }
+    }
 }
 
 fn whom(report: &Report) -> &str {
@@ -67,10 +117,16 @@ fn head(title: &str, report: &Report) -> Markup {
             }
             p.verdict { (prose(&table::verdict(report))) }
         }
-        @if !report.warnings.is_empty() {
+        (warnings(&report.warnings))
+    }
+}
+
+fn warnings(warnings: &[String]) -> Markup {
+    html! {
+        @if !warnings.is_empty() {
             aside {
-                strong { (many(report.warnings.len() as u64, "warning", "warnings")) }
-                ul { @for warning in &report.warnings { li { (prose(warning)) } } }
+                strong { (many(warnings.len() as u64, "warning", "warnings")) }
+                ul { @for warning in warnings { li { (prose(warning)) } } }
             }
         }
     }
@@ -95,6 +151,9 @@ fn prose(text: &str) -> Markup {
 fn body(report: &Report) -> Markup {
     let series = series::of(report);
     html! {
+        @if let Some(soak) = &report.soak {
+            section { h2 { "What the server held" } pre { (soak.verdict) } }
+        }
         section.tiles { @for tile in tiles(report) { (tile.show()) } }
         section.plots { @for plot in &series.plots { (plot.figure()) } }
         @if !series.left_out.is_empty() {
@@ -225,7 +284,9 @@ fn tiles(report: &Report) -> Vec<Tile> {
         ),
         tile(
             "memory per viewer",
-            cost.rss_per_viewer_bytes.map(bytes).ok_or(GIVE_PID),
+            cost.rss_per_viewer_bytes
+                .map(bytes)
+                .ok_or(cost.rss_bytes.map_or(GIVE_PID, |_| table::unshared(report))),
             cost.rss_bytes
                 .map(|rss| format!("{} resident in all", bytes(rss as f64)))
                 .unwrap_or_default(),
@@ -364,7 +425,9 @@ fn notes() -> Markup {
                 "CPU is what the server's process, all its threads and its children had from the kernel, in per cent "
                 "of one core. Missing, repeated and damaged frames, and latency, are told by marks that the publisher "
                 "puts into the stream: its clock, a number and a hash for each frame. p99 is the value that 99 % do "
-                "not exceed. Egress counts all bytes above TCP."
+                "not exceed. Egress counts all bytes above TCP. Memory per viewer is what the server's resident memory grew by "
+                "from before the first viewer to the end, shared among them, so it holds the stream's own buffers too; "
+                "bench/RESULTS.md gives what each further viewer takes, which is less."
             }
         }
     }
