@@ -83,7 +83,8 @@ mod tests {
             warnings: vec!["a: beware of the dog".to_owned()],
             ..Comparison::default()
         };
-        let (page, table) = (comparison.page(), comparison.to_string());
+        let page = comparison.page().replace('\u{a0}', " ");
+        let table = comparison.to_string();
         for cell in comparison.all().flat_map(Row::cells).filter(|cell| !cell.is_empty()) {
             assert!(table.contains(&format!(" {cell} |")), "{cell} in {table}");
             assert!(page.contains(&format!(">{cell}</t")), "{cell}");

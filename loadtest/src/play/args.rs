@@ -11,7 +11,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::{Options, Slow, SmallBuffer, Spread};
 use crate::progress::Progress;
 use crate::report::outputs::Outputs;
-use crate::{crowd, judge, publish, units};
+use crate::report::{Cost, Distribution, Inspected, Judged, Published, Report, SHARING_MIN};
+use crate::{crowd, judge, meter, publish, units};
 
 /// The options of `play`.
 #[derive(Debug, Clone, clap::Args)]
@@ -66,8 +67,8 @@ pub struct Args {
     pub procs: usize,
     /// The server's process on this host: tells CPU and memory of it and all it has started
     /// ($(pidof corecast), $(pgrep -o nginx)).
-    #[arg(long)]
-    pub pid: Option<u32>,
+    #[arg(long, num_args = 1.., value_name = "PID")]
+    pub pid: Vec<u32>,
     /// The Prometheus metrics of a server on another host: tell the same, by process_* figures.
     #[arg(long, value_name = "http://HOST/PATH", conflicts_with = "pid")]
     pub metrics: Option<String>,
@@ -134,6 +135,12 @@ impl Args {
         if let Some(program) = self.judge {
             program.can_judge(&self.url)?;
         }
+        if let Some(thresholds) = &self.outputs.fail_if {
+            let lines = thresholds.exceeded(&self.best());
+            if !lines.is_empty() {
+                return Err(io::Error::other(format!("--fail-if {}", lines.join("; "))));
+            }
+        }
         let publish = match &self.publish {
             None => None,
             Some(url) => Some(publish::Options {
@@ -156,12 +163,47 @@ impl Args {
             small_buffer: self.small_buffer,
             inspect: self.inspect,
             procs: self.procs,
-            pid: self.pid,
+            pid: meter::root_of(&self.pid)?,
             metrics: self.metrics.clone(),
             judge: self.judge,
             publish,
             ..Options::default()
         })
+    }
+}
+
+impl Args {
+    /// The best that such a run can find: everything it measures is zero. A threshold that this
+    /// exceeds cannot be kept.
+    fn best(&self) -> Report {
+        let mut zero = Distribution::default();
+        zero.record(Duration::ZERO);
+        let is_known = !self.pid.is_empty() || self.metrics.is_some();
+        let cost = Cost {
+            cpu_percent: is_known.then_some(0.0),
+            cpu_percent_per_1000: is_known.then_some(0.0),
+            rss_bytes: is_known.then_some(0),
+            rss_per_viewer_bytes: (is_known && self.viewers as f64 >= SHARING_MIN).then_some(0.0),
+            ..Cost::default()
+        };
+        let inspected = Inspected {
+            frames: 1,
+            marked: 1,
+            join_ms: zero.clone(),
+            first_key_ms: zero.clone(),
+            frame_gap_ms: zero.clone(),
+            latency_ms: Some(zero.clone()),
+            ..Inspected::default()
+        };
+        let published = Published { late_ms: zero, ..Published::default() };
+        let judged = self.judge.map(|_| Judged { agrees: true, ..Judged::default() });
+        Report {
+            cost,
+            inspected: (self.inspect > 0.0).then_some(inspected),
+            published: self.publish.as_ref().map(|_| published),
+            judged: judged.into_iter().collect(),
+            ..Report::default()
+        }
     }
 }
 

@@ -358,3 +358,16 @@ impl Server {
         Ok(now.cpu_percent_since(&before))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_shared_out_only_where_it_says_something_of_a_viewer() {
+        assert_eq!(rss_per_viewer(1_000_000, 3_000_000, 1000.0), Some(2000.0));
+        assert_eq!(rss_per_viewer(3_000_000, 1_000_000, 1000.0), None, "it was used before");
+        assert_eq!(rss_per_viewer(1_000_000, 1_000_000, 1000.0), None);
+        assert_eq!(rss_per_viewer(1_000_000, 9_000_000, 99.0), None, "the stream's own buffers");
+    }
+}

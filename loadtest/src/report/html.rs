@@ -435,7 +435,7 @@ fn notes() -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{bare, plausible};
+    use super::super::samples::{bare, plausible, soaked};
     use super::*;
 
     fn runs() -> Vec<(String, Report)> {
@@ -495,6 +495,11 @@ mod tests {
             super::tiles(&report).iter().filter(|tile| tile.bad).map(|tile| tile.label).collect();
         assert_eq!(bad, ["viewers", "missing frames"]);
         assert!(super::tiles(&bare())[0].value.is_err());
+        let soaked = Report { soak: Some(soaked()), ..plausible(1) };
+        let page = page(&[("x".into(), soaked)]);
+        for words in ["verdict: nothing grew", "Threads of the server", "File descriptors"] {
+            assert!(page.contains(words), "{words}");
+        }
     }
 
     #[test]

@@ -185,3 +185,36 @@ fn unread(path: &Path, why: &str) -> io::Error {
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::plausible;
+    use super::*;
+    use crate::server::Directory;
+
+    #[test]
+    fn a_file_that_cannot_be_written_costs_nothing_else() {
+        let directory = Directory::new().expect("there is room");
+        let page = directory.path().join("run.html");
+        let nowhere = Some(directory.path().join("no/such/run.json"));
+        let outputs = Outputs { json: nowhere, html: Some(page.clone()), fail_if: None };
+        let error = outputs.check().expect_err("there is no such directory").to_string();
+        assert!(error.contains("no/such/run.json"), "{error}");
+        assert_eq!(outputs.deliver(&plausible(1)), ExitCode::FAILURE);
+        assert!(page.exists(), "the other is written all the same");
+        let outputs = Outputs { json: None, ..outputs };
+        assert_eq!(outputs.deliver(&plausible(1)), ExitCode::SUCCESS);
+        let failed = Report { failure: Some("the server ended".into()), ..plausible(1) };
+        assert_eq!(outputs.deliver(&failed), ExitCode::FAILURE);
+    }
+
+    #[test]
+    fn a_check_leaves_no_file_behind_and_changes_none() {
+        let directory = Directory::new().expect("there is room");
+        let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
+        fs::write(&old, "kept").expect("the directory is ours");
+        check(&[&Some(old.clone()), &Some(new.clone()), &None]).expect("both can be");
+        assert_eq!(fs::read_to_string(old).expect("it is there"), "kept");
+        assert!(!new.exists());
+    }
+}

@@ -383,7 +383,7 @@ pub(super) fn times(report: &Report) -> Vec<Times> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{bare, plausible};
+    use super::super::samples::{bare, plausible, soaked};
     use super::super::{Cost, Judged};
     use super::*;
 
@@ -448,6 +448,49 @@ mod tests {
         ] {
             assert!(verdict.contains(part), "{verdict}");
         }
+    }
+
+    #[test]
+    fn memory_that_cannot_be_shared_out_says_why() {
+        let mut report = plausible(1);
+        assert!(text(&report).contains("with the stream's"), "{}", text(&report));
+        report.cost.rss_per_viewer_bytes = None;
+        assert!(text(&report).contains("not measurable: the server had been used before"));
+        report.viewers.watching = 20.0;
+        assert!(text(&report).contains("not measurable with fewer than 100 viewers"));
+    }
+
+    #[test]
+    fn slow_readers_have_times_of_their_own() {
+        let mut report = plausible(1);
+        assert!(!text(&report).contains("slow: latency"));
+        report.slow = report.inspected.clone();
+        let text = text(&report);
+        let latency = |label: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(label)).expect(label);
+            line.trim().to_owned()
+        };
+        assert_eq!(latency("slow: latency"), latency("latency"));
+    }
+
+    #[test]
+    fn a_failure_comes_first_and_the_cost_names_the_bitrate() {
+        let mut report = plausible(1);
+        let verdict = super::verdict(&report);
+        assert!(verdict.starts_with("1 000 viewers of 2.04 Mbit/s each cost corecast 4.50 %"));
+        report.failure = Some("the server's process 7 has ended".into());
+        let verdict = super::verdict(&report);
+        let words = "The run failed: the server's process 7 has ended. This was measured before.";
+        assert!(verdict.starts_with(words), "{verdict}");
+    }
+
+    #[test]
+    fn a_soak_ends_with_its_verdict() {
+        let mut report = plausible(1);
+        report.soak = Some(soaked());
+        let text = text(&report);
+        assert!(text.ends_with("verdict: nothing grew") && text.contains("RSS"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 
     #[test]
