@@ -141,8 +141,8 @@ impl Fleet {
             true => Ok(fleet),
             false => Err(io::Error::other(format!(
                 "publish: expected {} to be let in at {url}, found {granted}; the first reason: \
-                 {}\n  cure: see that the server runs, that this is its RTMP port (1935 if none is \
-                 given), and that it lets publishers in",
+                 {}\n  cure: see that the server runs, that this is its RTMP port, and that it lets \
+                 publishers in",
                 many(count as u64, "publisher", "publishers"),
                 reasons.first().map_or("the server did not answer", |why| why.as_str()),
             ))),

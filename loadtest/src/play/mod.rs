@@ -229,13 +229,13 @@ fn limit_met(share: f64, late_ms: f64) -> String {
     let late = format!("looked at its sockets {late_ms:.0} ms late (p99)");
     match share > IDLE_MAX {
         true => format!(
-            "the generator was the limit, saturated: its thread was busy for {percent:.0} % of the \
+            "the generator was the limit: saturated, its thread was busy for {percent:.0} % of the \
              time and {late}; cure: --procs, less --inspect, a core of its own (taskset -c), or \
              another host"
         ),
         false => format!(
-            "the generator was the limit, starved by other processes: its thread was busy for only \
-             {percent:.0} % of the time, yet {late}; cure: a core that nothing else uses (taskset -c \
+            "the generator was the limit: starved by other processes, its thread was busy for only \
+             {percent:.0} % of the time, and still {late}; cure: a core that nothing else uses (taskset -c \
              for it, for the server and for whatever else runs), not --procs"
         ),
     }
@@ -289,6 +289,7 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
         own_cpu_percent: 100.0 * outcome.cpu.as_secs_f64() / window_s,
         own_lateness_ms: outcome.busy.late,
         generator_was_the_limit: limit,
+        generator_was_starved: limit && share <= IDLE_MAX,
         ..Cost::default()
     };
     let about = About {

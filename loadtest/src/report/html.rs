@@ -294,8 +294,11 @@ fn tiles(report: &Report) -> Vec<Tile> {
         Tile {
             bad: cost.generator_was_the_limit,
             ..tile("the generator's CPU", Ok(percent(cost.own_cpu_percent)), {
-                let limit =
-                    if cost.generator_was_the_limit { "it was the limit" } else { "not the limit" };
+                let limit = match (cost.generator_was_the_limit, cost.generator_was_starved) {
+                    (true, true) => table::STARVED,
+                    (true, false) => "it was the limit",
+                    (false, _) => "not the limit",
+                };
                 format!("of one core; {limit}")
             })
         },

@@ -21,6 +21,7 @@
 //! | `rss_per_viewer_bytes` | what it grew by, per viewer, with the stream's own buffers; `null` if it did not grow or for fewer than 100 viewers |
 //! | `own_cpu_percent`, `own_lateness_ms` | the generator's, and how late it looked (a distribution) |
 //! | `generator_was_the_limit` | the server may be better than the figures |
+//! | `generator_was_starved` | it was the limit because other processes kept it from its core |
 //! | `viewers` | of the whole run |
 //! | `wanted`, `joined`, `refused`, `lost` | how many were asked for, let in, not let in, dropped |
 //! | `left_and_rejoined` | times that one left on purpose and came back |

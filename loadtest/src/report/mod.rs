@@ -96,6 +96,9 @@ pub struct Cost {
     /// One of the generator's threads was busy for more than 80 % of the time, or it looked at its
     /// sockets or published late by its own fault: the server might have done better than these figures say.
     pub generator_was_the_limit: bool,
+    /// It was the limit though it had time to spare: other processes kept it from its core.
+    #[serde(default)]
+    pub generator_was_starved: bool,
 }
 
 /// Who came, stayed and went. Counts are of the whole run, bytes of the measured time.
@@ -274,6 +277,7 @@ impl Cost {
         self.own_cpu_percent += other.own_cpu_percent;
         self.own_lateness_ms.merge(&other.own_lateness_ms);
         self.generator_was_the_limit |= other.generator_was_the_limit;
+        self.generator_was_starved |= other.generator_was_starved;
     }
 }
 

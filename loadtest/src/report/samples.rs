@@ -44,6 +44,7 @@ pub(super) fn plausible(seed: u64) -> Report {
             own_cpu_percent: 17.2,
             own_lateness_ms: spread(1000, 0.0, 1.5, &mut noise),
             generator_was_the_limit: false,
+            generator_was_starved: false,
         },
         viewers: Viewers {
             wanted: 1000,

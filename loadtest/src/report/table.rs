@@ -39,6 +39,8 @@ const TIME: usize = 11;
 pub(super) const GIVE_PID: &str = "not measured: give --pid PID, or --metrics URL";
 const GIVE_INSPECT: &str = "not measured: give --inspect 2%";
 const GIVE_MARKS: &str = "not known: needs the marks of corecast-load publish";
+/// Of a generator that was late with time to spare.
+pub(super) const STARVED: &str = "starved by other processes";
 const NOTHING: &str = "nothing came to be measured";
 /// A core that is busier than this has no air for newcomers.
 const BUSY_PERCENT: f64 = 70.0;
@@ -74,6 +76,7 @@ pub fn text(report: &Report) -> String {
         text.push_str(&wrapped(warning, "warning: ", "         "));
     }
     if let Some(soak) = &report.soak {
+        text.push('\n');
         for line in soak.verdict.to_string().lines() {
             let indent = " ".repeat(line.len() - line.trim_start().len());
             text.push('\n');
@@ -157,11 +160,14 @@ pub fn verdict(report: &Report) -> String {
         ));
     }
     if cost.generator_was_the_limit {
-        sentences.push(
-            "The generator was the limit, so the server may be better than this says (see the \
-             warning for why and the cure)."
-                .to_owned(),
-        );
+        let why = match cost.generator_was_starved {
+            true => "was kept from its core by other processes",
+            false => "was the limit",
+        };
+        sentences.push(format!(
+            "The generator {why}, so the server may be better than this says (the warning tells \
+             the cure)."
+        ));
     }
     sentences.join(" ")
 }
@@ -275,6 +281,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
         "the generator's CPU",
         format!("{} of one core", percent(cost.own_cpu_percent)),
         match (cost.generator_was_the_limit, late) {
+            (true, _) if cost.generator_was_starved => STARVED.to_owned(),
             (true, _) => "it was the limit".to_owned(),
             (false, Some(late)) => format!("not the limit; p99 {} late", millis(late)),
             (false, None) => "not the limit".to_owned(),
@@ -438,6 +445,10 @@ mod tests {
         (report.viewers.lost, report.viewers.rejoined_after_loss) = (2, 1);
         report.judged = vec![Judged { kind: "ffmpeg rtmp".into(), ..Judged::default() }];
         report.cost.generator_was_the_limit = true;
+        let starved = Cost { generator_was_starved: true, ..report.cost.clone() };
+        let starved = Report { cost: starved, ..report.clone() };
+        assert!(super::verdict(&starved).contains("kept from its core by other processes"));
+        assert!(text(&starved).contains(STARVED) && !text(&report).contains(STARVED));
         let verdict = verdict(&report);
         for part in [
             "3 missing, 1 damaged",

@@ -76,8 +76,7 @@ pub(crate) fn words(text: &str) -> String {
 pub(crate) fn is_http(first: &[u8]) -> io::Result<()> {
     match first.starts_with(b"HTTP/") {
         true => Err(io::Error::other(
-            "this port speaks HTTP, not RTMP\n  cure: the server's RTMP port, which is 1935 if none \
-             is given",
+            "this port speaks HTTP, not RTMP (whose port is 1935 if none is given)",
         )),
         false => Ok(()),
     }
