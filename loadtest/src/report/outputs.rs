@@ -125,7 +125,11 @@ pub(crate) fn print(text: &str) {
 /// # Errors
 /// One cannot be, with its name.
 pub(crate) fn check(paths: &[&Option<PathBuf>]) -> io::Result<()> {
-    for path in paths.iter().copied().flatten() {
+    for (at, path) in paths.iter().copied().flatten().enumerate() {
+        if paths.iter().copied().flatten().take(at).any(|other| other == path) {
+            let why = "expected a file for each of --json and --html, found the same for both";
+            return Err(io::Error::other(format!("{}: {why}", path.display())));
+        }
         let was_there = path.symlink_metadata().is_ok();
         let opened = fs::OpenOptions::new().create(true).append(true).open(path);
         opened.map_err(|error| named(path, &error))?;
@@ -216,5 +220,6 @@ mod tests {
         check(&[&Some(old.clone()), &Some(new.clone()), &None]).expect("both can be");
         assert_eq!(fs::read_to_string(old).expect("it is there"), "kept");
         assert!(!new.exists());
+        assert!(check(&[&Some(new.clone()), &Some(new)]).is_err(), "one would replace the other");
     }
 }
