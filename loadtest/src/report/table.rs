@@ -108,7 +108,7 @@ pub fn verdict(report: &Report) -> String {
     };
     let mut sentences = Vec::new();
     if let Some(why) = &report.failure {
-        let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+        let why = why.lines().map(str::trim).collect::<Vec<_>>().join("; ");
         sentences.push(format!("The run failed: {why}. This was measured before."));
     }
     sentences.push(match cost.cpu_percent_per_1000 {
