@@ -4,16 +4,19 @@
 //! what counts are ratios of medians. A server that sends less than it was given must not look
 //! cheaper for it: figures are scaled to the nominal bitrate.
 
+mod page;
 mod plan;
+pub mod saved;
 mod table;
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub use plan::{Load, Plan};
@@ -21,12 +24,13 @@ pub use plan::{Load, Plan};
 use crate::floor;
 use crate::play;
 use crate::publish;
-use crate::report::{About, Distribution, Report, html};
+use crate::report::figures::many;
+use crate::report::{About, Distribution, Report, outputs};
 use crate::server::{self, Server};
 use crate::stream::Material;
 
 /// What a comparison found.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Comparison {
     /// Where and when.
     pub about: About,
@@ -40,13 +44,16 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// What a reader should know before he believes the figures.
     pub warnings: Vec<String>,
+    /// Why it ended before its time.
+    #[serde(default)]
+    pub failure: Option<String>,
     /// The last run of each, the floor first; as measured, not scaled.
     #[serde(skip)]
     pub last: Vec<(String, Report)>,
 }
 
 /// One server by one protocol over all rounds.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Row {
     /// Its name.
     pub server: String,
@@ -104,7 +111,15 @@ pub fn run(
     'rounds: for round in 1..=plan.rounds {
         let mut row = 0;
         for recipe in &plan.servers {
-            let report = measure_floor(load, bitrate, stop)?;
+            let report = match measure_floor(load, bitrate, stop) {
+                Ok(report) => report,
+                Err(error) if comparison.floor.cpu_percent.is_empty() => return Err(error),
+                // What was measured before is not lost.
+                Err(error) => {
+                    comparison.failure = Some(format!("the floor, in round {round}: {error}"));
+                    break 'rounds;
+                }
+            };
             // What was cut off is no measurement.
             if stop.load(Ordering::Relaxed) {
                 break 'rounds;
@@ -271,11 +286,11 @@ impl Comparison {
         Self {
             load: format!("{} viewers of {streams} of {mbit_s} Mbit/s", load.viewers),
             how: format!(
-                "Servers and floor on {}, publishers and viewers on {}; {} rounds of {} s in turn; \
+                "Servers and floor on {}, publishers and viewers on {}; {} of {} s in turn; \
                  floor with {writes}. CPU of whoever sends less than the nominal bitrate is scaled up to it.",
                 cores(&load.server_cores),
                 cores(&load.load_cores),
-                plan.rounds,
+                many(plan.rounds as u64, "round", "rounds"),
                 load.duration.as_secs(),
             ),
             floor: Row { server: "floor".to_owned(), ..Row::default() },
@@ -381,12 +396,12 @@ pub struct Args {
     #[arg(long)]
     pub viewers: Option<usize>,
     /// How long each measurement takes (15s), instead of what the file says.
-    #[arg(long, value_parser = crate::units::duration)]
+    #[arg(long, value_parser = crate::units::some_time)]
     pub duration: Option<Duration>,
     /// Where to write everything as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Where to write a page with the last run of each side by side.
+    /// Where to write a page: the table, and the last run of each.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }
@@ -415,7 +430,7 @@ server and protocol.";
 ///
 /// # Errors
 /// As [`run`], and if a server failed in all rounds.
-pub fn run_command(args: &Args) -> io::Result<()> {
+pub fn run_command(args: &Args) -> io::Result<ExitCode> {
     let mut plan = Plan::read(&args.plan)?;
     if !args.only.is_empty() {
         plan.servers.retain(|server| args.only.contains(&server.name));
@@ -428,22 +443,23 @@ pub fn run_command(args: &Args) -> io::Result<()> {
     plan.rounds = args.rounds.unwrap_or(plan.rounds).max(1);
     plan.load.viewers = args.viewers.unwrap_or(plan.load.viewers).max(1);
     plan.load.duration = args.duration.unwrap_or(plan.load.duration);
+    outputs::check(&[&args.json, &args.html])?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     let comparison = run(&plan, &stop, &mut |line| eprintln!("{line}"))?;
-    print!("{comparison}");
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&comparison).expect("plain data");
-        std::fs::write(path, text)?;
-    }
-    if let Some(path) = &args.html {
-        std::fs::write(path, html::page(&comparison.last))?;
+    outputs::print(&comparison.to_string());
+    let saved = || saved::write(&comparison);
+    let page = || comparison.page();
+    let written = outputs::deliver(&[(&args.json, &saved), (&args.html, &page)]);
+    if let Some(why) = comparison.failure {
+        return Err(io::Error::other(why));
     }
     let failed = comparison.rows.iter().filter(|row| row.median_percent.is_none());
     match failed.map(|row| row.server.as_str()).collect::<Vec<_>>()[..] {
-        [] => Ok(()),
+        [] if written => Ok(ExitCode::SUCCESS),
+        [] => Ok(ExitCode::FAILURE),
         ref names => Err(io::Error::other(format!("not measured: {}", names.join(", ")))),
     }
 }

@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Command::Publish(arguments) => publish::run(&arguments).map(done),
         Command::Play(arguments) => play::run_command(&arguments),
         Command::Soak(arguments) => soak::run_command(&arguments),
-        Command::Compare(arguments) => compare::run_command(&arguments).map(done),
+        Command::Compare(arguments) => compare::run_command(&arguments),
         Command::Floor(arguments) => floor::run(&arguments).map(done),
         Command::Report(arguments) => arguments.run(),
         Command::Part { part } => procs::serve(&part).map(done),
@@ -128,6 +128,46 @@ mod tests {
             }
         }
         assert!(count >= 15, "{count}");
+    }
+
+    #[test]
+    fn what_cannot_have_an_effect_is_refused() {
+        let parse = |line: &str| {
+            let words = ["corecast-load", "play", "--url", "rtmp://h/live/x"].into_iter();
+            Cli::command().try_get_matches_from(words.chain(line.split_whitespace()))
+        };
+        let made_up = ["--bitrate 2M", "--bitrate 2M --fps 50", "--clip x.flv"];
+        for line in made_up.iter().chain(&["--fps 50", "--gop 1s", "--seed 3", "--audio none"]) {
+            let error = parse(line).expect_err(line).to_string();
+            assert!(error.contains("--publish") || error.contains("--bitrate"), "{line}: {error}");
+        }
+        parse("--bitrate 2M --fps 50 --publish rtmp://h/live/x").expect("it has an effect");
+        assert!(parse("--duration 0s").expect_err("no time").to_string().contains("above 0"));
+        parse("--pid 1 2 3").expect("as pidof has them");
+    }
+
+    #[test]
+    fn thresholds_that_can_never_be_kept_are_found_before_the_run() {
+        let options = |line: &str| {
+            let words = ["corecast-load", "play", "--url", "rtmp://h/live/x"].into_iter();
+            let cli = Cli::try_parse_from(words.chain(line.split_whitespace()));
+            match cli.expect("known options").command {
+                Command::Play(arguments) => arguments.options().map(|_| ()),
+                _ => unreachable!("it is play"),
+            }
+        };
+        for (line, cure) in [
+            ("--fail-if cpu=5", "--pid"),
+            ("--fail-if missing=0", "--inspect"),
+            ("--fail-if latency_p99_ms=4", "--inspect"),
+            ("--fail-if publish_late_p99_ms=4", "--publish"),
+            ("--fail-if disagreeing=0", "--judge"),
+            ("--viewers 99 --pid 1 --fail-if rss_per_viewer_kb=9", "--viewers 100"),
+        ] {
+            let error = options(line).expect_err(line).to_string();
+            assert!(error.contains(cure), "{line}: {error}");
+        }
+        options("--pid 1 --inspect 1% --fail-if cpu=0,missing=0,latency_max_ms=9").expect("may be");
     }
 
     #[test]

@@ -181,6 +181,35 @@ impl Reading {
     }
 }
 
+/// The process among `pids`, as `$(pidof NAME)` gives them, that has started all others. None of
+/// none.
+///
+/// # Errors
+/// There is no such one: they are several servers.
+pub fn root_of(pids: &[u32]) -> io::Result<Option<u32>> {
+    let parent = |pid: u32| {
+        let process = procfs::process::Process::new(pid.try_into().ok()?).ok()?;
+        u32::try_from(process.stat().ok()?.ppid).ok()
+    };
+    let is_below = |pid: u32| {
+        let mut above = std::iter::successors(parent(pid), |pid| parent(*pid));
+        above.any(|above| pids.contains(&above))
+    };
+    let mut roots = pids.iter().copied().filter(|pid| !is_below(*pid)).collect::<Vec<_>>();
+    roots.dedup();
+    match roots[..] {
+        [] => Ok(None),
+        [root] => Ok(Some(root)),
+        _ => Err(io::Error::other(format!(
+            "--pid: expected one server, with whatever it has started, found {} of their own: {}\n  \
+             cure: the one that is measured; `ps -o pid,args -p {}` tells them apart",
+            roots.len(),
+            roots.iter().map(u32::to_string).collect::<Vec<_>>().join(" "),
+            roots.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+        ))),
+    }
+}
+
 /// A reader that panicked left numbers behind, nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -202,6 +231,21 @@ mod tests {
         let anew = Reading { cpu: Duration::ZERO, ..after };
         assert_eq!(anew.cpu_percent_since(&before), None);
         assert!(anew.went_back_since(&before) && !after.went_back_since(&before));
+    }
+
+    #[test]
+    fn of_several_processes_the_one_that_started_the_others_is_the_server() {
+        let me = std::process::id();
+        let sleep = || std::process::Command::new("sleep").arg("60").spawn().expect("it is there");
+        let mut children = [sleep(), sleep()];
+        let [one, other] = [children[0].id(), children[1].id()];
+        assert_eq!(root_of(&[]).expect("none"), None);
+        assert_eq!(root_of(&[one, me, other]).expect("one root"), Some(me));
+        let error = root_of(&[one, other]).expect_err("two roots").to_string();
+        assert!(error.contains(&format!("found 2 of their own: {one} {other}")), "{error}");
+        for child in &mut children {
+            child.kill().and_then(|()| child.wait()).expect("it is ours");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub struct Progress {
     total: Duration,
     missing: u64,
     lost: u64,
+    refused: u64,
     shown: Shown,
 }
 
@@ -40,13 +41,14 @@ impl Progress {
             true => Shown::Lines { next_s: 0.0 },
             false => Shown::Terminal(bar),
         };
-        Self { wanted: options.viewers, total, missing: 0, lost: 0, shown }
+        Self { wanted: options.viewers, total, missing: 0, lost: 0, refused: 0, shown }
     }
 
     /// Another second has passed.
     pub fn show(&mut self, sample: &Sample) {
         self.missing += sample.missing;
-        self.lost += sample.lost as u64;
+        self.lost += sample.lost.saturating_sub(sample.refused) as u64;
+        self.refused += sample.refused as u64;
         let line = self.line(sample);
         match &mut self.shown {
             // It draws no more often than it must.
@@ -85,6 +87,9 @@ impl Progress {
         if sample.latency_ms.is_some() || self.missing > 0 {
             parts.push(format!("{} missing", count(self.missing)));
         }
+        if self.refused > 0 {
+            parts.push(format!("{} refused", count(self.refused)));
+        }
         if self.lost > 0 {
             parts.push(format!("{} lost", count(self.lost)));
         }
@@ -119,8 +124,8 @@ mod tests {
         let line = "21 s left, 1 000 viewers, 2.04 Gbit/s, server 4.53 %, p50 178 ms, 0 missing, \
                     generator 17.2 %";
         assert_eq!(progress.line(&sample), line);
-        progress.show(&Sample { lost: 3, missing: 12, ..Sample::default() });
-        assert!(progress.line(&sample).contains("12 missing, 3 lost"));
+        progress.show(&Sample { lost: 7, refused: 4, missing: 12, ..Sample::default() });
+        assert!(progress.line(&sample).contains("12 missing, 4 refused, 3 lost"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use corecast::proto::rtmp::Url;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::report::figures::many;
 use crate::report::{Published, REASONS};
 use crate::stream::{Material, Shape};
 use crate::{fds, units};
@@ -139,8 +140,10 @@ impl Fleet {
         match granted == count {
             true => Ok(fleet),
             false => Err(io::Error::other(format!(
-                "publish: expected {count} publishers to be let in, found {granted}; the first \
-                 reason: {}",
+                "publish: expected {} to be let in at {url}, found {granted}; the first reason: \
+                 {}\n  cure: see that the server runs, that this is its RTMP port, and that it lets \
+                 publishers in",
+                many(count as u64, "publisher", "publishers"),
                 reasons.first().map_or("the server did not answer", |why| why.as_str()),
             ))),
         }
@@ -364,7 +367,9 @@ mod tests {
         drop(listener);
         let error = Fleet::start(&options(&format!("rtmp://{address}/live/x{{n}}"), 3));
         let error = error.expect_err("nobody listens").to_string();
-        assert!(error.contains("expected 3 publishers to be let in, found 0"), "{error}");
+        let words =
+            format!("expected 3 publishers to be let in at rtmp://{address}/live/x{{n}}, found 0");
+        assert!(error.contains(&words) && error.contains("RTMP port"), "{error}");
         assert!(error.contains("refused"), "{error}");
     }
 

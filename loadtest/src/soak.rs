@@ -21,7 +21,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub use trend::Trend;
@@ -29,13 +29,12 @@ pub use trend::Trend;
 use crate::meter::Meter;
 use crate::play;
 use crate::progress::Progress;
+use crate::report::figures::seconds;
 use crate::report::{Report, Sample};
 
-/// What a soak found.
-#[derive(Debug, Clone, Serialize)]
+/// What a soak found, beside what any run finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Soak {
-    /// What viewers and publishers found.
-    pub report: Report,
     /// What the server held, in order of time.
     pub held: Vec<Held>,
     /// What that means.
@@ -43,7 +42,7 @@ pub struct Soak {
 }
 
 /// What the server held at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     /// Seconds from the beginning.
     pub at_s: f64,
@@ -58,7 +57,7 @@ pub struct Held {
 }
 
 /// What grew.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The time that was judged.
     pub judged_s: f64,
@@ -143,7 +142,7 @@ impl fmt::Display for Verdict {
         for trend in &self.trends {
             writeln!(f, "  {trend}")?;
         }
-        let names = self.leaks().map(|trend| trend.what).collect::<Vec<_>>();
+        let names = self.leaks().map(|trend| trend.what.as_str()).collect::<Vec<_>>();
         match names[..] {
             [] => write!(f, "verdict: nothing grew"),
             _ => write!(f, "verdict: {} grew", names.join(" and ")),
@@ -151,11 +150,12 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Runs `options` as [`play::run`] does, and looks at what the server holds meanwhile.
+/// Runs `options` as [`play::run_to_report`] does, and looks at what the server holds meanwhile: that
+/// is in [`Report::soak`].
 ///
 /// # Errors
-/// As [`play::run`], or nobody said which server it is.
-pub fn run(options: &play::Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<Soak> {
+/// As [`play::run_to_report`], or nobody said which server it is.
+pub fn run(options: &play::Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<Report> {
     let meter = match (options.pid, &options.metrics) {
         (Some(pid), _) => Meter::of_process(pid)?,
         (None, Some(url)) => Meter::of_metrics(url)?,
@@ -171,7 +171,7 @@ pub fn run(options: &play::Options, on_sample: &mut dyn FnMut(&Sample)) -> io::R
     let period = (options.duration / 720).clamp(Duration::from_secs(1), Duration::from_secs(10));
     let watch = move || watch(&meter, &seen, period, &stopped);
     let watching = thread::Builder::new().name("soak".to_owned()).spawn(watch)?;
-    let report = play::run(options, &mut |sample| {
+    let report = play::run_to_report(options, &mut |sample| {
         viewers.store(sample.viewers, Ordering::Relaxed);
         on_sample(sample);
     });
@@ -181,7 +181,8 @@ pub fn run(options: &play::Options, on_sample: &mut dyn FnMut(&Sample)) -> io::R
     let verdict = Verdict::of(&held, report.about.window_begin_s, options.viewers);
     let leaks = verdict.leaks().map(|trend| format!("the server leaks: {trend}"));
     report.warnings.extend(leaks);
-    Ok(Soak { report, held, verdict })
+    report.soak = Some(Soak { held, verdict });
+    Ok(report)
 }
 
 /// Looks once per `period` until nobody wants to know any more, or the server has ended.
@@ -257,16 +258,31 @@ pub fn run_command(args: &Args) -> io::Result<ExitCode> {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))?;
         signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
+    args.play.outputs.check()?;
+    if let Some(why) = too_short(options.duration) {
+        eprintln!("corecast-load: {why}");
+    }
     let mut progress = Progress::of(&options);
-    let soak = run(&options, &mut |sample| progress.show(sample));
+    let report = run(&options, &mut |sample| progress.show(sample));
     progress.end();
-    let Soak { report, verdict, .. } = soak?;
-    let status = args.play.outputs.deliver(&report)?;
-    println!("\n{verdict}");
-    match verdict.leaks().next() {
+    let report = report?;
+    let status = args.play.outputs.deliver(&report);
+    match report.soak.iter().flat_map(|soak| soak.verdict.leaks()).next() {
         None => Ok(status),
         Some(_) => Err(io::Error::other("the server leaks")),
     }
+}
+
+/// What is to be told of a soak that will have no verdict.
+fn too_short(duration: Duration) -> Option<String> {
+    (duration.as_secs_f64() / 2.0 < JUDGED_MIN_S).then(|| {
+        format!(
+            "--duration {} is too short for a verdict on leaks; it runs all the same (cure: \
+             --duration {:.0}m or more)",
+            seconds(duration.as_secs_f64()),
+            2.0 * JUDGED_MIN_S / 60.0,
+        )
+    })
 }
 
 #[cfg(test)]
@@ -290,8 +306,8 @@ mod tests {
         (0..=360).map(sample).collect()
     }
 
-    fn leaks(held: &[Held]) -> Vec<&'static str> {
-        Verdict::of(held, 0.0, 1000).leaks().map(|trend| trend.what).collect()
+    fn leaks(held: &[Held]) -> Vec<String> {
+        Verdict::of(held, 0.0, 1000).leaks().map(|trend| trend.what.clone()).collect()
     }
 
     #[test]
@@ -332,6 +348,9 @@ mod tests {
         let verdict = Verdict::of(&held(|_, _| {})[..100], 0.0, 1000);
         assert!(verdict.trends.is_empty());
         assert!(verdict.to_string().starts_with("no verdict"), "{verdict}");
+        let told = too_short(Duration::from_secs(300)).expect("too short");
+        assert!(told.contains("--duration 5 min") && told.contains("--duration 20m"), "{told}");
+        assert_eq!(too_short(Duration::from_secs(1200)), None);
     }
 
     #[test]

@@ -12,6 +12,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+/// The same, above zero.
+///
+/// # Errors
+/// What was expected, and what was found.
+pub fn some_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    let none = || format!("expected a duration above 0 such as 30s, found {text:?}");
+    (!time.is_zero()).then_some(time).ok_or_else(none)
+}
+
 /// `"800k"`, `"2M"`, `"2.5M"`: bits per second.
 ///
 /// # Errors
@@ -79,6 +89,7 @@ mod tests {
         assert_eq!(rate("500/s"), Ok(500.0));
         assert_eq!(size("16KiB"), Ok(16 << 10));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert!(some_time("0s").is_err() && some_time("1ms").is_ok());
         for text in ["", "5", "s", "-1s", "nan s", "infs"] {
             assert!(duration(text).is_err() && size(text).is_err(), "{text}");
         }

@@ -394,3 +394,100 @@ fn feed(mut viewer: TcpStream, feeds: bool) -> std::io::Result<()> {
         }
     }
 }
+
+/// The program's exit status, what it printed and what it complained of.
+fn program(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output =
+        Command::new(PROGRAM).args(arguments).output().expect("it is built with this test");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_before_the_run() {
+    let me = std::process::id().to_string();
+    let play = ["--url", "rtmp://127.0.0.1:9/live/x", "--pid", &me];
+    for (command, arguments) in
+        [("play", &play[..]), ("soak", &play[..]), ("compare", &["../bench/compare.toml"][..])]
+    {
+        for file in ["--json", "--html"] {
+            let arguments = [&[command, file, "/no/such/place"][..], arguments].concat();
+            let (status, said, complaint) = program(&arguments);
+            assert_eq!((status, said.as_str()), (Some(1), ""), "{arguments:?}");
+            assert!(complaint.contains("/no/such/place"), "{arguments:?}: {complaint}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_dies_leaves_the_report_of_what_was_before() {
+    for command in ["play", "soak"] {
+        let mut server = Corecast::start("");
+        let [json, page] = ["run.json", "run.html"].map(|name| server.dir.file(name));
+        let pid = server.child.pid();
+        let run = Command::new(PROGRAM)
+            .args([command, "--publish", &server.rtmp("live/x"), "--url"])
+            .args([&server.http("live/x.flv"), "--pid", &pid.to_string(), "--viewers", "5"])
+            .args(["--settle", "1s", "--duration", "10m", "--inspect", "100%"])
+            .args(["--bitrate", "300k", "--churn", "0", "--html"])
+            .arg(&page)
+            .arg("--json")
+            .arg(&json)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it is built with this test");
+        thread::sleep(secs(4));
+        kill_process(Pid::from_raw(pid as i32).expect("above 0"), Signal::KILL).expect("it runs");
+        server.child.wait(secs(5)).expect("it is dead");
+        let output = run.wait_with_output().expect("it ends");
+        let table = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        let ended = format!("the server's process {pid} has ended");
+        assert_eq!(output.status.code(), Some(1), "{command}: {table}\n{complaint}");
+        assert!(complaint.contains(&ended), "{command}: {complaint}");
+        assert!(table.contains("5 of 5 joined"), "{command}: {table}");
+        let saved = std::fs::read_to_string(&json).expect("it was written");
+        let saved = corecast_load::report::json::read(&saved).expect("a report");
+        assert!(saved.failure.is_some_and(|why| why.contains(&ended)), "{command}");
+        assert!(saved.about.window_s > 0.5, "{command}: {:?}", saved.about);
+        assert!(saved.cost.cpu_percent.is_some(), "{command}: {:?}", saved.cost);
+        assert!(saved.inspected.is_some_and(|found| found.frames > 25), "{command}");
+        assert_eq!(saved.soak.is_some(), command == "soak");
+        let page = std::fs::read_to_string(&page).expect("it was written");
+        assert!(page.contains("The run failed"), "{command}");
+    }
+}
+
+#[test]
+fn what_is_not_flv_fails_with_what_was_meant() {
+    let server = Corecast::start("");
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    for (page, meant, inspect) in [
+        (server.http("live/x"), server.http("live/x.flv"), 0.0),
+        (server.http("live/x"), server.http("live/x.flv"), 1.0),
+        (server.http("live/x").replace("http", "ws"), server.http("live/x.flv"), 1.0),
+    ] {
+        let error = play::run(&Options { inspect, ..options(page.clone()) }, &mut |_| {});
+        let error = error.expect_err("a page").to_string();
+        let words = "the answer is text/html, not FLV: did you mean ";
+        let meant = if page.starts_with("ws") { meant.replace("http", "ws") } else { meant };
+        assert!(error.contains(&format!("{words}{meant}?")), "{page}: {error}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_frames_for_anybody_fail_the_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/x.flv", listener.local_addr().expect("it is bound"));
+    thread::spawn(move || {
+        for viewer in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || feed(viewer, true));
+        }
+    });
+    let options = Options { viewers: 6, inspect: 0.5, ..options(url) };
+    let report = play::run_to_report(&options, &mut |_| {}).expect("some bytes came");
+    let failure = report.failure.expect("nobody saw a frame");
+    assert!(failure.contains("found none at any of the 3 viewers that looked"), "{failure}");
+    assert!(!failure.contains("what came holds none"), "it has a reason: {failure}");
+}

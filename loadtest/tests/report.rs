@@ -6,6 +6,7 @@ mod support;
 
 use std::process::{Command, Output};
 
+use corecast_load::compare::{Comparison, Row, saved as comparisons};
 use corecast_load::report::{About, Cost, Report, Viewers, json};
 use support::RunDir;
 
@@ -18,7 +19,13 @@ fn report(arguments: &[&str]) -> Output {
 fn saved(dir: &RunDir, name: &str, percent: f64) -> String {
     let path = dir.file(name);
     let report = Report {
-        about: About { window_s: 30.0, ..About::default() },
+        about: About {
+            window_s: 30.0,
+            url: "http://h/x.flv".to_owned(),
+            date: "2026-11-21T08:15:00Z".to_owned(),
+            command: "corecast-load play --url http://h/x.flv".to_owned(),
+            ..About::default()
+        },
         cost: Cost { cpu_percent_per_1000: Some(percent), ..Cost::default() },
         viewers: Viewers { wanted: 1000, joined: 1000, watching: 1000.0, ..Viewers::default() },
         ..Report::default()
@@ -56,5 +63,28 @@ fn saved_runs_are_shown_again_and_side_by_side() {
     let page = std::fs::read_to_string(page).expect("it was written");
     assert!(page.contains("2 runs side by side") && page.contains("6.00 %, 1.50 ×"));
     let alone = report(&[&runs[0]]);
-    assert!(String::from_utf8_lossy(&alone.stdout).contains("4.00 % of one core"));
+    let alone = String::from_utf8_lossy(&alone.stdout);
+    assert!(alone.contains("4.00 % of one core"));
+    let about = "http://h/x.flv, 2026-11-21T08:15:00Z\ncorecast-load play --url http://h/x.flv\n";
+    assert!(alone.starts_with(about), "{alone}");
+}
+
+#[test]
+fn a_saved_comparison_is_shown_again_alone() {
+    let dir = RunDir::new("comparison");
+    let [file, page] = ["all.json", "all.html"].map(|name| dir.file(name).display().to_string());
+    let mut row = Row::default();
+    (row.server, row.median_percent) = ("one".to_owned(), Some(4.5));
+    let comparison = Comparison { rows: vec![row], ..Comparison::default() };
+    std::fs::write(&file, comparisons::write(&comparison)).expect("the run directory is ours");
+    let shown = report(&[&file, "--html", &page]);
+    assert_eq!(shown.status.code(), Some(0), "{}", String::from_utf8_lossy(&shown.stderr));
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), comparison.to_string());
+    assert!(std::fs::read_to_string(page).expect("it was written").contains(">4.50<"));
+    let run = saved(&dir, "run.json", 4.5);
+    for arguments in [[&run, &file], [&file, &run]] {
+        let mixed = report(&arguments.map(String::as_str));
+        assert_eq!(mixed.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&mixed.stderr).contains("all.json: it is a comparison"));
+    }
 }

@@ -41,9 +41,10 @@ fn a_soak_looks_at_what_the_server_holds_while_viewers_come_and_go() {
     let mut seconds = 0;
     let found = soak::run(&options, &mut |_| seconds += 1).expect("it runs");
     assert!(seconds >= 3, "{seconds}");
-    let report = &found.report;
+    let report = &found;
     assert!(report.viewers.left_and_rejoined > 0, "{:?}", report.viewers);
     assert_eq!(report.viewers.lost, 0, "{:?}", report.viewers);
+    let found = found.soak.as_ref().expect("it is a soak");
     assert!(found.held.len() >= 4, "{:?}", found.held);
     let last = found.held.last().expect("some");
     assert!(last.rss_bytes > 1 << 20 && last.threads >= Some(1), "{last:?}");

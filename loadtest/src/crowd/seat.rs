@@ -201,7 +201,13 @@ impl Seat {
             transmit(&talking.socket, &mut *talking.session)?;
             return Ok(Look { asked: true, ..Look::default() });
         }
-        let bytes = receive(&talking.socket, scratch, RecvFlags::empty())?;
+        let received = receive(&talking.socket, scratch, RecvFlags::empty());
+        let bytes = received.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::other(
+                "the server hung up without an answer; does this port speak the protocol of the URL?",
+            ),
+            _ => error,
+        })?;
         let mut input = &scratch[..bytes];
         let event = talking.session.handle_input(now, &mut input)?;
         transmit(&talking.socket, &mut *talking.session)?;

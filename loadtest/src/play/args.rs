@@ -11,11 +11,16 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::{Options, Slow, SmallBuffer, Spread};
 use crate::progress::Progress;
 use crate::report::outputs::Outputs;
-use crate::{crowd, judge, publish, units};
+use crate::report::{Cost, Distribution, Inspected, Judged, Published, Report, SHARING_MIN};
+use crate::{crowd, judge, meter, publish, units};
 
 /// The options of `play`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    mut_arg("bitrate", |arg| arg.requires("publish")),
+    mut_arg("clip", |arg| arg.requires("publish")),
+    after_help = EXAMPLES
+)]
 pub struct Args {
     /// What to watch: http://HOST/APP/NAME.flv, ws://HOST/APP/NAME.flv or rtmp://HOST/APP/NAME;
     /// {n} becomes the number of the stream, from 0.
@@ -37,12 +42,16 @@ pub struct Args {
     #[arg(long, default_value = "3s", value_parser = units::duration)]
     pub settle: Duration,
     /// How long to measure.
-    #[arg(long, default_value = "30s", value_parser = units::duration)]
+    #[arg(long, default_value = "30s", value_parser = units::some_time)]
     pub duration: Duration,
     /// The share of the viewers that leave and rejoin each second (5%/s).
     #[arg(long, default_value = "0", value_parser = crowd::churn)]
     pub churn: f64,
     /// A share of slow readers, and what each of them reads (10%@200kbit).
+    ///
+    /// The kernel holds up to 4 MiB for each, and the server its allowed lag, before it skips frames:
+    /// a reader of 200k falls behind a stream of 2M by 1.8 Mbit/s, so nothing shows within 20 s and
+    /// the allowed lag. Measure for at least twice that (--duration 1m), longer for slower streams.
     #[arg(long, value_name = "SHARE@RATE")]
     pub slow: Option<Slow>,
     /// A share of readers as fast as the others whose sockets hold little, and how much: SO_RCVBUF
@@ -58,8 +67,8 @@ pub struct Args {
     pub procs: usize,
     /// The server's process on this host: tells CPU and memory of it and all it has started
     /// ($(pidof corecast), $(pgrep -o nginx)).
-    #[arg(long)]
-    pub pid: Option<u32>,
+    #[arg(long, num_args = 1.., value_name = "PID")]
+    pub pid: Vec<u32>,
     /// The Prometheus metrics of a server on another host: tell the same, by process_* figures.
     #[arg(long, value_name = "http://HOST/PATH", conflicts_with = "pid")]
     pub metrics: Option<String>,
@@ -98,7 +107,9 @@ Most viewers parse nothing: the kernel throws their bytes away, so that thousand
 beside the server. Those that --inspect names parse everything and tell join time, missing,
 repeated and damaged frames, stalls and latency; for all but stalls and gaps the stream must come
 from `corecast-load publish` or --publish, which mark each H.264 picture. Slow readers that inspect
-are reported apart. RTMP and WebSocket viewers that do not inspect do not hear a ping: instead each
+are reported apart. Memory per viewer is what the server grew by, shared among the viewers: the
+stream's own buffers are in it, so it is told only for 100 viewers or more of a server that is freshly
+started, and is above what bench/RESULTS.md has for each further viewer. RTMP and WebSocket viewers that do not inspect do not hear a ping: instead each
 says every 50 s that it lives, by an Acknowledgement or a Pong. A server that waits less long than
 that for a word drops them, and they are counted as lost (cure: a longer timeout there, or
 --inspect 100%).
@@ -107,7 +118,8 @@ A viewer that the server drops or does not let in tries again, as players do: af
 twice as long each time, up to 30 s. It stays counted as lost or refused. A run ends with an error if
 nobody is let in at first, if nobody watches for a minute, or if nobody watches at its end.
 
-Ctrl-C ends the run early, with a report of what there was; again, at once.";
+Ctrl-C ends the run early, with a report of what there was; again, at once. A run that fails on its
+way, as when the server dies, reports what was measured before, and its exit status is 1.";
 
 fn positive(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
@@ -122,6 +134,12 @@ impl Args {
     pub fn options(&self) -> io::Result<Options> {
         if let Some(program) = self.judge {
             program.can_judge(&self.url)?;
+        }
+        if let Some(thresholds) = &self.outputs.fail_if {
+            let lines = thresholds.exceeded(&self.best());
+            if !lines.is_empty() {
+                return Err(io::Error::other(format!("--fail-if {}", lines.join("; "))));
+            }
         }
         let publish = match &self.publish {
             None => None,
@@ -145,12 +163,47 @@ impl Args {
             small_buffer: self.small_buffer,
             inspect: self.inspect,
             procs: self.procs,
-            pid: self.pid,
+            pid: meter::root_of(&self.pid)?,
             metrics: self.metrics.clone(),
             judge: self.judge,
             publish,
             ..Options::default()
         })
+    }
+}
+
+impl Args {
+    /// The best that such a run can find: everything it measures is zero. A threshold that this
+    /// exceeds cannot be kept.
+    fn best(&self) -> Report {
+        let mut zero = Distribution::default();
+        zero.record(Duration::ZERO);
+        let is_known = !self.pid.is_empty() || self.metrics.is_some();
+        let cost = Cost {
+            cpu_percent: is_known.then_some(0.0),
+            cpu_percent_per_1000: is_known.then_some(0.0),
+            rss_bytes: is_known.then_some(0),
+            rss_per_viewer_bytes: (is_known && self.viewers as f64 >= SHARING_MIN).then_some(0.0),
+            ..Cost::default()
+        };
+        let inspected = Inspected {
+            frames: 1,
+            marked: 1,
+            join_ms: zero.clone(),
+            first_key_ms: zero.clone(),
+            frame_gap_ms: zero.clone(),
+            latency_ms: Some(zero.clone()),
+            ..Inspected::default()
+        };
+        let published = Published { late_ms: zero, ..Published::default() };
+        let judged = self.judge.map(|_| Judged { agrees: true, ..Judged::default() });
+        Report {
+            cost,
+            inspected: (self.inspect > 0.0).then_some(inspected),
+            published: self.publish.as_ref().map(|_| published),
+            judged: judged.into_iter().collect(),
+            ..Report::default()
+        }
     }
 }
 
@@ -160,6 +213,7 @@ impl Args {
 /// As [`super::run`] and [`Outputs::deliver`].
 pub fn run_command(args: &Args) -> io::Result<ExitCode> {
     let options = args.options()?;
+    args.outputs.check()?;
     for signal in [SIGINT, SIGTERM] {
         // The second time there is no waiting: first this, then the flag.
         let stop: &Arc<AtomicBool> = &options.stop;
@@ -167,7 +221,7 @@ pub fn run_command(args: &Args) -> io::Result<ExitCode> {
         signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
     let mut progress = Progress::of(&options);
-    let report = super::run(&options, &mut |sample| progress.show(sample));
+    let report = super::run_to_report(&options, &mut |sample| progress.show(sample));
     progress.end();
-    args.outputs.deliver(&report?)
+    Ok(args.outputs.deliver(&report?))
 }

@@ -117,9 +117,21 @@ pub(crate) trait Audience {
 /// Joins, waits, measures. `on_sample` is told each second.
 ///
 /// # Errors
-/// The URL, nobody could join (with the first reason), nobody watches any more, the stream stopped before
-/// the measurement, the server's process ended, or a limit of this host.
+/// As [`run_to_report`], and what that leaves in [`Report::failure`].
 pub fn run(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<Report> {
+    let report = run_to_report(options, on_sample)?;
+    match report.failure {
+        Some(why) => Err(io::Error::other(why)),
+        None => Ok(report),
+    }
+}
+
+/// The same, for whoever wants what was measured before a run failed: nobody watches any more or
+/// received anything, the stream stopped before the measurement, or the server's process ended.
+///
+/// # Errors
+/// The URL, nobody could join (with the first reason), or a limit of this host.
+pub fn run_to_report(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<Report> {
     let about = about::of(options);
     let trouble = KernelTrouble::now();
     // All need descriptors of this process, and it is better to know before anybody comes.
@@ -142,6 +154,10 @@ pub fn run(options: &Options, on_sample: &mut dyn FnMut(&Sample)) -> io::Result<
         (Err(error), Some(why)) => return Err(io::Error::other(format!("{why}\n  {error}"))),
     };
     report.published = published;
+    report.failure = report.failure.map(|failure| match dropped.first() {
+        Some(why) => format!("a publisher was dropped: {why}\n  {failure}"),
+        None => failure,
+    });
     if let Some(warning) = report.published.as_ref().and_then(own_lateness) {
         report.cost.generator_was_the_limit = true;
         report.warnings.push(warning);
@@ -201,8 +217,29 @@ impl Audience for Local {
 
 /// A thread that works for a larger share than this has no time left for bursts.
 const BUSY_MAX: f64 = 0.8;
+/// One that works for less than this and is late was kept from its core.
+const IDLE_MAX: f64 = 0.5;
 /// Sockets may be looked at so late, but for one in a hundred times.
 const LATE_MAX_MS: f64 = 20.0;
+
+/// What is to be told of a thread that was busy for `share` of the time and looked `late_ms` late:
+/// one that had time to spare and was late all the same did not get its core.
+fn limit_met(share: f64, late_ms: f64) -> String {
+    let percent = 100.0 * share;
+    let late = format!("looked at its sockets {late_ms:.0} ms late (p99)");
+    match share > IDLE_MAX {
+        true => format!(
+            "the generator was the limit: saturated, its thread was busy for {percent:.0} % of the \
+             time and {late}; cure: --procs, less --inspect, a core of its own (taskset -c), or \
+             another host"
+        ),
+        false => format!(
+            "the generator was the limit: starved by other processes, its thread was busy for only \
+             {percent:.0} % of the time, and still {late}; cure: a core that nothing else uses (taskset -c \
+             for it, for the server and for whatever else runs), not --procs"
+        ),
+    }
+}
 
 /// What is to be told of publishers that were late by their own fault, not the server's.
 fn own_lateness(published: &Published) -> Option<String> {
@@ -234,14 +271,7 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
     let late = late[0].max(late[1]);
     let share = outcome.busy.share;
     let limit = share > BUSY_MAX || late > LATE_MAX_MS;
-    if limit {
-        warnings.push(format!(
-            "the generator was the limit: its thread was busy for {:.0} % of the time and looked at \
-             its sockets {late:.0} ms late (p99); cure: a core of its own (taskset -c), --procs, \
-             less --inspect, or another host",
-            100.0 * share
-        ));
-    }
+    warnings.extend(limit.then(|| limit_met(share, late)));
     let viewers = Viewers {
         wanted,
         joined: outcome.count.joined,
@@ -259,6 +289,7 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
         own_cpu_percent: 100.0 * outcome.cpu.as_secs_f64() / window_s,
         own_lateness_ms: outcome.busy.late,
         generator_was_the_limit: limit,
+        generator_was_starved: limit && share <= IDLE_MAX,
         ..Cost::default()
     };
     let about = About {
@@ -292,6 +323,10 @@ mod tests {
             let told = report.warnings.iter().any(|warning| warning.contains("was the limit"));
             assert_eq!(told, limit, "{:?}", report.warnings);
         }
+        let told = |share| report_of(outcome(share, 40), 1, 0.0).warnings.concat();
+        assert!(told(0.01).contains("starved by other processes"), "{}", told(0.01));
+        assert!(!told(0.01).contains("cure: --procs"), "{}", told(0.01));
+        assert!(told(0.9).contains("saturated") && told(0.9).contains("cure: --procs"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::stream::Stream;
-use crate::viewer::words;
+use crate::viewer::{is_http, words};
 
 /// One publisher's connection. Nothing here waits.
 pub(super) struct Connection {
@@ -20,6 +20,7 @@ pub(super) struct Connection {
     client: Client,
     out: Chain,
     began: bool,
+    has_heard: bool,
 }
 
 impl Connection {
@@ -39,7 +40,13 @@ impl Connection {
             Err(error) => return Err(error),
         }
         let client = Client::new(config, url, Goal::Publish, 1, now);
-        Ok(Self { socket: socket.into(), client, out: Chain::default(), began: false })
+        Ok(Self {
+            socket: socket.into(),
+            client,
+            out: Chain::default(),
+            began: false,
+            has_heard: false,
+        })
     }
 
     /// Reads and writes all that can be: the socket tells only of changes. True when publishing was granted with it.
@@ -60,6 +67,9 @@ impl Connection {
             match self.socket.read(&mut input) {
                 Ok(0) => return Err(io::Error::other("the server hung up")),
                 Ok(count) => {
+                    if !std::mem::replace(&mut self.has_heard, true) {
+                        is_http(&input[..count])?;
+                    }
                     self.client.handle_input(now, &input[..count]).map_err(io::Error::other)?;
                     granted |= self.events()?;
                 }

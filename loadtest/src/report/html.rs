@@ -1,12 +1,15 @@
 //! A run, or several side by side, as one page that needs nothing from elsewhere: its plots are SVG
 //! within it, light or dark as its reader is, and its script only adds values beside the pointer.
 
+mod several;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::figures::{bytes, count, many, mbit_s, millis, number, percent, seconds};
-use super::plot::{Bar, Bars, Color, STYLE};
+use super::figures::{bytes, count, many, mbit_s, millis, percent, seconds};
+use super::plot::STYLE;
 use super::table::{self, GIVE_PID, Row, Times};
 use super::{Inspected, Report, series};
+pub(crate) use several::{Lead, led};
 
 const PAGE_STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -17,6 +20,20 @@ pub fn page(runs: &[(String, Report)]) -> String {
         [(_, report)] => format!("Load on {}", whom(report)),
         _ => format!("{} side by side", many(runs.len() as u64, "run", "runs")),
     };
+    let content = html! {
+        @match runs {
+            [(_, report)] => { (head(&title, report)) (body(report)) }
+            _ => {
+                header { h1 { (title) } }
+                (several::side_by_side(runs))
+                @for (name, report) in runs { (folded(name, report)) }
+            }
+        }
+    };
+    document(&title, &content)
+}
+
+fn document(title: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,27 +45,21 @@ pub fn page(runs: &[(String, Report)]) -> String {
                 style { (PreEscaped(STYLE)) (PreEscaped(PAGE_STYLE)) }
             }
             body {
-                main {
-                    @match runs {
-                        [(_, report)] => { (head(&title, report)) (body(report)) }
-                        _ => {
-                            header { h1 { (title) } }
-                            (side_by_side(runs))
-                            @for (name, report) in runs {
-                                details.run {
-                                    summary { (name) }
-                                    (head(name, report)) (body(report))
-                                }
-                            }
-                        }
-                    }
-                    (notes())
-                }
+                main { (content) (notes()) }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
     };
     page.into_string()
+}
+
+fn folded(name: &str, report: &Report) -> Markup {
+    html! {
+        details.run {
+            summary { (name) }
+            (head(name, report)) (body(report))
+        }
+    }
 }
 
 fn whom(report: &Report) -> &str {
@@ -67,10 +78,16 @@ fn head(title: &str, report: &Report) -> Markup {
             }
             p.verdict { (prose(&table::verdict(report))) }
         }
-        @if !report.warnings.is_empty() {
+        (warnings(&report.warnings))
+    }
+}
+
+fn warnings(warnings: &[String]) -> Markup {
+    html! {
+        @if !warnings.is_empty() {
             aside {
-                strong { (many(report.warnings.len() as u64, "warning", "warnings")) }
-                ul { @for warning in &report.warnings { li { (prose(warning)) } } }
+                strong { (many(warnings.len() as u64, "warning", "warnings")) }
+                ul { @for warning in warnings { li { (prose(warning)) } } }
             }
         }
     }
@@ -95,6 +112,9 @@ fn prose(text: &str) -> Markup {
 fn body(report: &Report) -> Markup {
     let series = series::of(report);
     html! {
+        @if let Some(soak) = &report.soak {
+            section { h2 { "What the server held" } pre { (soak.verdict) } }
+        }
         section.tiles { @for tile in tiles(report) { (tile.show()) } }
         section.plots { @for plot in &series.plots { (plot.figure()) } }
         @if !series.left_out.is_empty() {
@@ -225,7 +245,9 @@ fn tiles(report: &Report) -> Vec<Tile> {
         ),
         tile(
             "memory per viewer",
-            cost.rss_per_viewer_bytes.map(bytes).ok_or(GIVE_PID),
+            cost.rss_per_viewer_bytes
+                .map(bytes)
+                .ok_or(cost.rss_bytes.map_or(GIVE_PID, |_| table::unshared(report))),
             cost.rss_bytes
                 .map(|rss| format!("{} resident in all", bytes(rss as f64)))
                 .unwrap_or_default(),
@@ -233,8 +255,11 @@ fn tiles(report: &Report) -> Vec<Tile> {
         Tile {
             bad: cost.generator_was_the_limit,
             ..tile("the generator's CPU", Ok(percent(cost.own_cpu_percent)), {
-                let limit =
-                    if cost.generator_was_the_limit { "it was the limit" } else { "not the limit" };
+                let limit = match (cost.generator_was_the_limit, cost.generator_was_starved) {
+                    (true, true) => table::STARVED,
+                    (true, false) => "it was the limit",
+                    (false, _) => "not the limit",
+                };
                 format!("of one core; {limit}")
             })
         },
@@ -280,82 +305,6 @@ fn times(report: &Report) -> Markup {
     }
 }
 
-/// A figure by which runs are compared: less is better.
-type Measure = (&'static str, fn(&Report) -> Option<f64>, fn(f64) -> String);
-
-const MEASURES: &[Measure] = &[
-    ("CPU per 1000 viewers, of one core", |run| run.cost.cpu_percent_per_1000, percent),
-    ("Memory per viewer", |run| run.cost.rss_per_viewer_bytes, bytes),
-    ("Latency, p99", |run| run.inspected.as_ref()?.latency_ms.as_ref()?.value_at(0.99), millis),
-    ("First key frame, p99", |run| run.inspected.as_ref()?.first_key_ms.value_at(0.99), millis),
-];
-
-fn side_by_side<'a>(runs: &'a [(String, Report)]) -> Markup {
-    // Each run has one colour throughout.
-    let latency = |(at, (name, run)): (usize, &'a (String, Report))| {
-        Some((name.as_str(), Color::Rank(at), run.inspected.as_ref()?.latency_ms.as_ref()?))
-    };
-    let latencies: Vec<_> = runs.iter().enumerate().filter_map(latency).collect();
-    let latency = series::distribution("Latency, by share of pictures", &latencies);
-    html! {
-        section.plots {
-            @for measure in MEASURES {
-                @if let Some(bars) = bars(runs, measure) { (bars.figure()) }
-            }
-            @for plot in [series::cpu_of(runs), latency].iter().flatten() { (plot.figure()) }
-        }
-        section {
-            h2 { "All figures" }
-            div.scroll { table.runs {
-                tr {
-                    th scope="col" { "run" }
-                    @for name in ["CPU / 1000", "viewers", "lost", "egress", "missing", "latency p50", "p99", "memory / viewer"] {
-                        th scope="col" { (name) }
-                    }
-                }
-                @for (name, run) in runs {
-                    @let inspected = run.inspected.as_ref();
-                    @let latency = inspected.and_then(|i| i.latency_ms.as_ref());
-                    @let at = |quantile| latency.and_then(|l| l.value_at(quantile)).map_or("-".to_owned(), millis);
-                    tr {
-                        th scope="row" { (name) }
-                        td.figure { (run.cost.cpu_percent_per_1000.map_or("-".to_owned(), percent)) }
-                        td.figure { (count(run.viewers.watching.round() as u64)) }
-                        td.figure { (count((run.viewers.lost + run.viewers.refused) as u64)) }
-                        td.figure { (mbit_s(run.viewers.egress_mbit_s)) }
-                        td.figure { (inspected.filter(|i| i.marked > 0).map_or("-".to_owned(), |i| count(i.missing))) }
-                        td.figure { (at(0.5)) }
-                        td.figure { (at(0.99)) }
-                        td.figure { (run.cost.rss_per_viewer_bytes.map_or("-".to_owned(), bytes)) }
-                    }
-                }
-            } }
-        }
-    }
-}
-
-/// None if fewer than two runs have it: there is nothing to compare.
-fn bars(runs: &[(String, Report)], (title, value, text): &Measure) -> Option<Bars> {
-    let first = value(&runs.first()?.1).filter(|value| *value > 0.0);
-    let bar = |(at, (name, run)): (usize, &(String, Report))| Bar {
-        name: name.clone(),
-        value: value(run),
-        limit: None,
-        text: match (value(run), first) {
-            (None, _) => "not measured".to_owned(),
-            (Some(value), Some(first)) if at > 0 => {
-                format!("{}, {} ×", text(value), number(value / first))
-            }
-            (Some(value), _) => text(value),
-        },
-        color: Color::Rank(at),
-    };
-    let bars: Vec<_> = runs.iter().enumerate().map(bar).collect();
-    let known = bars.iter().filter(|bar| bar.value.is_some()).count();
-    let about = format!("Less is better; × is in proportion to {}.", runs.first()?.0);
-    (known > 1).then(|| Bars { title: (*title).to_owned(), about, bars })
-}
-
 /// What the words mean; the same under each page.
 fn notes() -> Markup {
     html! {
@@ -364,7 +313,9 @@ fn notes() -> Markup {
                 "CPU is what the server's process, all its threads and its children had from the kernel, in per cent "
                 "of one core. Missing, repeated and damaged frames, and latency, are told by marks that the publisher "
                 "puts into the stream: its clock, a number and a hash for each frame. p99 is the value that 99 % do "
-                "not exceed. Egress counts all bytes above TCP."
+                "not exceed. Egress counts all bytes above TCP. Memory per viewer is what the server's resident memory grew by "
+                "from before the first viewer to the end, shared among them, so it holds the stream's own buffers too; "
+                "bench/RESULTS.md gives what each further viewer takes, which is less."
             }
         }
     }
@@ -372,7 +323,7 @@ fn notes() -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{bare, plausible};
+    use super::super::samples::{bare, plausible, soaked};
     use super::*;
 
     fn runs() -> Vec<(String, Report)> {
@@ -432,15 +383,11 @@ mod tests {
             super::tiles(&report).iter().filter(|tile| tile.bad).map(|tile| tile.label).collect();
         assert_eq!(bad, ["viewers", "missing frames"]);
         assert!(super::tiles(&bare())[0].value.is_err());
-    }
-
-    #[test]
-    fn runs_are_compared_with_the_first() {
-        let bars = bars(&runs(), &MEASURES[0]).expect("all have it");
-        let texts: Vec<_> = bars.bars.iter().map(|bar| bar.text.as_str()).collect();
-        assert_eq!(texts, ["4.50 %", "9.00 %, 2.00 ×", "18.0 %, 4.00 ×"]);
-        let page = page(&runs());
-        assert!(page.contains("3 runs side by side") && page.contains("<summary>another"));
+        let soaked = Report { soak: Some(soaked()), ..plausible(1) };
+        let page = page(&[("x".into(), soaked)]);
+        for words in ["verdict: nothing grew", "Threads of the server", "File descriptors"] {
+            assert!(page.contains(words), "{words}");
+        }
     }
 
     #[test]

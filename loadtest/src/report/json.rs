@@ -18,9 +18,10 @@
 //! | `cost` | of the measured time |
 //! | `cpu_percent`, `cpu_percent_per_1000` | the server's, in all and per 1000 viewers that watched and received something |
 //! | `rss_bytes`, `pss_bytes` | its memory at the end |
-//! | `rss_per_viewer_bytes` | what it grew by, per viewer |
+//! | `rss_per_viewer_bytes` | what it grew by, per viewer, with the stream's own buffers; `null` if it did not grow or for fewer than 100 viewers |
 //! | `own_cpu_percent`, `own_lateness_ms` | the generator's, and how late it looked (a distribution) |
 //! | `generator_was_the_limit` | the server may be better than the figures |
+//! | `generator_was_starved` | it was the limit because other processes kept it from its core |
 //! | `viewers` | of the whole run |
 //! | `wanted`, `joined`, `refused`, `lost` | how many were asked for, let in, not let in, dropped |
 //! | `left_and_rejoined` | times that one left on purpose and came back |
@@ -41,10 +42,16 @@
 //! | `at_s`, `viewers` | its end, from the first connection, and who was in |
 //! | `cpu_percent`, `own_cpu_percent`, `egress_mbit_s`, `rss_bytes` | as above, of that second |
 //! | `latency_ms` | p50, p99 and largest of that second |
-//! | `missing`, `joined`, `lost` | in that second |
+//! | `missing`, `joined`, `lost` | in that second; lost is dropped or refused |
+//! | `refused` | how many of these were refused |
+//! | `soak` | of `corecast-load soak` |
+//! | `held` | what the server held: `at_s`, `viewers`, `rss_bytes`, `fds`, `threads` |
+//! | `verdict` | of `judged_s`, with `viewers` of `wanted` (median) |
+//! | `trends` | `what`, `unit`, `median`, and change `per_hour`, surely between `low_per_hour` and `high_per_hour`; more than `allowed_per_hour` is a leak |
 //! | `judged` | by foreign programs |
 //! | `kind`, `frames`, `agrees`, `finding` | program and protocol, what it counted, whether it is of one mind with us, in words |
 //! | `warnings` | what to know before believing the figures |
+//! | `failure` | why the run failed; what else is there was measured before that |
 //!
 //! A distribution has `count`, and `p50`, `p90`, `p99`, `p999` and `max` in milliseconds for people;
 //! `hdr_us` is all of it, an HdrHistogram of microseconds (V2, base64).
@@ -103,12 +110,14 @@ mod tests {
     use serde_json::Value;
 
     use super::super::Judged;
-    use super::super::samples::{bare, plausible};
+    use super::super::samples::{bare, plausible, soaked};
     use super::*;
 
     fn full() -> Report {
         let mut report = plausible(1);
         report.slow = report.inspected.clone();
+        report.soak = Some(soaked());
+        report.failure = Some("the server ended".into());
         report.judged = vec![Judged { kind: "ffmpeg".into(), ..Judged::default() }];
         report
     }

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 pub use distribution::Distribution;
 
+use crate::soak::Soak;
+
 /// One run of `play`, alone or with publishers beside it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -37,10 +39,16 @@ pub struct Report {
     pub published: Option<Published>,
     /// The run second by second, from the first connection on, in order of time.
     pub samples: Vec<Sample>,
+    /// What `soak` found beside all this.
+    #[serde(default)]
+    pub soak: Option<Soak>,
     /// What foreign programs found.
     pub judged: Vec<Judged>,
     /// What a reader should know before he believes the figures.
     pub warnings: Vec<String>,
+    /// Why the run failed. What else is here was measured before that.
+    #[serde(default)]
+    pub failure: Option<String>,
 }
 
 /// Where, when and against what a run was done.
@@ -77,7 +85,9 @@ pub struct Cost {
     pub rss_bytes: Option<u64>,
     /// Its proportional share of memory at the end.
     pub pss_bytes: Option<u64>,
-    /// Growth of its resident memory from before the first viewer to the end, for each.
+    /// Growth of its resident memory from before the first viewer to the end, for each: with the
+    /// stream's own buffers, which fill in the same time. None if it did not grow, because the server
+    /// had been used before, or among fewer viewers than [`SHARING_MIN`].
     pub rss_per_viewer_bytes: Option<f64>,
     /// The generator's own CPU, all its processes, per cent of one core.
     pub own_cpu_percent: f64,
@@ -86,6 +96,9 @@ pub struct Cost {
     /// One of the generator's threads was busy for more than 80 % of the time, or it looked at its
     /// sockets or published late by its own fault: the server might have done better than these figures say.
     pub generator_was_the_limit: bool,
+    /// It was the limit though it had time to spare: other processes kept it from its core.
+    #[serde(default)]
+    pub generator_was_starved: bool,
 }
 
 /// Who came, stayed and went. Counts are of the whole run, bytes of the measured time.
@@ -200,6 +213,9 @@ pub struct Sample {
     pub joined: usize,
     /// Viewers the server dropped or refused during it.
     pub lost: usize,
+    /// How many of these it refused.
+    #[serde(default)]
+    pub refused: usize,
 }
 
 /// What a foreign program found in the same stream.
@@ -215,6 +231,8 @@ pub struct Judged {
     pub finding: String,
 }
 
+/// Among fewer viewers than these the growth of a server's memory is not shared out.
+pub const SHARING_MIN: f64 = 100.0;
 /// Different reasons that are kept; the rest are likely the same in other words.
 pub const REASONS: usize = 5;
 
@@ -235,6 +253,7 @@ impl Report {
         merge_some(&mut self.published, other.published, |mine, other| mine.merge(&other));
         merge_samples(&mut self.samples, other.samples);
         self.judged.extend(other.judged);
+        self.failure = self.failure.take().or(other.failure);
         for warning in other.warnings {
             if !self.warnings.contains(&warning) {
                 self.warnings.push(warning);
@@ -258,6 +277,7 @@ impl Cost {
         self.own_cpu_percent += other.own_cpu_percent;
         self.own_lateness_ms.merge(&other.own_lateness_ms);
         self.generator_was_the_limit |= other.generator_was_the_limit;
+        self.generator_was_starved |= other.generator_was_starved;
     }
 }
 
@@ -364,6 +384,7 @@ impl Sample {
         self.missing += other.missing;
         self.joined += other.joined;
         self.lost += other.lost;
+        self.refused += other.refused;
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::soak::{Held, Soak, Trend, Verdict};
+
 use super::{About, Cost, Distribution, Inspected, Published, Report, Sample, Viewers};
 
 /// A run of 1000 viewers for 30 s with everything measured. Runs of other seeds cost as many times
@@ -42,6 +44,7 @@ pub(super) fn plausible(seed: u64) -> Report {
             own_cpu_percent: 17.2,
             own_lateness_ms: spread(1000, 0.0, 1.5, &mut noise),
             generator_was_the_limit: false,
+            generator_was_starved: false,
         },
         viewers: Viewers {
             wanted: 1000,
@@ -84,6 +87,28 @@ pub(super) fn bare() -> Report {
     report
 }
 
+/// What a soak holds beside a run.
+pub(super) fn soaked() -> Soak {
+    let held = |at: u32| Held {
+        at_s: f64::from(at),
+        viewers: 1000,
+        rss_bytes: 31_400_000,
+        fds: Some(1020),
+        threads: Some(4),
+    };
+    let trend = Trend {
+        what: "RSS".into(),
+        unit: "MiB".into(),
+        median: 30.5,
+        per_hour: 0.25,
+        low_per_hour: -0.5,
+        high_per_hour: 1.5,
+        allowed_per_hour: 1.0,
+    };
+    let verdict = Verdict { judged_s: 1800.0, viewers: 1000.0, wanted: 1000, trends: vec![trend] };
+    Soak { held: (1..40).map(held).collect(), verdict }
+}
+
 fn second(at: u32, cost: f64, noise: &mut Noise) -> Sample {
     let share = f64::from(at.min(2)) / 2.0;
     let burst = if at == 3 { 1.4 } else { 1.0 };
@@ -103,6 +128,7 @@ fn second(at: u32, cost: f64, noise: &mut Noise) -> Sample {
         missing: 0,
         joined: if at <= 2 { 500 } else { 0 },
         lost: 0,
+        refused: 0,
     }
 }
 

@@ -4,6 +4,7 @@ use super::axis::{Axis, Scale, Unit, nines};
 use super::figures::{bytes, mbit_s, millis, percent, seconds};
 use super::plot::{Color, Line, Plot};
 use super::{Distribution, Report, Sample};
+use crate::soak::Held;
 
 /// What can be drawn, and a sentence for each plot that cannot.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ pub(super) fn of(report: &Report) -> Series {
     let joined = [seconds.cpu(), seconds.egress(), seconds.viewers()];
     let felt = [seconds.latency(), latency(report), seconds.memory(), joins(report)];
     let mut series = Series::default();
-    for found in joined.into_iter().chain(felt) {
+    for found in joined.into_iter().chain(felt).chain(held(report)) {
         match found {
             Ok(plot) => series.plots.push(plot),
             Err(why) if series.left_out.contains(&why) => {}
@@ -118,7 +119,9 @@ impl Seconds<'_> {
             return Err(NO_MEMORY);
         }
         let each = self.report.cost.rss_per_viewer_bytes.map(bytes);
-        let each = each.map(|each| format!("It grew by {each} for each viewer."));
+        let each = each.map(|each| {
+            format!("It grew by {each} for each viewer, the stream's buffers included.")
+        });
         let column: Column = ("resident", Color::Rank(0), |sample| Some(sample.rss_bytes? as f64));
         self.plot("Memory of the server", each.unwrap_or_default(), Unit::Bytes, &[column])
     }
@@ -151,6 +154,33 @@ impl Seconds<'_> {
             band,
         })
     }
+}
+
+/// Descriptors and threads over time, of a soak.
+fn held(report: &Report) -> impl Iterator<Item = Found> {
+    type Value = fn(&Held) -> Option<u64>;
+    let kinds: [(&str, &str, Value); 2] = [
+        ("File descriptors of the server", "open", |held| held.fds),
+        ("Threads of the server", "threads", |held| held.threads),
+    ];
+    let held = report.soak.as_ref().map_or(&[][..], |soak| &soak.held);
+    let each = held.len().div_ceil(POINTS_MAX).max(1);
+    kinds.into_iter().filter_map(move |(title, name, value)| {
+        let points = held.iter().step_by(each);
+        let points: Vec<_> =
+            points.map(|held| (held.at_s, value(held).map(|value| value as f64))).collect();
+        let lines = vec![Line { name: name.to_owned(), color: Color::Rank(0), points }];
+        values(&lines).next()?;
+        let times = lines[0].points.iter().map(|(x, _)| *x);
+        Some(Ok(Plot {
+            title: title.to_owned(),
+            about: "Of the whole soak; the verdict is of the second half.".to_owned(),
+            x: Axis::exact(Unit::Seconds, times.chain([0.0])),
+            y: Axis::round(Unit::Count, Scale::Linear, values(&lines)),
+            lines,
+            band: None,
+        }))
+    })
 }
 
 fn latency(report: &Report) -> Found {
@@ -252,6 +282,7 @@ fn one_of(samples: &[Sample]) -> Option<Sample> {
         missing: samples.iter().map(|sample| sample.missing).sum(),
         joined: samples.iter().map(|sample| sample.joined).sum(),
         lost: samples.iter().map(|sample| sample.lost).sum(),
+        refused: samples.iter().map(|sample| sample.refused).sum(),
         ..samples.last()?.clone()
     })
 }
@@ -280,13 +311,15 @@ pub(super) fn cpu_of(runs: &[(String, Report)]) -> Option<Plot> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{bare, plausible};
+    use super::super::samples::{bare, plausible, soaked};
     use super::*;
 
     #[test]
     fn a_full_run_has_every_plot_and_a_bare_one_says_how_to_get_them() {
         let full = of(&plausible(1));
         assert_eq!((full.plots.len(), full.left_out.len()), (7, 0), "{:?}", full.left_out);
+        let soaked = Report { soak: Some(soaked()), ..plausible(1) };
+        assert_eq!(of(&soaked).plots.len(), 9);
         let bare = of(&bare());
         assert!(bare.plots[0].about.contains("--pid"), "{}", bare.plots[0].about);
         assert_eq!((bare.plots.len(), bare.left_out), (3, vec![NO_LATENCY, NO_MEMORY, NO_JOINS]));

@@ -4,7 +4,7 @@
 use textwrap::{Options, WordSplitter};
 
 use super::figures::{bytes, count, many, mbit_s, millis, number, percent, seconds};
-use super::{Distribution, Inspected, Report};
+use super::{Distribution, Inspected, Report, SHARING_MIN};
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,9 @@ const TIME: usize = 11;
 pub(super) const GIVE_PID: &str = "not measured: give --pid PID, or --metrics URL";
 const GIVE_INSPECT: &str = "not measured: give --inspect 2%";
 const GIVE_MARKS: &str = "not known: needs the marks of corecast-load publish";
+/// Of a generator that was late with time to spare.
+pub(super) const STARVED: &str = "starved by other processes";
+const NOTHING: &str = "nothing came to be measured";
 /// A core that is busier than this has no air for newcomers.
 const BUSY_PERCENT: f64 = 70.0;
 
@@ -72,6 +75,14 @@ pub fn text(report: &Report) -> String {
         text.push('\n');
         text.push_str(&wrapped(warning, "warning: ", "         "));
     }
+    if let Some(soak) = &report.soak {
+        text.push('\n');
+        for line in soak.verdict.to_string().lines() {
+            let indent = " ".repeat(line.len() - line.trim_start().len());
+            text.push('\n');
+            text.push_str(&wrapped(line.trim_start(), &indent, &format!("{indent}  ")));
+        }
+    }
     text.trim_end().to_owned()
 }
 
@@ -89,24 +100,35 @@ pub fn verdict(report: &Report) -> String {
     let Report { about, cost, viewers, .. } = report;
     // Those that received nothing have cost nothing.
     let watching = viewers.fed().round() as u64;
-    let mut sentences = vec![match cost.cpu_percent_per_1000 {
+    let each = viewers.egress_mbit_s / viewers.fed();
+    let each = if each > 0.0 && each.is_finite() {
+        format!(" of {} each", mbit_s(each))
+    } else {
+        String::new()
+    };
+    let mut sentences = Vec::new();
+    if let Some(why) = &report.failure {
+        let why = why.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+        sentences.push(format!("The run failed: {why}. This was measured before."));
+    }
+    sentences.push(match cost.cpu_percent_per_1000 {
         _ if about.window_s <= 0.0 => {
             "The run ended before the time that was to be measured.".to_owned()
         }
         Some(percent) => format!(
-            "{} cost {} {} % of one core per 1000, measured over {}.",
+            "{}{each} cost {} {} % of one core per 1000, measured over {}.",
             many(watching, "viewer", "viewers"),
             about.server.as_deref().unwrap_or("the server"),
             number(percent),
             seconds(about.window_s),
         ),
         None => format!(
-            "{} watched for {}. What they cost the server was not measured: give --pid PID of its \
+            "{}{each} watched for {}. What they cost the server was not measured: give --pid PID of its \
              process on this host, or --metrics URL of one elsewhere.",
             many(watching, "viewer", "viewers"),
             seconds(about.window_s),
         ),
-    }];
+    });
     match &report.inspected {
         None => sentences.push(
             "No viewer looked at what it received (--inspect 2% has some look), so nothing is \
@@ -138,11 +160,14 @@ pub fn verdict(report: &Report) -> String {
         ));
     }
     if cost.generator_was_the_limit {
-        sentences.push(
-            "The generator was the limit, so the server may be better than this says (cure: \
-             cores of its own for the generator, --procs N)."
-                .to_owned(),
-        );
+        let why = match cost.generator_was_starved {
+            true => "was kept from its core by other processes",
+            false => "was the limit",
+        };
+        sentences.push(format!(
+            "The generator {why}, so the server may be better than this says (the warning tells \
+             the cure)."
+        ));
     }
     sentences.join(" ")
 }
@@ -239,8 +264,16 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
         rows.extend(faults("slow: ", slow));
     }
     rows.push(match (cost.rss_per_viewer_bytes, cost.rss_bytes) {
-        (Some(each), rss) => row("memory per viewer", bytes(each), memory(rss, cost.pss_bytes)),
-        (None, Some(rss)) => row("memory", bytes(rss as f64), memory(None, cost.pss_bytes)),
+        (Some(each), rss) => row(
+            "memory per viewer",
+            bytes(each),
+            format!("with the stream's buffers; {}", memory(rss, cost.pss_bytes)),
+        ),
+        (None, Some(rss)) => row(
+            "memory per viewer",
+            unshared(report).to_owned(),
+            format!("({})", memory(Some(rss), cost.pss_bytes)),
+        ),
         (None, None) => row("memory per viewer", GIVE_PID.to_owned(), String::new()),
     });
     let late = cost.own_lateness_ms.value_at(0.99);
@@ -248,6 +281,7 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
         "the generator's CPU",
         format!("{} of one core", percent(cost.own_cpu_percent)),
         match (cost.generator_was_the_limit, late) {
+            (true, _) if cost.generator_was_starved => STARVED.to_owned(),
             (true, _) => "it was the limit".to_owned(),
             (false, Some(late)) => format!("not the limit; p99 {} late", millis(late)),
             (false, None) => "not the limit".to_owned(),
@@ -274,6 +308,14 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
         rows.push(row("reason given", String::new(), reason.clone()));
     }
     rows
+}
+
+/// Why the memory of each viewer is not known of a server whose memory is.
+pub(super) fn unshared(report: &Report) -> &'static str {
+    match report.viewers.watching < SHARING_MIN {
+        true => "not measurable with fewer than 100 viewers",
+        false => "not measurable: the server had been used before",
+    }
 }
 
 fn memory(rss: Option<u64>, pss: Option<u64>) -> String {
@@ -330,20 +372,25 @@ pub(super) fn times(report: &Report) -> Vec<Times> {
         let count = distribution.map_or(0, Distribution::count);
         Times { label, values: values.ok_or(why), count }
     };
-    let why = if inspected.is_some() { "nothing came to be measured" } else { GIVE_INSPECT };
+    let why = if inspected.is_some() { NOTHING } else { GIVE_INSPECT };
     let latency = inspected.and_then(|inspected| inspected.latency_ms.as_ref());
     let why_latency = if inspected.is_some() { GIVE_MARKS } else { GIVE_INSPECT };
-    vec![
+    let mut times = vec![
         of("latency", latency, why_latency),
         of("join", inspected.map(|inspected| &inspected.join_ms), why),
         of("first key frame", inspected.map(|inspected| &inspected.first_key_ms), why),
         of("between frames", inspected.map(|inspected| &inspected.frame_gap_ms), why),
-    ]
+    ];
+    if let Some(slow) = &report.slow {
+        times.push(of("slow: latency", slow.latency_ms.as_ref(), GIVE_MARKS));
+        times.push(of("slow: between frames", Some(&slow.frame_gap_ms), NOTHING));
+    }
+    times
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{bare, plausible};
+    use super::super::samples::{bare, plausible, soaked};
     use super::super::{Cost, Judged};
     use super::*;
 
@@ -398,6 +445,10 @@ mod tests {
         (report.viewers.lost, report.viewers.rejoined_after_loss) = (2, 1);
         report.judged = vec![Judged { kind: "ffmpeg rtmp".into(), ..Judged::default() }];
         report.cost.generator_was_the_limit = true;
+        let starved = Cost { generator_was_starved: true, ..report.cost.clone() };
+        let starved = Report { cost: starved, ..report.clone() };
+        assert!(super::verdict(&starved).contains("kept from its core by other processes"));
+        assert!(text(&starved).contains(STARVED) && !text(&report).contains(STARVED));
         let verdict = verdict(&report);
         for part in [
             "3 missing, 1 damaged",
@@ -408,6 +459,49 @@ mod tests {
         ] {
             assert!(verdict.contains(part), "{verdict}");
         }
+    }
+
+    #[test]
+    fn memory_that_cannot_be_shared_out_says_why() {
+        let mut report = plausible(1);
+        assert!(text(&report).contains("with the stream's"), "{}", text(&report));
+        report.cost.rss_per_viewer_bytes = None;
+        assert!(text(&report).contains("not measurable: the server had been used before"));
+        report.viewers.watching = 20.0;
+        assert!(text(&report).contains("not measurable with fewer than 100 viewers"));
+    }
+
+    #[test]
+    fn slow_readers_have_times_of_their_own() {
+        let mut report = plausible(1);
+        assert!(!text(&report).contains("slow: latency"));
+        report.slow = report.inspected.clone();
+        let text = text(&report);
+        let latency = |label: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(label)).expect(label);
+            line.trim().to_owned()
+        };
+        assert_eq!(latency("slow: latency"), latency("latency"));
+    }
+
+    #[test]
+    fn a_failure_comes_first_and_the_cost_names_the_bitrate() {
+        let mut report = plausible(1);
+        let verdict = super::verdict(&report);
+        assert!(verdict.starts_with("1 000 viewers of 2.04 Mbit/s each cost corecast 4.50 %"));
+        report.failure = Some("the server's process 7 has ended".into());
+        let verdict = super::verdict(&report);
+        let words = "The run failed: the server's process 7 has ended. This was measured before.";
+        assert!(verdict.starts_with(words), "{verdict}");
+    }
+
+    #[test]
+    fn a_soak_ends_with_its_verdict() {
+        let mut report = plausible(1);
+        report.soak = Some(soaked());
+        let text = text(&report);
+        assert!(text.ends_with("verdict: nothing grew") && text.contains("RSS"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 
     #[test]

@@ -37,7 +37,13 @@ const COUNTS: &[Count] = &[
     ("cpu", |report| report.cost.cpu_percent.ok_or(GIVE_PID)),
     ("own_cpu", |report| Ok(report.cost.own_cpu_percent)),
     ("rss_mb", |report| Ok(report.cost.rss_bytes.ok_or(GIVE_PID)? as f64 * 1e-6)),
-    ("rss_per_viewer_kb", |report| Ok(report.cost.rss_per_viewer_bytes.ok_or(GIVE_PID)? * 1e-3)),
+    ("rss_per_viewer_kb", |report| {
+        match (report.cost.rss_per_viewer_bytes, report.cost.rss_bytes) {
+            (Some(bytes), _) => Ok(bytes * 1e-3),
+            (None, Some(_)) => Err(NOT_SHARED),
+            (None, None) => Err(GIVE_PID),
+        }
+    }),
     ("refused", |report| Ok(report.viewers.refused as f64)),
     ("lost", |report| Ok(report.viewers.lost as f64)),
     ("starved", |report| Ok(report.viewers.starved as f64)),
@@ -63,6 +69,8 @@ const QUANTILES: &[(&str, f64)] =
     &[("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
 
 const GIVE_PID: &str = "it was not measured; give --pid PID or --metrics URL";
+const NOT_SHARED: &str =
+    "it is not measurable; give --viewers 100 or more, and a server that is freshly started";
 const GIVE_INSPECT: &str = "nobody looked; give --inspect 2%";
 const GIVE_PUBLISH: &str = "the run published nothing; give --publish URL";
 const NO_FRAME_SENT: &str = "no frame was published";

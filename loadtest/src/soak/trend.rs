@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How something changed over time.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trend {
     /// What.
-    pub what: &'static str,
+    pub what: String,
     /// In what it is counted.
-    pub unit: &'static str,
+    pub unit: String,
     /// Its median.
     pub median: f64,
     /// Change per hour: the median of the slopes between all pairs of samples (Theil and Sen), which
@@ -36,8 +36,8 @@ const HOUR_S: f64 = 3600.0;
 impl Trend {
     /// Of `samples`: seconds, and what was found then. None if there are too few to tell.
     pub(super) fn of(
-        what: &'static str,
-        unit: &'static str,
+        what: &str,
+        unit: &str,
         allowed_per_hour: f64,
         samples: &[(f64, f64)],
     ) -> Option<Self> {
@@ -56,8 +56,8 @@ impl Trend {
         let spread = Z * (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
         let at = |rank: f64| slopes[(rank.max(0.0) as usize).min(slopes.len() - 1)];
         Some(Self {
-            what,
-            unit,
+            what: what.to_owned(),
+            unit: unit.to_owned(),
             median: middle(samples.iter().map(|(_, value)| *value).collect()),
             per_hour: middle(slopes.clone()),
             low_per_hour: at(((all - spread) / 2.0).floor()),

@@ -38,6 +38,18 @@ impl Url {
         Ok(Self { host: host.to_owned(), port, authority: authority.to_owned(), path })
     }
 
+    /// `error`, and what was probably meant if it is that a page came from a path without `.flv`.
+    pub(super) fn explain(&self, scheme: &str, error: io::Error) -> io::Error {
+        let (path, query) = self.path.split_at(self.path.find('?').unwrap_or(self.path.len()));
+        let is_page = error.get_ref().is_some_and(|error| error.is::<NotMedia>());
+        if !is_page || path.ends_with(".flv") {
+            return error;
+        }
+        let path = path.trim_end_matches('/');
+        let meant = format!("{scheme}://{}{path}.flv{query}", self.authority);
+        io::Error::other(format!("{error}: did you mean {}?", words(&meant)))
+    }
+
     /// A GET with `fields`, each ending with a line break.
     pub(super) fn request(&self, fields: &str) -> String {
         let Self { path, authority, .. } = self;
@@ -59,6 +71,8 @@ pub(super) struct Answer {
     pub(super) server: Option<String>,
     /// The body is in chunks.
     pub(super) chunked: bool,
+    /// The `Content-Type` field, without parameters, in lower case.
+    pub(super) kind: Option<String>,
     /// The `Sec-WebSocket-Accept` field.
     pub(super) accept: Option<String>,
 }
@@ -97,6 +111,13 @@ impl Head {
             field.map(|field| String::from_utf8_lossy(field.value).trim().to_owned())
         };
         if status != expected {
+            // A page is no word of a server to a viewer.
+            if let Some(kind) = field("Content-Type").map(|kind| plain(&kind))
+                && status == 200
+                && is_text(&kind)
+            {
+                return Err(io::Error::other(NotMedia(kind)));
+            }
             let body = &self.0[length..];
             let announced = field("Content-Length").and_then(|length| length.parse().ok());
             if body.len() < announced.unwrap_or(0).min(WORDS_MAX) {
@@ -114,12 +135,51 @@ impl Head {
         let answer = Answer {
             status,
             server: field("Server").map(|server| words(&server)),
+            kind: field("Content-Type").map(|kind| plain(&kind)),
             chunked: coding.to_ascii_lowercase().ends_with("chunked"),
             accept: field("Sec-WebSocket-Accept"),
         };
         *input = &input[length - before..];
         self.0 = Vec::new();
         Ok(Some(answer))
+    }
+}
+
+/// A media type, without parameters.
+fn plain(kind: &str) -> String {
+    let kind = kind.split(';').next().unwrap_or_default();
+    words(&kind.trim().to_ascii_lowercase())
+}
+
+/// Whether an answer of this type is for people or programs that read, not for a player of a stream.
+pub(super) fn is_text(kind: &str) -> bool {
+    let (family, what) = kind.split_once('/').unwrap_or((kind, ""));
+    let texts = ["json", "xml", "xhtml+xml", "javascript", "vnd.apple.mpegurl", "x-mpegurl"];
+    family == "text"
+        || family == "image"
+        || family == "application" && texts.contains(&what)
+        || family == "audio" && what.ends_with("mpegurl")
+}
+
+/// The type of a body without one that begins like this, if that is no stream.
+pub(super) fn text_type(body: &[u8]) -> Option<&'static str> {
+    match body.trim_ascii_start().first()? {
+        b'<' => Some("text/html"),
+        b'{' => Some("application/json"),
+        _ if body.starts_with(b"#EXT") => Some("a playlist"),
+        _ => None,
+    }
+}
+
+/// The server answered with something that is no stream: its type.
+#[derive(Debug)]
+pub(super) struct NotMedia(pub(super) String);
+
+impl std::error::Error for NotMedia {}
+
+impl std::fmt::Display for NotMedia {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the answer is {}, not FLV", self.0)
     }
 }
 

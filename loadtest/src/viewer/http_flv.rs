@@ -1,6 +1,7 @@
 //! HTTP-FLV: a GET whose answer does not end. The body comes as it is, or in chunks.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
@@ -8,18 +9,18 @@ use bytes::Bytes;
 use corecast::bytes::Chain;
 
 use super::flv::Flv;
-use super::http::{Head, Url};
+use super::http::{self, Head, NotMedia, Url};
 use super::{Event, Session, Stream};
 
 /// Any endless HTTP answer will do for those that do not look inside.
 pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
     let url = Url::parse(url)?;
     let request = url.request("Accept: */*\r\n").into();
-    Ok(Box::new(Resource { url, request }))
+    Ok(Box::new(Resource { url: url.into(), request }))
 }
 
 struct Resource {
-    url: Url,
+    url: Arc<Url>,
     request: Bytes,
 }
 
@@ -30,7 +31,8 @@ impl Stream for Resource {
 
     fn open(&self, _seed: u64, _now: Instant) -> Box<dyn Session> {
         let request = Some(self.request.clone());
-        Box::new(Viewer { request, stage: Stage::Head(Head::default()) })
+        let url = Arc::clone(&self.url);
+        Box::new(Viewer { request, stage: Stage::Head { head: Head::default(), url } })
     }
 }
 
@@ -43,15 +45,23 @@ struct Viewer {
 /// Head ─> Body
 /// ```
 enum Stage {
-    Head(Head),
+    Head { head: Head, url: Arc<Url> },
     Body { coding: Coding, flv: Box<Flv> },
 }
 
 impl Session for Viewer {
     fn handle_input(&mut self, _now: Instant, input: &mut &[u8]) -> io::Result<Option<Event>> {
         match &mut self.stage {
-            Stage::Head(head) => {
+            Stage::Head { head, url } => {
                 let Some(answer) = head.read(200, input)? else { return Ok(None) };
+                let kind = match answer.kind {
+                    Some(kind) => Some(kind).filter(|kind| http::is_text(kind)),
+                    None if answer.chunked => None,
+                    None => http::text_type(input).map(str::to_owned),
+                };
+                if let Some(kind) = kind {
+                    return Err(url.explain("http", io::Error::other(NotMedia(kind))));
+                }
                 let coding = match answer.chunked {
                     true => Coding::Chunked(Chunk::default()),
                     false => Coding::Plain,
@@ -169,6 +179,27 @@ mod tests {
 
     fn plain() -> Vec<u8> {
         [&b"HTTP/1.1 200 OK\r\n\r\n"[..], CLIP].concat()
+    }
+
+    #[test]
+    fn a_page_is_not_taken_for_a_stream_and_what_was_meant_is_told() {
+        let answer = |head: &str, body: &str| {
+            let stream = parse("http://h:81/live/x?k=v").expect("a URL");
+            let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n{body}");
+            let mut viewer = stream.open(0, Instant::now());
+            viewer.handle_input(Instant::now(), &mut answer.as_bytes()).map(|_| ())
+        };
+        let page = "Content-Type: text/html; charset=utf-8\r\nContent-Length: 99\r\n";
+        for (head, body) in [(page, ""), ("", "\r\n<!doctype html>")] {
+            let error = answer(head, body).expect_err("a page").to_string();
+            let words =
+                "the answer is text/html, not FLV: did you mean http://h:81/live/x.flv?k=v?";
+            assert_eq!(error, words);
+        }
+        for kind in ["video/x-flv", "video/mp2t", "application/octet-stream", "audio/aac"] {
+            answer(&format!("Content-Type: {kind}\r\n"), "").expect("it may be a stream");
+        }
+        answer("", "FLV\x01").expect("a stream");
     }
 
     #[test]

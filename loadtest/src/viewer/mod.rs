@@ -72,6 +72,16 @@ pub(crate) fn words(text: &str) -> String {
     words
 }
 
+/// What is to be told of a server that answers RTMP's first words in another language.
+pub(crate) fn is_http(first: &[u8]) -> io::Result<()> {
+    match first.starts_with(b"HTTP/") {
+        true => Err(io::Error::other(
+            "this port speaks HTTP, not RTMP (whose port is 1935 if none is given)",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// What happened to a viewer.
 #[derive(Debug)]
 pub(crate) enum Event {

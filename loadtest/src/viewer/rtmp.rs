@@ -10,7 +10,7 @@ use corecast::media::TrackKind;
 use corecast::proto::rtmp::client::Event as Told;
 use corecast::proto::rtmp::{Client, ClientConfig, Goal, Url};
 
-use super::{Event, Session, SignOfLife, Stream, words};
+use super::{Event, Session, SignOfLife, Stream, is_http, words};
 
 /// A URL of the scheme `rtmp`.
 pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
@@ -30,7 +30,8 @@ impl Stream for Play {
 
     fn open(&self, seed: u64, now: Instant) -> Box<dyn Session> {
         let (config, url) = (Arc::clone(&self.config), Arc::clone(&self.url));
-        Box::new(Viewer(Client::new(config, url, Goal::Play, seed, now)))
+        let client = Client::new(config, url, Goal::Play, seed, now);
+        Box::new(Viewer { client, has_heard: false })
     }
 
     /// An Acknowledgement, RTMP 5.4.3.
@@ -45,12 +46,18 @@ impl Stream for Play {
 /// 4 bytes of message type 3 on stream 0; then the sequence number.
 const ACKNOWLEDGEMENT: [u8; 16] = [2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0];
 
-struct Viewer(Client);
+struct Viewer {
+    client: Client,
+    has_heard: bool,
+}
 
 impl Session for Viewer {
     fn handle_input(&mut self, now: Instant, input: &mut &[u8]) -> io::Result<Option<Event>> {
+        if !std::mem::replace(&mut self.has_heard, true) {
+            is_http(input)?;
+        }
         loop {
-            match self.0.poll_event() {
+            match self.client.poll_event() {
                 Some(Told::Started) => return Ok(Some(Event::Joined { server: None })),
                 Some(Told::Frame(frame)) if frame.kind != TrackKind::Data => {
                     return Ok(Some(Event::Frame(frame)));
@@ -65,7 +72,7 @@ impl Session for Viewer {
                 Some(_) => {}
                 None if input.is_empty() => return Ok(None),
                 None => {
-                    let taken = self.0.handle_input(now, input).map_err(io::Error::other)?;
+                    let taken = self.client.handle_input(now, input).map_err(io::Error::other)?;
                     *input = &input[taken..];
                 }
             }
@@ -73,13 +80,22 @@ impl Session for Viewer {
     }
 
     fn poll_transmit(&mut self, out: &mut Chain) -> bool {
-        self.0.poll_transmit(out)
+        self.client.poll_transmit(out)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_speaks_http_is_told() {
+        let stream = parse("rtmp://127.0.0.1:8080/live/x").expect("a URL");
+        let mut viewer = stream.open(0, Instant::now());
+        let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+        let error = viewer.handle_input(Instant::now(), &mut &answer[..]).expect_err("no RTMP");
+        assert!(error.to_string().contains("this port speaks HTTP"), "{error}");
+    }
 
     #[test]
     fn a_sign_of_life_is_an_acknowledgement_of_the_bytes_received() {

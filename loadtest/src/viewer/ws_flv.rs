@@ -4,6 +4,7 @@
 //! let go of it say a Pong by the clock instead, asked or not.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
@@ -18,11 +19,11 @@ use super::{Event, Session, SignOfLife, Stream, words};
 
 /// A URL of the scheme `ws`.
 pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
-    Ok(Box::new(Resource { url: Url::parse(url)? }))
+    Ok(Box::new(Resource { url: Url::parse(url)?.into() }))
 }
 
 struct Resource {
-    url: Url,
+    url: Arc<Url>,
 }
 
 impl Stream for Resource {
@@ -39,7 +40,8 @@ impl Stream for Resource {
         ));
         let mut out = Chain::default();
         out.push(request);
-        Box::new(Viewer { out, stage: Stage::Head { head: Head::default(), key } })
+        let url = Arc::clone(&self.url);
+        Box::new(Viewer { out, stage: Stage::Head { head: Head::default(), key, url } })
     }
 
     /// An unsolicited Pong, which RFC 6455 5.5.3 has for this and nobody answers.
@@ -57,15 +59,16 @@ struct Viewer {
 /// Head ─> Frames
 /// ```
 enum Stage {
-    Head { head: Head, key: String },
+    Head { head: Head, key: String, url: Arc<Url> },
     Frames { frame: Frame, flv: Box<Flv> },
 }
 
 impl Session for Viewer {
     fn handle_input(&mut self, _now: Instant, input: &mut &[u8]) -> io::Result<Option<Event>> {
         match &mut self.stage {
-            Stage::Head { head, key } => {
-                let Some(answer) = head.read(101, input)? else { return Ok(None) };
+            Stage::Head { head, key, url } => {
+                let answer = head.read(101, input).map_err(|error| url.explain("ws", error))?;
+                let Some(answer) = answer else { return Ok(None) };
                 let (found, expected) = (answer.accept.unwrap_or_default(), ws::accept_value(key));
                 if found != expected {
                     return Err(io::Error::other(format!(
