@@ -48,8 +48,8 @@ clippy:
 unit:
 	$(TEST) --lib --bins --bench steps --test tidy --test config --test seeds
 	$(TEST) --test access --test admin --test cli --test container --test cores --test drain \
-	    --test http --test limits --test logs --test places --test pressure --test process --test proxy \
-	    --test publishers --test reload --test tls --test verdicts
+	    --test hooks --test http --test limits --test logs --test places --test pressure \
+	    --test process --test proxy --test publishers --test reload --test tls --test verdicts
 
 # The plane's random lives, twenty million steps of them; for changes of the plane.
 lives:

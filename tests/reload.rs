@@ -172,7 +172,7 @@ fn a_bad_file_changes_nothing_and_each_problem_is_named() {
     for (lines, named) in bad {
         binary.write(&format!("{good}{lines}"));
         let (status, problem) = ask(admin, "POST /api/v1/reload", "");
-        assert_eq!(status, 422, "{lines}: {problem}");
+        assert_eq!(status, 409, "{lines}: {problem}");
         let detail = problem["detail"].as_str().expect("a text");
         assert!(named.iter().all(|named| detail.contains(named)), "{lines}: {detail}");
         assert_eq!(in_force(), before, "{lines}");
@@ -284,7 +284,7 @@ fn https_begins_and_certificates_change_with_a_reload() {
 fn without_a_file_there_is_nothing_to_reload() {
     let node = Node::start("cores = 1", None);
     let (status, problem) = ask(node.admin, "POST /api/v1/reload", "");
-    assert_eq!(status, 422);
+    assert_eq!(status, 409);
     assert!(problem["detail"].as_str().expect("a text").contains("no file to reload"), "{problem}");
     // A signal that would end others does not end it.
     rustix::process::kill_process(rustix::process::getpid(), Signal::HUP).expect("ourselves");

@@ -15,13 +15,13 @@ use crate::control::reload::Reloaded;
 /// As SIGHUP does. A file that is wrong changes nothing.
 #[utoipa::path(post, path = "/reload", tag = "node", responses(
     (status = 200, body = Reloaded),
-    (status = 422, body = Problem, content_type = "application/problem+json",
+    (status = 409, body = Problem, content_type = "application/problem+json",
         description = "nothing has changed: the file is wrong, or there is none"),
 ))]
 pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Json<Reloaded>, Problem> {
     let reloaded = admin.reload.reload().await;
     match reloaded.is_refused() {
-        true => Err(Problem::new(422, "not reloaded", reloaded.problems.join("\n"))),
+        true => Err(Problem::new(409, "not reloaded", reloaded.problems.join("\n"))),
         false => Ok(Json(reloaded)),
     }
 }
