@@ -89,15 +89,13 @@ pub(crate) struct Session<P: Protocol> {
     pub(crate) doing: Doing<P::Wish>,
     pub(crate) conn: Conn,
     pub(crate) protocol: P,
-    /// The stream of the last question, for the log.
-    stream: Option<StreamKey>,
-    /// The last question itself, likewise.
+    /// The last question, and once it is granted what it was granted, for the log.
     question: Option<Arc<Question>>,
     received: u64,
     /// By plays that have ended.
     sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
-    why: Option<Box<str>>,
+    why: Option<Box<String>>,
     /// It only asked how the node is, which is not worth a line: balancers do so all the time.
     pub(crate) is_check: bool,
 }
@@ -165,11 +163,11 @@ enum Wake {
 impl<P: Protocol> Session<P> {
     /// Boxed: a future that is handed another by value has room for it twice.
     pub(crate) fn new(conn: Conn, protocol: P) -> Box<Self> {
-        let (doing, stream, question) = (Doing::Nothing, None, None);
+        let (doing, question) = (Doing::Nothing, None);
         let (sent, why, is_check) = (None, None, false);
         // What came behind a proxy's header.
         let received = conn.unread.as_ref().map_or(0, |unread| unread.len() as u64);
-        Box::new(Self { doing, conn, protocol, stream, question, received, sent, why, is_check })
+        Box::new(Self { doing, conn, protocol, question, received, sent, why, is_check })
     }
 
     /// Goes on with a connection that has come to the owner of its stream.
@@ -213,7 +211,7 @@ impl<P: Protocol> Session<P> {
         let line = EndLine {
             offset: self.protocol.machine().offset(),
             question: self.question.as_deref(),
-            stream: self.stream.as_ref(),
+            stream: self.stream(),
             request: self.protocol.last_request(),
             received: self.received,
             sent,
@@ -228,8 +226,8 @@ impl<P: Protocol> Session<P> {
                 return stop;
             }
             if self.conn.out.is_empty() && self.protocol.machine().is_finished() {
-                let why = self.why.take().unwrap_or_else(|| "finished".into());
-                return End::Finished(why.into()).into();
+                let why = self.why.take().map_or_else(|| "finished".to_owned(), |why| *why);
+                return End::Finished(why).into();
             }
             let wake = poll_fn(|cx| self.poll_wake(cx)).await;
             if let Err(stop) = self.handle(wake) {
@@ -370,9 +368,8 @@ impl<P: Protocol> Session<P> {
         wish: P::Wish,
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
-        if let Some(key) = question.stream() {
-            self.stream = Some(key.clone());
-        }
+        let question = Arc::new(question);
+        self.question = Some(Arc::clone(&question));
         self.why = None;
         if question.query.len() > QUERY_MAX {
             let found = question.query.len();
@@ -381,8 +378,6 @@ impl<P: Protocol> Session<P> {
             return Ok(());
         }
         self.end_grant("its client asked for something else", SinkStats::default());
-        let question = Arc::new(question);
-        self.question = Some(Arc::clone(&question));
         let Conn { core, about, .. } = &mut self.conn;
         match Admission::begin(core, about, Arc::clone(&question), bearer, now) {
             Ok(admission) => {
@@ -416,9 +411,10 @@ impl<P: Protocol> Session<P> {
             }
             Admitted::NoRoom(full) => self.refuse(&wish, &Refused::NoRoom(full), now),
             Admitted::Stream(ticket) => {
-                let grant = self.conn.about.granted.as_ref();
-                if let Some(asked) = grant.and_then(|grant| grant.question().asked.clone()) {
-                    self.stream = Some(ticket.key().clone());
+                let granted = self.conn.about.granted.as_ref().map(Grant::question);
+                if let Some((granted, asked)) = granted.and_then(|it| Some((it, it.asked.clone()?)))
+                {
+                    self.question = Some(Arc::clone(granted));
                     self.log(&format!("given instead of {asked}"));
                 }
                 if ticket.owner() != self.conn.core.id {
@@ -434,7 +430,6 @@ impl<P: Protocol> Session<P> {
     pub(crate) fn arrive(&mut self, ticket: Ticket, wish: P::Wish, now: Instant) {
         let core = Rc::clone(&self.conn.core);
         let (key, epoch) = (ticket.key().clone(), ticket.epoch());
-        self.stream = Some(key.clone());
         core.hub.borrow_mut().set_now(now);
         // What was said before must not wait with the greeting for the first block.
         while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
@@ -567,6 +562,11 @@ impl<P: Protocol> Session<P> {
         self.end_grant(why, sent);
     }
 
+    /// What the last question was about.
+    fn stream(&self) -> Option<&StreamKey> {
+        self.question.as_ref()?.stream()
+    }
+
     /// A line that a client can cause as often as it likes.
     pub(crate) fn log_sparingly(&self, what: &str) {
         let allowed = self.conn.core.chatter.borrow_mut().allow(Instant::now());
@@ -581,7 +581,7 @@ impl<P: Protocol> Session<P> {
     /// A line of this connection's life.
     pub(crate) fn log(&self, what: &str) {
         let about = &self.conn.about;
-        let stream = self.stream.as_ref().map_or("-", StreamKey::as_str);
+        let stream = self.stream().map_or("-", StreamKey::as_str);
         tracing::info!(client = %about.client, peer = %about.peer, protocol = %about.protocol,
             core = %self.conn.core.id, %stream, "{what}");
     }
@@ -635,7 +635,7 @@ impl<P: Protocol> Session<P> {
         conn.input_waits = moved.input_waits;
         let (protocol, wish) = P::unpack(moved.driver)?;
         let mut this = Self::new(conn, protocol);
-        (this.received, this.sent, this.stream) = (moved.received, moved.sent, Some(moved.key));
+        (this.received, this.sent) = (moved.received, moved.sent);
         let granted = this.conn.about.granted.as_ref();
         this.question = granted.map(|grant| Arc::clone(grant.question()));
         Some((this, ticket, wish))

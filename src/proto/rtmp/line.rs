@@ -15,7 +15,8 @@ const COMMAND: u32 = 3;
 pub(super) struct Line {
     reader: ChunkReader,
     writer: ChunkWriter,
-    out: BytesMut,
+    /// Boxed: it is there for moments.
+    out: Option<Box<BytesMut>>,
     /// Bytes received since the connection began, the handshake included.
     received: u64,
     acknowledged: u64,
@@ -30,7 +31,7 @@ impl Line {
         Self {
             reader: ChunkReader::new(limits),
             writer: ChunkWriter::new(ChunkWriter::INITIAL_CHUNK_SIZE),
-            out: BytesMut::new(),
+            out: None,
             received: 0,
             acknowledged: 0,
             window_bytes,
@@ -105,12 +106,12 @@ impl Line {
     }
 
     pub(super) fn control(&mut self, control: Control) {
-        self.writer.write_control(&mut self.out, control);
+        self.writer.write_control(self.out.get_or_insert_default(), control);
     }
 
     /// Bytes that are not messages: the end of a handshake.
     pub(super) fn write_raw(&mut self, bytes: Chain) {
-        self.out.extend_from_slice(&bytes.into_bytes());
+        self.out.get_or_insert_default().extend_from_slice(&bytes.into_bytes());
     }
 
     /// A command message: a call or a reply.
@@ -150,20 +151,21 @@ impl Line {
         head: &[u8],
         payload: &[u8],
     ) -> bool {
-        self.writer.write(&mut self.out, csid, kind, timestamp_ms, stream_id, head, payload)
+        let out = self.out.get_or_insert_default();
+        self.writer.write(out, csid, kind, timestamp_ms, stream_id, head, payload)
     }
 
     /// Everything written so far; the line keeps no memory for it.
     pub(super) fn take_out(&mut self) -> Bytes {
-        std::mem::take(&mut self.out).freeze()
+        self.out.take().map_or_else(Bytes::new, |out| out.freeze())
     }
 
     pub(super) fn unsent_bytes(&self) -> usize {
-        self.out.len()
+        self.out.as_ref().map_or(0, |out| out.len())
     }
 
     pub(super) fn poll_transmit(&mut self, out: &mut Chain) -> bool {
-        let any = !self.out.is_empty();
+        let any = self.unsent_bytes() > 0;
         if any {
             out.push(self.take_out());
         }

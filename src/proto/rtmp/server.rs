@@ -46,7 +46,7 @@ enum State {
 pub(super) struct Core {
     pub(super) config: Arc<ServerConfig>,
     pub(super) line: Line,
-    pub(super) events: VecDeque<Event>,
+    pub(super) events: Option<Box<VecDeque<Event>>>,
     pub(super) deadline: Option<(Instant, Timer)>,
     last_ask: u64,
     stray_bytes: usize,
@@ -238,8 +238,7 @@ impl Server {
         let config = config.into();
         let deadline = Some((now + config.limits.handshake, Timer::Handshake));
         let line = Line::new(config.limits.chunks_before_publish(), config.window_bytes);
-        let events = VecDeque::new();
-        let core = Core { config, line, events, deadline, last_ask: 0, stray_bytes: 0 };
+        let core = Core { config, line, events: None, deadline, last_ask: 0, stray_bytes: 0 };
         Self { state: State::Handshake(Box::new(handshake::Server::new(seed))), core }
     }
 
@@ -307,12 +306,12 @@ impl Server {
 
     /// What happened, first to last.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.core.events.pop_front();
+        let event = self.core.events.as_mut().and_then(|events| events.pop_front());
         if event.is_none()
             && !matches!(&self.state, State::Connected(session) if session.is_publishing())
         {
             // Only publishers have events all the time; the others should weigh nothing.
-            self.core.events = VecDeque::new();
+            self.core.events = None;
         }
         event
     }
@@ -488,7 +487,7 @@ impl Server {
                 };
                 let (ask, info) = (self.core.ask(), Arc::new(*info));
                 let event = Event::Connect { ask, info: Arc::clone(&info) };
-                self.core.events.push_back(event);
+                self.core.events.get_or_insert_default().push_back(event);
                 self.state = State::Asking { ask, info };
                 Ok(())
             }

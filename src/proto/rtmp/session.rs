@@ -177,7 +177,12 @@ impl Session {
             Ok((key, query)) => {
                 let ask = core.ask();
                 self.doing = Doing::AskingPublish { ask, stream_id };
-                core.events.push_back(Event::Publish { ask, key, query, kind });
+                core.events.get_or_insert_default().push_back(Event::Publish {
+                    ask,
+                    key,
+                    query,
+                    kind,
+                });
                 ControlFlow::Continue(())
             }
             Err(invalid) => {
@@ -216,7 +221,7 @@ impl Session {
                 let ask = core.ask();
                 self.doing = Doing::AskingPlay { ask, reset };
                 let event = Event::Play { ask, key, query, start, duration, reset, hevc };
-                core.events.push_back(event);
+                core.events.get_or_insert_default().push_back(event);
             }
         }
     }
@@ -256,7 +261,7 @@ impl Session {
         core.line.status(PLAY_STREAM_ID, Level::Status, code, description);
         if *paused != pause {
             *paused = pause;
-            core.events.push_back(event);
+            core.events.get_or_insert_default().push_back(event);
         }
     }
 
@@ -264,7 +269,7 @@ impl Session {
         let changed = (self.audio, self.video) != (audio, video);
         (self.audio, self.video) = (audio, video);
         if changed && matches!(self.doing, Doing::Playing { .. }) {
-            core.events.push_back(Event::Select { audio, video });
+            core.events.get_or_insert_default().push_back(Event::Select { audio, video });
         }
     }
 
@@ -278,10 +283,10 @@ impl Session {
                 let stream_id = publishing.stream_id;
                 let description = "Stopped publishing.";
                 core.line.status(stream_id, Level::Status, code::UNPUBLISH_SUCCESS, description);
-                core.events.push_back(Event::PublishEnded { reason });
+                core.events.get_or_insert_default().push_back(Event::PublishEnded { reason });
             }
             Doing::Playing { .. } if stream_id.is_some_and(|id| id <= PLAY_STREAM_ID) => {
-                core.events.push_back(Event::PlayEnded);
+                core.events.get_or_insert_default().push_back(Event::PlayEnded);
             }
             _ => return,
         }
@@ -334,7 +339,7 @@ impl Session {
         line.write(csid::DATA, kind::DATA, 0, PLAY_STREAM_ID, &[], &access);
         if !(self.audio && self.video) {
             let (audio, video) = (self.audio, self.video);
-            core.events.push_back(Event::Select { audio, video });
+            core.events.get_or_insert_default().push_back(Event::Select { audio, video });
         }
         core.line.take_out()
     }
@@ -450,9 +455,9 @@ impl Publishing {
             Item::Metadata(metadata) => Event::Metadata(metadata),
             Item::EndOfSequence(kind) => Event::EndOfSequence(kind),
         });
-        core.events.extend(events);
+        core.events.get_or_insert_default().extend(events);
         while let Some(notice) = self.ingest.poll_notice() {
-            core.events.push_back(Event::Notice(notice));
+            core.events.get_or_insert_default().push_back(Event::Notice(notice));
         }
         result
     }
