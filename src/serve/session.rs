@@ -95,6 +95,7 @@ pub(crate) struct Session<P: Protocol> {
     /// By plays that have ended.
     sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
+    #[allow(clippy::box_collection, reason = "of thousands, hardly one has any")]
     why: Option<Box<String>>,
     /// It only asked how the node is, which is not worth a line: balancers do so all the time.
     pub(crate) is_check: bool,

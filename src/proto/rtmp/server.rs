@@ -46,6 +46,7 @@ enum State {
 pub(super) struct Core {
     pub(super) config: Arc<ServerConfig>,
     pub(super) line: Line,
+    #[allow(clippy::box_collection, reason = "a player has none, and there are many players")]
     pub(super) events: Option<Box<VecDeque<Event>>>,
     pub(super) deadline: Option<(Instant, Timer)>,
     last_ask: u64,
