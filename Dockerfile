@@ -7,8 +7,10 @@
 #
 # The default seccomp profiles of container engines forbid io_uring; config/seccomp.json is such a
 # profile with the three calls of io_uring allowed. io_uring needs about 1 MiB of locked memory per
-# core. The network of the host spares every byte a way through a bridge. Orchestrators ask /healthz
-# and /readyz on port 8080.
+# core. The network of the host spares every byte a way through a bridge. Orchestrators ask /readyz on
+# port 8080 whether to send viewers, and whether to restart it (liveness) they ask /healthz on the admin
+# port, 127.0.0.1:8081, or on admin.metrics_listen where they come from elsewhere: port 8080 closes while
+# the node drains. There is no HEALTHCHECK, as the image has no program that could ask.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /corecast

@@ -10,8 +10,8 @@ FUZZ_SECONDS ?= 300
 MINUTES ?= 60
 FUZZ_TARGETS = $(basename $(notdir $(wildcard bench/fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help build run test fmt clippy unit lives docs end_to_end load judges strain soak bench \
-    microbench fuzz deny advisories ci
+.PHONY: help build run test fmt clippy unit lives docs end_to_end load judges strain disks soak \
+    bench microbench fuzz deny advisories ci
 
 help:
 	@echo 'make run         build, start with a demo stream, print the URLs to open'
@@ -19,9 +19,10 @@ help:
 	@echo 'make test        style, unit and machine tests, ffmpeg end to end, one browser (minutes)'
 	@echo 'make judges      every foreign program against the server (about half an hour)'
 	@echo 'make lives       long random lives of the plane against its model (a minute)'
-	@echo 'make strain      slow readers, floods, dying publishers, release builds (five minutes)'
+	@echo 'make strain      slow readers and hooks, floods, dying publishers, release builds (6 minutes)'
+	@echo 'make disks       recordings on disks that are full or stop; mounts some, which wants root'
 	@echo 'make soak        viewers come and go for MINUTES=$(MINUTES); does the server leak?'
-	@echo 'make bench       every figure, server against floor: 40 minutes of a quiet machine'
+	@echo 'make bench       every figure, server against floor: 50 minutes of a quiet machine'
 	@echo '                 (ONLY=http-flv,rtmp for some rows; target/bench.svg is the plot)'
 	@echo 'make microbench  the single steps of a byte'"'"'s way (FILTER=flush for some)'
 	@echo 'make fuzz        each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (or FUZZ_TARGETS="a b")'
@@ -42,14 +43,15 @@ fmt:
 
 clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --workspace --test judges --test smoke --test strain -- -D warnings
+	$(CARGO) clippy --locked --workspace --test fmp4 --test hls --test judges --test smoke --test strain --test ts -- -D warnings
 
 # What needs no foreign program. tidy comes with it: it reads src/.
 unit:
 	$(TEST) --lib --bins --bench steps --test tidy --test config --test seeds
-	$(TEST) --test access --test admin --test cli --test container --test cores --test drain \
-	    --test hooks --test http --test limits --test logs --test places --test pressure \
-	    --test process --test proxy --test publishers --test reload --test tls --test verdicts
+	$(TEST) --test access --test admin --test admin_tls --test callers --test cli --test container \
+	    --test cores --test drain --test events --test hook_changes --test hook_ends --test hooks --test http --test limits --test logs \
+	    --test places --test playlists --test pressure --test process --test production --test proxy \
+	    --test publishers --test reload --test reload_life --test tls --test vanished --test verdicts
 
 # The plane's random lives, twenty million steps of them; for changes of the plane.
 lives:
@@ -60,22 +62,28 @@ docs:
 
 end_to_end:
 	@tests/install.sh test
-	$(TEST) --test end_to_end --test metrics --test schemathesis -- --test-threads=$(THREADS)
+	$(TEST) --test console --test end_to_end --test http_ingest --test metrics --test record --test replay --test schemathesis --test ts_demux --test ts_udp --test watch_page -- --test-threads=$(THREADS)
 
 # The load generator against real servers.
 load:
 	@tests/install.sh test
-	$(TEST) --test compare --test judge --test meter --test play --test publish --test report \
+	$(TEST) --test compare --test fetch --test judge --test meter --test play --test publish --test report \
 	    --test soak --test stay -- --test-threads=$(THREADS)
 
 # FILTER=name runs the judges whose names hold it.
 judges:
 	@tests/install.sh judges
-	$(TEST) --test judges --test smoke -- --test-threads=$(THREADS) $(FILTER)
+	$(TEST) --test fmp4 --test hls --test judges --test smoke --test ts -- --test-threads=$(THREADS) $(FILTER)
+	$(TEST) --test ts_udp -- --ignored $(FILTER)
 
 # It measures, so nothing else should run meanwhile. FILTER=name as above.
 strain:
 	$(TEST) --release --test strain -- --test-threads=1 --nocapture $(FILTER)
+
+# Recordings on file systems that are full or stop, mounted below the target directory: as root.
+disks:
+	@tests/install.sh disks
+	$(TEST) --test record -- --ignored
 
 # SOAK='--streams 2 --bitrate 2M --viewers 200' is another load, of `corecast-load soak`'s options.
 SOAK ?= --streams 10 --bitrate 500k --viewers 1000

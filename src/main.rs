@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
 use corecast::app::sign::Sign;
-use corecast::app::{self, Options};
+use corecast::app::{self, Options, files};
 use corecast::config::{Config, ConfigError};
 use corecast::control::reload;
 
@@ -28,11 +28,11 @@ struct Cli {
 enum Command {
     /// Run the router (what `corecast` alone does).
     Run(Source),
-    /// Say what is wrong with the configuration, or print the effective one.
+    /// Say what is wrong with the configuration and the files it names, or print the effective one.
     Check(Source),
     /// Make the query of a signed URL, for apps with a sign_secret.
     Sign(Sign),
-    /// Run the router, and publish a built-in clip in a loop to try players with.
+    /// Run the router, and publish a built-in clip in a loop to try players with, until it is drained.
     Demo(Source),
 }
 
@@ -54,7 +54,8 @@ Examples:
                                       override keys by the environment; __ stands for a dot
 
 Publish:  ffmpeg -re -i clip.mp4 -c copy -f flv rtmp://127.0.0.1/live/NAME
-Watch:    rtmp://127.0.0.1/live/NAME, http://127.0.0.1:8080/live/NAME.flv, ws:// likewise
+Watch:    rtmp://127.0.0.1/live/NAME, http://127.0.0.1:8080/live/NAME.flv, .ts or .mp4, ws:// likewise;
+          http://127.0.0.1:8080/live/NAME.m3u8 for HLS
 
 Exit codes: 0 stopped as told, 1 failed while running, 2 not started (configuration or host).";
 
@@ -89,7 +90,8 @@ fn run(source: &Source, options: Options) -> ExitCode {
             | app::Error::Bind { .. }
             | app::Error::LogFile { .. }
             | app::Error::Token(_)
-            | app::Error::Tls(_)),
+            | app::Error::Tls(_)
+            | app::Error::Authorities(_)),
         ) => {
             eprintln!("corecast: cannot start:\n{error}");
             NOT_STARTED.into()
@@ -102,12 +104,19 @@ fn run(source: &Source, options: Options) -> ExitCode {
 }
 
 fn check(source: &Source) -> ExitCode {
-    match source.load() {
-        Ok(config) => {
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    match files::check(&config) {
+        Ok(()) => {
             print!("{}", config.to_toml());
             ExitCode::SUCCESS
         }
-        Err(exit) => exit,
+        Err(problems) => {
+            eprintln!("corecast: it could not do its work with this:\n{}", problems.join("\n"));
+            NOT_STARTED.into()
+        }
     }
 }
 

@@ -84,14 +84,29 @@ fn get_from(socket: TcpStream, path: &str, fields: &str) -> Result<(), String> {
     }
 }
 
-/// What comes of `query` behind a publish, a play and a GET of `live/NAME`, each by itself.
+/// The formats a stream is sent in by HTTP.
+const BY_HTTP: [&str; 4] = ["flv", "ts", "mp4", "m3u8"];
+
+/// What comes of a GET of `live/NAME` in each of them, with `query` behind it: the same.
+#[track_caller]
+fn get_all_from(at: [u8; 4], node: &Node, name: &str, query: &str) -> Result<(), String> {
+    let [first, others @ ..] = BY_HTTP.map(|format| {
+        get_from(connect_from(at, node.http), &format!("live/{name}.{format}{query}"), "")
+    });
+    for (other, format) in others.iter().zip(&BY_HTTP[1..]) {
+        assert_eq!(*other, first, "{format}");
+    }
+    first
+}
+
+/// What comes of `query` behind a publish, a play and each GET of `live/NAME`, each by itself.
 #[track_caller]
 fn all_with(node: &Node, name: &str, query: &str) -> [Result<(), String>; 3] {
     let path = format!("live/{name}?{query}");
     [
         publish_from(connect(node.rtmp), &path),
         play_from(connect(node.rtmp), &path),
-        get_from(connect(node.http), &format!("live/{name}.flv?{query}"), ""),
+        get_all_from([127, 0, 0, 1], node, name, &format!("?{query}")),
     ]
 }
 
@@ -123,7 +138,7 @@ fn the_first_rule_that_fits_an_address_counts() {
         let published = publish_from(connect_from(at, node.rtmp), path);
         assert_eq!(published.is_ok(), publish, "{at:?}");
         assert_eq!(play_from(connect_from(at, node.rtmp), path).is_ok(), play, "{at:?}");
-        let got = get_from(connect_from(at, node.http), "live/rules.flv", "");
+        let got = get_all_from(at, &node, "rules", "");
         assert_eq!(got.is_ok(), play, "{at:?}");
         if let Err(reason) = got {
             let address = IpAddr::from(at);
@@ -194,7 +209,7 @@ fn a_signed_url_is_good_for_what_it_says_and_for_nothing_else() {
     let (good, past) = (now() + 3600, now() - 10);
     let play = sign(Method::Play, good, None);
     let [published, played, got] = all_with(&node, "signed", &play);
-    denied(published, "expected the signature of this method, stream, exp and address");
+    denied(published, "expected the signature by sign_secret of publish, ");
     assert_eq!((played, got), (Ok(()), Ok(())));
     let publish = sign(Method::Publish, good, None);
     let [published, played, got] = all_with(&node, "signed", &publish);
@@ -219,7 +234,7 @@ fn a_signed_url_is_good_for_what_it_says_and_for_nothing_else() {
         denied(got, why);
     }
     let [_, other, _] = all_with(&node, "other", &play);
-    denied(other, "expected the signature");
+    denied(other, "expected the signature by sign_secret of play, live/other, ");
     drop(node);
     let sig = play.split_once("sig=").expect("signed").1;
     assert_never_logged(sig);
@@ -232,9 +247,7 @@ fn a_url_signed_for_an_address_is_good_from_there_alone() {
     let key = StreamKey::parse("live/bound").expect("a key");
     let (own, other) = ([127, 6, 3, 1], [127, 6, 3, 2]);
     let query = Signer::new(SECRET).query(Method::Play, &key, now() + 3600, Some(own.into()));
-    let get = |at, query: &str| {
-        get_from(connect_from(at, node.http), &format!("live/bound.flv?{query}"), "")
-    };
+    let get = |at, query: &str| get_all_from(at, &node, "bound", &format!("?{query}"));
     assert_eq!(get(own, &query), Ok(()));
     assert_eq!(play_from(connect_from(own, node.rtmp), &format!("live/bound?{query}")), Ok(()));
     denied(get(other, &query), "expected the signature");

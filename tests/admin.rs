@@ -9,6 +9,7 @@ mod talk;
 #[path = "support/web.rs"]
 mod web;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::time::Instant;
 
@@ -93,7 +94,7 @@ fn without_a_token_this_host_may_ask_and_paths_that_are_none_are_named_as_such()
     let node = Node::start("cores = 2", None);
     let (answer, body) = get(&node, "/api/v1/cores", "");
     assert_eq!((answer.status, body.as_array().map(Vec::len)), (200, Some(2)), "{body}");
-    for path in ["/api/v1/nothing", "/api/v2/info", "/"] {
+    for path in ["/api/v1/nothing", "/api/v2/info", "/_/nothing"] {
         let (answer, body) = get(&node, path, "");
         assert_eq!((answer.status, &body["title"]), (404, &Value::from("not found")), "{path}");
     }
@@ -269,10 +270,45 @@ fn what_cannot_be_blocked_is_a_problem_of_whoever_asks() {
         assert_eq!((answer.status, &told["status"]), (status, &json!(status)), "{body:.50}");
         assert_eq!(answer.field("content-type"), Some("application/problem+json"));
     }
+    let network = r#"{"address":"10.0.0.0/8","for_s":1}"#;
+    let (answer, _) = call(&node, "POST", "/api/v1/block", json, network);
+    assert!(answer.body.contains("networks are kept out by `rules`"), "{}", answer.body);
     let (answer, _) = call(&node, "PUT", "/api/v1/block", json, "");
     assert_eq!((answer.status, answer.field("allow")), (405, Some("GET,HEAD,POST")));
     let (answer, _) = get(&node, "/api/v1/streams/live/%ff", "");
     assert_eq!(answer.status, 400, "{}", answer.body);
+}
+
+/// Waits for an event with all of `texts`.
+#[track_caller]
+fn seen(web: &mut Web, texts: &[&str]) -> String {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let text = String::from_utf8_lossy(&web.heard).into_owned();
+        if let Some(event) =
+            text.split("\n\n").find(|event| texts.iter().all(|text| event.contains(text)))
+        {
+            return event.to_owned();
+        }
+        assert!(Instant::now() < end && web.hear(), "expected {texts:?} in {text}");
+    }
+}
+
+#[test]
+fn what_is_refused_for_how_it_was_asked_is_an_event_too() {
+    let node = Node::start("cores = 1", None);
+    let mut web = Web::new(node.admin);
+    web.send("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(web.head().0, 200);
+    let mut nothing = Peer::play(node.rtmp, "live/nothing?audio=0&video=0");
+    let (_, reason) = nothing.refusal();
+    let event = seen(&mut web, &["event: refused", "\"stream\":\"live/nothing\""]);
+    assert!(event.contains(&reason), "{event}");
+    let mut long = Web::new(node.http);
+    long.send(&format!("GET /live/long.flv?{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(5000)));
+    assert_eq!(long.answer().status, 403);
+    let event = seen(&mut web, &["event: refused", "\"stream\":\"live/long\""]);
+    assert!(event.contains("expected a query of at most"), "{event}");
 }
 
 #[test]
@@ -283,18 +319,6 @@ fn events_tell_who_publishes_who_joins_and_who_leaves_and_why() {
     let (status, head) = web.head();
     assert!(status == 200 && head.contains("text/event-stream"), "{head}");
     let (publisher, player, watcher) = running(&node, "live/events");
-    let seen = |web: &mut Web, texts: &[&str]| {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let text = String::from_utf8_lossy(&web.heard).into_owned();
-            if let Some(event) =
-                text.split("\n\n").find(|event| texts.iter().all(|text| event.contains(text)))
-            {
-                return event.to_owned();
-            }
-            assert!(Instant::now() < end && web.hear(), "expected {texts:?} in {text}");
-        }
-    };
     let peer = |address: std::net::SocketAddr| format!("\"address\":\"{address}\"");
     let published = seen(&mut web, &["event: published", &peer(publisher.address())]);
     let joined = seen(&mut web, &["event: joined", &peer(player.address())]);
@@ -352,13 +376,42 @@ fn pages_of_allowed_origins_may_ask_and_others_may_not() {
 
 #[test]
 fn the_configuration_is_told_without_its_secrets() {
-    let token = "0123456789abcdef";
-    let node = Node::start(&format!("cores = 1\nadmin.token = '{token}'"), None);
-    let headers = format!("Authorization: Bearer {token}\r\n");
+    // Each is another, and all have the same in them.
+    let secret = |name: &str| format!("5ec2e7-5ec2e7-5ec2e7-{name}");
+    let app = |name: &str| {
+        format!(
+            "{name}.publish_keys = ['{}', '{}']\n{name}.sign_secret = '{}'\n{name}.jwt_secret = '{}'\n",
+            secret("key"),
+            secret("other"),
+            secret("sign"),
+            secret("jwt")
+        )
+    };
+    let lines = format!(
+        "cores = 1\nadmin.token = '{}'\nhooks.secret = '{}'\n\
+         hooks.on_idle = 'http://127.0.0.1:9/idle?a={}&b={}'\nhooks.on_close = 'http://127.0.0.1:9/?{}'\n{}{}",
+        secret("token"),
+        secret("hooks"),
+        secret("a"),
+        secret("b"),
+        secret("bare"),
+        app("app_defaults"),
+        app("app.a"),
+    );
+    let node = Node::start(&lines, None);
+    let headers = format!("Authorization: Bearer {}\r\n", secret("token"));
     let (answer, config) = get(&node, "/api/v1/config", &headers);
-    assert_eq!((answer.status, &config["admin"]["token"]), (200, &json!("(hidden)")));
-    assert!(!answer.body.contains(token));
-    assert_eq!(config["app_defaults"]["merge_window"], "0");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(!answer.body.contains("5ec2e7"), "{}", answer.body);
+    let hidden = json!("(hidden)");
+    assert_eq!((&config["admin"]["token"], &config["hooks"]["secret"]), (&hidden, &hidden));
+    assert_eq!(config["hooks"]["on_idle"], "http://127.0.0.1:9/idle?a=(hidden)&b=(hidden)");
+    assert_eq!(config["hooks"]["on_close"], "http://127.0.0.1:9/?(hidden)");
+    for app in [&config["app_defaults"], &config["app"]["a"]] {
+        assert_eq!(app["publish_keys"], json!([hidden, hidden]));
+        assert_eq!((&app["sign_secret"], &app["jwt_secret"]), (&hidden, &hidden));
+        assert_eq!(app["merge_window"], "0");
+    }
 }
 
 #[test]
@@ -385,6 +438,35 @@ fn the_description_names_every_path_with_its_answers_and_problems() {
             assert!(answers.contains_key("503"), "{method} {path}");
             assert!(answers.keys().any(|status| status.starts_with('2')), "{method} {path}");
         }
+    }
+    let mut names = BTreeSet::new();
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().expect("methods") {
+            // OpenAPI 3.1: operationId "MUST be unique among all operations", description REQUIRED.
+            let name = operation["operationId"].as_str().expect("a name");
+            assert!(names.insert(name), "{method} {path}: {name} twice");
+            for (status, answer) in operation["responses"].as_object().expect("answers") {
+                let described = answer["description"].as_str().is_some_and(|text| !text.is_empty());
+                assert!(described || answer["$ref"].is_string(), "{method} {path}: {status}");
+            }
+            // "Each template expression in the path MUST correspond to a path parameter".
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let of_path = parameters.filter(|parameter| parameter["in"] == "path");
+            let declared: BTreeSet<_> = of_path
+                .inspect(|parameter| assert_eq!(parameter["required"], true, "{method} {path}"))
+                .map(|parameter| parameter["name"].as_str().expect("a name"))
+                .collect();
+            let segments = path.split('/');
+            let used: BTreeSet<_> = segments
+                .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+                .collect();
+            assert_eq!(declared, used, "{method} {path}");
+        }
+    }
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().expect("its end");
+        assert!(document["components"]["schemas"][name].is_object(), "{name} is not there");
     }
     let problem = &document["paths"]["/sinks/{id}"]["get"]["responses"]["404"]["content"];
     let shape = &problem["application/problem+json"]["schema"]["$ref"];

@@ -24,6 +24,20 @@ fn refused(text: &str, expected: &str) {
 }
 
 #[test]
+fn keys_and_names_in_the_wrong_place_are_told_where_they_belong() {
+    refused("hls = true", "c.toml:1:1: hls: unknown key here; it belongs in [app_defaults]");
+    refused(
+        "[app.rec]\nplay = true",
+        "c.toml:1:1: app.rec: expected an app of another name: /rec/ is where recordings are \
+         played from",
+    );
+    refused(
+        "app_defaults.hls_max_bytes = '1B'",
+        "c.toml:1:30: app_defaults.hls_max_bytes: expected at least 1MiB, found 1B",
+    );
+}
+
+#[test]
 fn an_empty_file_is_the_default() {
     assert_eq!(load("").expect("valid"), Config::default());
 }
@@ -47,6 +61,19 @@ fn the_shipped_file_names_every_key() {
     keys(&REFERENCE.parse().expect("TOML"), "", &mut shipped);
     keys(&toml::Table::try_from(Config::default()).expect("a table"), "", &mut code);
     assert_eq!(shipped, code);
+}
+
+#[test]
+fn each_key_in_the_shipped_file_stands_below_words_of_its_own_or_of_its_neighbours() {
+    let mut explained = false;
+    for line in REFERENCE.lines() {
+        match line.bytes().next() {
+            Some(b'#') => explained = true,
+            // The head of a table, or the end of a group.
+            None | Some(b'[') => explained = false,
+            Some(_) => assert!(explained, "{line}"),
+        }
+    }
 }
 
 #[test]
@@ -157,6 +184,33 @@ fn an_origin_that_no_browser_sends_is_named() {
 }
 
 #[test]
+fn an_origin_that_the_policy_of_a_page_cannot_hold_is_named() {
+    let good = "admin.media_origins = ['https://a.example:8443', 'http://192.0.2.7:80']";
+    Config::load(good, "c.toml", []).expect("origins");
+    for bad in [
+        "https://a.example/",
+        "https://a.example;default-src *",
+        "https://a.example;",
+        "https://a.example,x",
+        "https://*",
+        "https://*.example",
+        "https://[::1]:80",
+        "https://A.example",
+        "https://a.example:https",
+        "https://a.example:70000",
+        "https://a.example:+80",
+        "https://:80",
+        "ftp://a.example",
+        "a.example",
+        "",
+    ] {
+        let text = format!("admin.media_origins = ['https://a.example:8443', '{bad}']");
+        let error = Config::load(&text, "c.toml", []).expect_err(bad).to_string();
+        assert!(error.contains("media_origins") && error.contains(bad), "{error}");
+    }
+}
+
+#[test]
 fn a_bad_address_is_named() {
     let expected = concat!(
         "c.toml:1:15: rtmp.listen: expected an IP address and a port such as \"[::]:1935\", ",
@@ -227,6 +281,9 @@ fn ranges_are_checked() {
         ("log.keep = 1001", "log.keep"),
         ("admin.metrics_streams_max = 2000000", "admin.metrics_streams_max"),
         ("admin.metrics_listen = ['0.0.0.0:8080']", "admin.metrics_listen"),
+        ("admin.listen = []", "admin.listen"),
+        ("admin.tls_listen = ['127.0.0.1:8444']", "admin.tls_listen"),
+        ("admin.tls_listen = ['127.0.0.1:8081']", "admin.tls_listen"),
         ("log.stats_interval = '1ms'", "log.stats_interval"),
         ("tcp.keepalive = '10h'", "tcp.keepalive"),
         ("limits.message_bytes = '17MiB'", "limits.message_bytes"),
@@ -238,6 +295,26 @@ fn ranges_are_checked() {
         let error = load(text).expect_err(text);
         assert!(error.contains(&format!(" {key}: ")), "{error}");
     }
+}
+
+#[test]
+fn without_a_token_the_api_is_for_this_host_alone() {
+    let certificates = "tls.certificates = [{ cert = 'a.pem', key = 'a.key' }]";
+    for (key, lines) in [("listen", ""), ("tls_listen", certificates)] {
+        for address in ["[::]:9000", "0.0.0.0:9000", "192.0.2.1:9000"] {
+            let text = format!("admin.{key} = ['{address}']\n{lines}\n");
+            let error = load(&text).expect_err(&text);
+            let expected = format!(" admin.{key}: {address} can be reached from other hosts");
+            assert!(error.contains(&expected), "{error}");
+            for with in ["admin.token = '0123456789abcdef'", "admin.token_file = 'token'"] {
+                load(&format!("{text}{with}")).expect("guarded");
+            }
+        }
+        load(&format!("admin.{key} = ['127.0.0.1:9000', '[::1]:9000']\n{lines}")).expect("here");
+    }
+    // Either kind will do by itself.
+    let alone = "admin.listen = []\nadmin.tls_listen = ['127.0.0.1:9000']\n";
+    load(&format!("{alone}{certificates}")).expect("it is served");
 }
 
 #[test]

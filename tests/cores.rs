@@ -20,16 +20,17 @@ use std::time::{Duration, Instant};
 use corecast::config::Config;
 use corecast::control::stats::{self, NodeSnapshot};
 use corecast::media::StreamKey;
-use corecast::net::{self, Alarm, rt};
+use corecast::net::{self, rt};
 use corecast::plane::{PressureSnapshot, StreamState, Totals};
 use corecast::proto::rtmp::Goal;
 use corecast::serve::Mesh;
-use corecast::serve::core::{Core, Node as CoreNode, SOURCE_LOAD};
+use corecast::serve::core::{Core, Node as CoreNode};
 use corecast::serve::doors::{Door, Place};
+use corecast::serve::load::SOURCE_LOAD;
 use corecast::serve::order::Order;
 use corecast::serve::verdict::Protocol;
 use corecast::shard::{self, CoreEnded, CoreId, Tell};
-use node::{Node, connect, eventually, field, free_port, log};
+use node::{Node, connect, eventually, field, free_port, listens, log};
 use talk::{Peer, Raw};
 use web::{Answer, Watcher, Web, get};
 
@@ -308,19 +309,15 @@ fn start_with_a_stalled_core() -> HalfNode {
         }
     };
     let ended = move |end| ended.send(end).expect("the test waits");
-    let alarms = [(); 2].map(|()| Arc::<Alarm>::default());
-    shard::launch(&[0, 1], &alarms, ended, main).expect("two cores");
+    shard::launch(&[0, 1], core_node.health.alarms(), ended, main).expect("two cores");
+    let node = Arc::clone(&core_node);
     let (watch, over) = mpsc::channel();
     thread::spawn(move || {
         while over.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            for alarm in &alarms {
-                alarm.ring(Instant::now());
-            }
+            node.health.ring(Instant::now());
         }
     });
-    eventually("it listens", || {
-        [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
-    });
+    eventually("it listens", || listens(rtmp) && listens(http));
     HalfNode { core_node, rtmp, http, go, busy, ends, _watch: watch }
 }
 

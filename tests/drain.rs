@@ -15,25 +15,20 @@ mod talk;
 mod web;
 
 use std::collections::BTreeSet;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use binary::Binary;
 use corecast::proto::rtmp::Goal;
 use corecast::proto::rtmp::client::Event;
-use node::{Node, connect, eventually, free_port};
+use node::{Node, PATIENCE, connect, eventually, free_port, listens};
 use rustix::process::Signal;
 use secure::Certificate;
 use serde_json::Value;
 use talk::{Peer, number_of_picture};
 use web::{Watcher, Web, get};
-
-fn listens(port: u16) -> bool {
-    TcpStream::connect(("127.0.0.1", port)).is_ok()
-}
 
 /// Publishes pictures, a key frame every `gop`, until it is told to stop or the server ends it; then
 /// it answers with the code and the words of that.
@@ -107,7 +102,7 @@ fn two_hundred_viewers_leave_before_a_key_frame_a_few_at_a_time_and_publishers_l
         &format!(
             "cores = 2\napp_defaults.merge_window = '50ms'\n\
              http.tls_listen = ['127.0.0.1:{https}']\ntls.certificates = [{}]\n\
-             drain.delay = '500ms'\ndrain.rate = 100\ndrain.timeout = '60s'",
+             drain.delay = '3s'\ndrain.rate = 100\ndrain.timeout = '60s'",
             certificate.toml()
         ),
     );
@@ -210,6 +205,21 @@ fn a_second_sigterm_and_a_sigint_stop_it_at_once() {
 }
 
 #[test]
+fn publishers_without_viewers_are_told_of_a_stop_at_once_too() {
+    let mut binary = Binary::start(1000, "cores = 1");
+    let publisher = |n| Peer::publish(binary.rtmp, &format!("live/{n}"));
+    let mut publishers: Vec<_> = (0..200).map(publisher).collect();
+    binary.signal(Signal::INT);
+    for (n, publisher) in publishers.iter_mut().enumerate() {
+        match publisher.event() {
+            Event::Ended { code, .. } => assert_eq!(code, "NetStream.Failed"),
+            other => panic!("publisher {n} heard {other:?}"),
+        }
+    }
+    assert_eq!(binary.wait().code(), Some(0));
+}
+
+#[test]
 fn when_the_time_is_over_who_is_left_is_told_and_ended() {
     let mut binary = Binary::start(1000, "cores = 1\ndrain.delay = '10ms'\ndrain.timeout = '1s'");
     let publisher = Publisher::start(binary.rtmp, "live/long", i64::MAX);
@@ -231,7 +241,7 @@ fn with_nobody_there_no_balancer_is_waited_for() {
     // The connections of the harness are closed soon.
     eventually("nobody is there", || {
         let log = binary.log();
-        log.matches("close client").count() >= 2
+        log.matches("close client").count() >= binary.tried
     });
     assert_eq!(binary.terminate().code(), Some(0));
 }
@@ -254,7 +264,13 @@ fn by_the_api_it_drains_and_comes_back() {
     let publisher = Publisher::start(node.rtmp, "live/api", i64::MAX);
     let mut watcher = Watcher::new(node.http, "live/api.flv");
     watcher.frame().expect("it is on");
-    assert_ne!(ask("POST")["state"], "serving");
+    // Who waits until nobody is left is not told so because nobody was counted yet.
+    for _ in 0..2 {
+        let told = ask("POST");
+        assert_ne!(told["state"], "serving");
+        let left = (&told["viewers_left"], &told["publishers_left"]);
+        assert_eq!(left, (&1.into(), &1.into()), "{told}");
+    }
     assert!(ask("GET")["since"].as_u64().is_some_and(|since| since > 0));
     eventually("it waits for the viewer", || state() == "viewers");
     let progress = ask("GET");
@@ -284,4 +300,73 @@ fn by_the_api_it_drains_and_comes_back() {
     let mut viewer = Peer::play(node.rtmp, "live/again");
     viewer.start();
     viewer.expect_frames(None, 2);
+}
+
+/// What a listener to the API's events is told of the drain, in order, up to `last` of `step`.
+#[track_caller]
+fn drain_events(web: &mut Web, last: &str) -> Vec<Value> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let text = String::from_utf8_lossy(&web.heard).into_owned();
+        let events = text.split("\n\n").filter(|event| event.contains("event: drain"));
+        let data = |event: &str| {
+            let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+            serde_json::from_str::<Value>(data.expect("it has data")).expect("JSON")
+        };
+        // What has not come whole yet has no end.
+        let whole =
+            text.rsplit_once("\n\n").map_or(0, |(whole, _)| whole.matches("event: drain").count());
+        let told: Vec<_> = events.take(whole).map(data).collect();
+        if told.last().is_some_and(|told| told["step"] == last) {
+            web.heard.clear();
+            return told;
+        }
+        assert!(Instant::now() < end && web.hear(), "expected {last} in {text}");
+    }
+}
+
+#[test]
+fn who_listens_to_events_is_told_how_a_drain_goes() {
+    let node = Node::start("cores = 2\ndrain.delay = '20ms'\ndrain.timeout = '20s'", None);
+    let ask = |method: &str| -> Value {
+        let mut web = Web::new(node.admin);
+        web.send(&format!("{method} /api/v1/drain HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        let answer = web.answer();
+        assert_eq!(answer.status, 200);
+        serde_json::from_str(&answer.body).expect("JSON")
+    };
+    let mut events = Web::new(node.admin);
+    events.send("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(events.head().0, 200);
+    let publisher = Publisher::start(node.rtmp, "live/told", i64::MAX);
+    let mut watcher = Watcher::new(node.http, "live/told.flv");
+    watcher.frame().expect("it is on");
+    ask("POST");
+    eventually("its viewers are to end", || ask("GET")["state"] == "viewers");
+    ask("DELETE");
+    let told = drain_events(&mut events, "undone");
+    assert_eq!((&told[0]["step"], &told[0]["state"]), (&"started".into(), &"announced".into()));
+    assert!(told[0]["since"].as_u64().is_some() && told[0]["at"].as_f64().is_some(), "{told:?}");
+    let one_left =
+        |told: &&Value| (&told["viewers_left"], &told["publishers_left"]) == (&1.into(), &1.into());
+    let progress = |told: &&Value| told["step"] == "progress";
+    assert!(told.iter().filter(progress).any(|told| one_left(&told)), "{told:?}");
+    assert!(told.iter().any(|told| told["state"] == "viewers"), "{told:?}");
+    assert_eq!(told.last().expect("some")["state"], "serving");
+
+    // And to its end.
+    publisher.stop.store(true, Ordering::Relaxed);
+    assert_eq!(publisher.end(), None);
+    ask("POST");
+    while watcher.frame().is_some() {}
+    let told = drain_events(&mut events, "drained");
+    let steps: Vec<_> = told.iter().map(|told| told["step"].as_str().expect("a text")).collect();
+    assert_eq!(steps.iter().filter(|step| **step == "started").count(), 1, "{steps:?}");
+    assert_eq!(steps[0], "started");
+    let last = told.last().expect("some");
+    assert_eq!((&last["state"], &last["viewers_left"]), (&"drained".into(), &0.into()));
+    let states: Vec<_> = told.iter().map(|told| told["state"].as_str().expect("a text")).collect();
+    let mut in_order = states.clone();
+    in_order.dedup();
+    assert_eq!(in_order, ["announced", "viewers", "publishers", "drained"]);
 }

@@ -90,9 +90,9 @@ fn http_answers_as_it_should() {
     assert!(options.header("access-control-allow-origin").is_some(), "{options:?}");
     assert!(options.header("access-control-allow-methods").is_some(), "{options:?}");
 
-    let post = ask("POST /live/a.flv HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(post.status, 405);
-    assert!(post.header("allow").is_some_and(|allowed| allowed.contains("GET")), "{post:?}");
+    let delete = ask("DELETE /live/a.flv HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(delete.status, 405);
+    assert!(delete.header("allow").is_some_and(|allowed| allowed.contains("GET")), "{delete:?}");
 
     let long =
         format!("GET /live/a.flv HTTP/1.1\r\nHost: h\r\nX-Long: {}\r\n\r\n", "x".repeat(9000));

@@ -13,16 +13,15 @@ mod talk;
 #[path = "support/web.rs"]
 mod web;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use corecast::proto::rtmp::Goal;
 use hmac::{Hmac, KeyInit, Mac};
-use hook_server::{Answer, Heard, HookServer, after, say, yes};
+use hook_server::{Answer, Heard, HookServer, after, once, say, say_yes_securely, yes};
 use node::{Node, eventually, free_port, log};
-use rustls::{ServerConnection, StreamOwned};
 use secure::Certificate;
 use serde_json::Value;
 use sha2::Sha256;
@@ -33,6 +32,9 @@ const STARTS: [&str; 3] = ["on_connect", "on_publish", "on_play"];
 const ENDS: [&str; 3] = ["on_close", "on_unpublish", "on_stop"];
 const ALL: [&str; 6] =
     ["on_connect", "on_close", "on_publish", "on_publish_done", "on_play", "on_play_done"];
+
+/// Whoever asks waits longer than any of these tests lets it.
+const PATIENT: &str = "hooks.timeout = '30s'\nlimits.verdict_timeout = '40s'";
 
 /// On two cores: what is asked on one goes on at the other.
 fn start(server: &HookServer, hooks: &[&str], lines: &str) -> Node {
@@ -146,6 +148,43 @@ fn each_start_has_one_end_however_it_comes_to_it() {
 }
 
 #[test]
+fn a_yes_that_meets_a_limit_a_kick_or_a_drain_has_its_end_with_that_reason() {
+    let server = HookServer::start(|_| yes());
+    let lines = "cores = 2\ndrain.delay = 0\ndrain.timeout = '5s'\napp.small.viewers_max = 1";
+    let node = Node::start(&format!("{}{lines}", server.lines(&ALL)), None);
+    let api = |method: &str, path: &str| {
+        let mut web = Web::new(node.admin);
+        web.send(&format!("{method} /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert!((200..300).contains(&web.answer().status), "{method} {path}");
+    };
+    let end_of = |action: &str, stream: &str, started: bool| {
+        let of_it = |it: &Heard| it.said["stream"] == stream && it.said["started"] == started;
+        eventually("its end", || server.of(action).iter().any(of_it));
+        let end = server.of(action).into_iter().find(of_it).expect("waited for");
+        text(&end, "reason").to_owned()
+    };
+    let mut publisher = Peer::publish(node.rtmp, "small/x");
+    publisher.push(1);
+    let mut inside = Watcher::new(node.http, "small/x.flv");
+    inside.expect_frames(None, 0);
+    assert_eq!(get(node.http, "/small/x.flv").status, 503);
+    assert!(end_of("on_stop", "x", false).contains("(viewers_max)"));
+
+    let kicked = Peer::publish(node.rtmp, "live/kicked");
+    api("DELETE", "streams/live/kicked?reason=enough");
+    assert_eq!(end_of("on_unpublish", "kicked", true), "kicked: enough");
+    drop(kicked);
+
+    api("POST", "drain");
+    let reason = end_of("on_stop", "x", true);
+    assert!(reason.contains("going out of service"), "{reason}");
+    let reason = end_of("on_unpublish", "x", true);
+    assert!(reason.contains("going out of service"), "{reason}");
+    drop((publisher, inside));
+    expect_one_end_per_start(&server);
+}
+
+#[test]
 fn what_is_told_of_a_connection_has_one_client_id_and_what_it_moved() {
     let server = HookServer::start(|_| yes());
     let node = start(&server, &ALL, "");
@@ -179,6 +218,56 @@ fn what_is_told_of_a_connection_has_one_client_id_and_what_it_moved() {
 }
 
 #[test]
+fn a_viewer_of_hls_is_asked_about_once_and_has_its_end_when_it_asks_no_more() {
+    let server = HookServer::start(|_| yes());
+    let node = start(&server, &ALL, "app_defaults.hls_session_idle = '1s'");
+    let mut publisher = Peer::publish(node.rtmp, "live/cut");
+    publisher.push(1);
+    let mut web = Web::new(node.http);
+    web.send("GET /live/cut.m3u8?a=1 HTTP/1.1\r\nHost: test\r\n\r\n");
+    let play = server.wait_for("on_play", 1).remove(0);
+    assert_eq!((text(&play, "stream"), text(&play, "param")), ("cut", "?a=1"));
+    assert_eq!(text(&play, "protocol"), "http");
+    assert_eq!(text(&play, "ip"), web.address().ip().to_string());
+    // Five seconds of sound: two segments and more.
+    publisher.push(220);
+    let answer = web.answer();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let address = |playlist: &str| {
+        let address = playlist.lines().find(|line| !line.starts_with('#'));
+        address.map(str::to_owned)
+    };
+    let media = address(&answer.body).expect("a media playlist");
+    let mut playlist = String::new();
+    eventually("a segment is whole", || {
+        web.send(&format!("GET /live/{media} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        let answer = web.answer();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        playlist = answer.body;
+        address(&playlist).is_some()
+    });
+    let dir = media.rsplit_once('/').expect("a directory").0;
+    let segment = address(&playlist).expect("it is whole");
+    web.send(&format!("GET /live/{dir}/{segment} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    let (status, head) = web.head();
+    assert_eq!(status, 200, "{head}");
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let length = length.expect("it has one").parse().expect("a number");
+    web.take(length);
+
+    // The connection stays: the session is what ends.
+    let stop = server.wait_for("on_stop", 1).remove(0);
+    assert_eq!(text(&stop, "client_id"), text(&play, "client_id"));
+    let bytes = (length + playlist.len()) as u64;
+    assert!(stop.said["send_bytes"].as_u64() > Some(bytes), "{bytes}: {}", stop.said);
+    assert_eq!(stop.said["started"], true);
+    assert!(text(&stop, "reason").contains("(hls_session_idle)"), "{}", stop.said);
+    drop((web, publisher));
+    expect_one_end_per_start(&server);
+    assert_eq!(server.of("on_play").len(), 1, "not about each request");
+}
+
+#[test]
 fn a_no_reaches_the_client_with_its_reason_and_has_no_end() {
     let server = HookServer::start(|heard| match text(heard, "stream") {
         "unpaid" => say("{\"code\":402,\"msg\":\"not paid\"}"),
@@ -206,9 +295,11 @@ fn a_no_reaches_the_client_with_its_reason_and_has_no_end() {
         let refusal = Peer::new(node.rtmp, Goal::Publish, &path).refusal();
         assert_eq!(refusal, ("NetStream.Publish.Denied".to_owned(), reason.to_owned()), "{name}");
     }
-    let answer = get(node.http, "/live/unpaid.flv");
-    assert_eq!(answer.status, 403);
-    assert!(answer.body.contains("not paid"), "{}", answer.body);
+    for format in ["flv", "ts", "mp4", "m3u8"] {
+        let answer = get(node.http, &format!("/live/unpaid.{format}"));
+        assert_eq!(answer.status, 403, "{format}");
+        assert!(answer.body.contains("not paid"), "{format}: {}", answer.body);
+    }
     // The one that may have said yes unheard is over, for all it knows.
     let ends = server.wait_for("on_unpublish", 1);
     let ends: Vec<_> = ends.iter().map(|end| (text(end, "stream"), text(end, "reason"))).collect();
@@ -241,22 +332,33 @@ fn a_verdict_that_comes_too_late_is_a_no_and_a_late_yes_has_its_end() {
     let mut last = Peer::new(node.rtmp, Goal::Publish, "live/late-yes");
     last.refusal();
     drop(node);
-    assert_eq!(server.of("on_unpublish").len(), 2);
+    // One that was heard too late is told again.
+    let ends = server.of("on_unpublish");
+    let ends: HashSet<_> = ends.iter().map(|end| text(end, "event_id")).collect();
+    assert_eq!(ends.len(), 2);
 }
 
 #[test]
 fn whoever_leaves_while_it_is_asked_has_its_end_after_the_yes() {
-    let server = HookServer::start(|heard| match text(heard, "action") {
-        "on_publish" | "on_play" => after(400, yes()),
+    let gone = Arc::new(AtomicBool::new(false));
+    let have_gone = Arc::clone(&gone);
+    let server = HookServer::start(move |heard| match text(heard, "action") {
+        "on_publish" | "on_play" => once(&have_gone, yes()),
         _ => yes(),
     });
-    let node = start(&server, &ALL, "");
+    let node = start(&server, &ALL, PATIENT);
     let publishers = ["gone-a", "gone-b"].map(|name| ask(&node, &talk::publish(name)));
     let watchers =
         ["gone-a", "gone-c"].map(|name| Watcher::new(node.http, &format!("live/{name}.flv")));
     let asked = |action| server.of(action).len() == 2;
     eventually("all questions", || asked("on_publish") && asked("on_play"));
+    let peers = publishers.each_ref().map(Raw::address).into_iter();
+    let peers: Vec<_> = peers.chain(watchers.each_ref().map(|it| it.web.address())).collect();
     drop((publishers, watchers));
+    for peer in peers {
+        log().wait_for(&[" close ", &format!("peer={peer} ")]);
+    }
+    gone.store(true, Ordering::Relaxed);
     let ends = server.wait_for("on_unpublish", 2);
     assert!(ends.iter().all(|end| text(end, "reason") == "its client had stopped waiting"));
     server.wait_for("on_stop", 2);
@@ -334,49 +436,25 @@ fn a_server_that_is_gone_hears_of_it_when_it_is_back_or_it_is_logged_as_lost() {
     let (publisher, player) = publish_and_play(&node, "outage");
     drop((publisher, player));
     log().wait_for(&["no verdict", "hook=\"on_play\"", "on_error=Allow"]);
-    log().wait_for(&["not heard", "hook=\"on_publish_done\""]);
+    // Long before it is lost.
+    log().wait_for(&["WARN", "not heard, and tried again", "hook=\"on_publish_done\""]);
     let server = HookServer::on(port, |_| yes());
     let told = server.wait_for("on_unpublish", 1);
     assert_eq!((told.len(), text(&told[0], "stream")), (1, "outage"));
     drop((node, server));
 
     let node = Node::start(&format!("{hooks}hooks.retry_for = '100ms'"), None);
-    let before = log().lines(&["lost, as nobody heard it"]).len();
     Peer::publish(node.rtmp, "live/lost").leave();
-    eventually("a line about it", || log().lines(&["lost, as nobody heard it"]).len() > before);
+    log().wait_for(&["lost, as nobody heard it", "Connection refused"]);
     let server = HookServer::on(port, |_| yes());
     drop(node);
     assert!(server.of("on_unpublish").is_empty());
 }
 
-/// Says yes to one request on each connection, by TLS.
-fn say_yes_securely(certificate: &Certificate) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let port = listener.local_addr().expect("bound").port();
-    let config = certificate.server();
-    std::thread::spawn(move || {
-        for socket in listener.incoming().flatten() {
-            let tls = ServerConnection::new(Arc::clone(&config)).expect("a good configuration");
-            let mut stream = BufReader::new(StreamOwned::new(tls, socket));
-            let mut head = String::new();
-            // Err: the client does not trust us.
-            while let Ok(1..) = stream.read_line(&mut head) {
-                if head.ends_with("\r\n\r\n") {
-                    let yes = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n0";
-                    stream.get_mut().write_all(yes).expect("it listens");
-                    // To the end of the body, and of the connection.
-                    let _ = std::io::copy(&mut stream, &mut std::io::sink());
-                }
-            }
-        }
-    });
-    port
-}
-
 #[test]
 fn a_server_is_asked_by_tls_if_it_can_be_trusted() {
     let [trusted, other] = [1, 2].map(|number| Certificate::new(number, &["localhost"]));
-    let port = say_yes_securely(&trusted);
+    let port = say_yes_securely(trusted.server());
     let refusal = |ca: &Certificate| {
         let lines = format!(
             "cores = 1\nadmin.enabled = false\nhooks.ca_file = '{}'\n\
@@ -393,12 +471,21 @@ fn a_server_is_asked_by_tls_if_it_can_be_trusted() {
 
 #[test]
 fn a_full_queue_loses_what_comes_and_says_so() {
-    let server = HookServer::start(|_| after(300, yes()));
-    let node = start(&server, &["on_publish_done"], "hooks.queue = 1");
+    let lost = Arc::new(AtomicBool::new(false));
+    let is_lost = Arc::clone(&lost);
+    let server = HookServer::start(move |_| once(&is_lost, yes()));
+    let hooks = server.lines(&["on_publish_done"]);
+    let lines = format!("cores = 2\nhooks.queue = 1\n{hooks}{PATIENT}");
+    let node = Node::start(&lines, None);
     for name in ["full-one", "full-two"] {
         Peer::publish(node.rtmp, &format!("live/{name}")).leave();
     }
     log().wait_for(&["lost, as nobody heard it", "hooks.queue"]);
+    let mut web = Web::new(node.admin);
+    web.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let page = web.answer().body;
+    assert!(page.contains("corecast_hook_lost_total{hook=\"on_publish_done\"} 1\n"), "{page}");
+    lost.store(true, Ordering::Relaxed);
     drop(node);
     assert_eq!(server.of("on_unpublish").len(), 1);
 }
@@ -451,14 +538,50 @@ fn a_stream_that_nobody_watches_is_told_and_closed_if_that_is_the_answer() {
 }
 
 #[test]
-fn a_silent_publisher_is_kept_for_as_long_as_the_answer_says_so() {
-    let server = HookServer::start(|heard| match text(heard, "stream") {
-        "patience" if heard.heard < 6 => say("{\"code\":0,\"close\":false}"),
-        "speaks" => after(100, say("{\"code\":0,\"close\":true}")),
+fn a_late_word_that_nobody_watches_ends_no_stream_that_somebody_has_come_to() {
+    let come = Arc::new(AtomicBool::new(false));
+    let has_come = Arc::clone(&come);
+    let server = HookServer::start(move |heard| match text(heard, "action") {
+        "on_idle" => once(&has_come, say("{\"code\":0,\"close\":true}")),
         _ => yes(),
     });
-    let lines = "limits.publisher_silence = '700ms'\nlimits.first_frame_timeout = '700ms'";
-    let node = start(&server, &["on_publish_timeout"], lines);
+    let lines = format!("app_defaults.idle_timeout = '200ms'\n{PATIENT}");
+    let node = start(&server, &["on_idle", "on_publish_done"], &lines);
+    let mut watched = Peer::publish(node.rtmp, "live/watched");
+    watched.go_on_until("a question about it", || !server.of("on_idle").is_empty());
+    let mut player = Peer::play(node.rtmp, "live/watched");
+    watched.push(1);
+    player.start();
+    come.store(true, Ordering::Relaxed);
+    // What was asked about later, and is watched by nobody, ends: the answer of before has come.
+    let mut left = Peer::publish(node.rtmp, "live/left");
+    left.go_on_until("its end", || {
+        server.of("on_unpublish").iter().any(|end| text(end, "stream") == "left")
+    });
+    watched.push(2);
+    player.expect_frames(None, 2);
+    assert_eq!(server.of("on_unpublish").len(), 1);
+    // When nobody is there any more, that is asked anew.
+    drop(player);
+    watched.go_on_until("its end", || server.of("on_unpublish").len() == 2);
+}
+
+#[test]
+fn a_silent_publisher_is_kept_for_as_long_as_the_answer_says_so() {
+    let (spoken, is_first) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(true));
+    let has_spoken = Arc::clone(&spoken);
+    let server = HookServer::start(move |heard| match text(heard, "stream") {
+        "patience" if heard.heard < 6 => say("{\"code\":0,\"close\":false}"),
+        "speaks" if is_first.swap(false, Ordering::Relaxed) => {
+            once(&has_spoken, say("{\"code\":0,\"close\":true}"))
+        }
+        "speaks" => say("{\"code\":0,\"close\":false}"),
+        _ => yes(),
+    });
+    let lines = format!(
+        "limits.publisher_silence = '700ms'\nlimits.first_frame_timeout = '700ms'\n{PATIENT}"
+    );
+    let node = start(&server, &["on_publish_timeout"], &lines);
     let silent = Peer::publish(node.rtmp, "live/patience");
     let address = silent.address();
     log().wait_for(&[" close ", &format!("peer={address} "), "expected audio or video"]);
@@ -470,9 +593,12 @@ fn a_silent_publisher_is_kept_for_as_long_as_the_answer_says_so() {
     speaks.push(1);
     let mut player = Peer::play(node.rtmp, "live/speaks");
     player.start();
+    player.expect_frames(None, 0);
+    spoken.store(true, Ordering::Relaxed);
+    eventually("the answer", || server.of("on_publish_timeout")[asked].answered.is_some());
     std::thread::sleep(Duration::from_millis(250));
     speaks.push(1);
-    player.expect_frames(None, 1);
+    player.expect_frames(Some(1), 1);
 }
 
 #[test]
@@ -484,9 +610,12 @@ fn the_start_the_figures_and_those_who_wait_in_vain_are_told() {
     let waits = Watcher::new(node.http, "live/wanted.flv");
     let told = server.wait_for("on_not_found", 1).remove(0);
     assert_eq!((text(&told, "stream"), text(&told, "protocol")), ("wanted", "http"));
-    let figures = server.wait_for("on_stats", 2).remove(1).said;
-    assert_eq!(figures["sources"], 2, "{figures}");
-    assert_eq!(figures["hooks"]["on_not_found"]["answered"], 1, "{figures}");
+    // Those of the next second may have been told before.
+    let mut figures = Value::Null;
+    eventually("the figures of all that", || {
+        figures = server.of("on_stats").pop().map_or(Value::Null, |told| told.said);
+        figures["sources"] == 2 && figures["hooks"]["on_not_found"]["answered"] == 1
+    });
     assert_eq!((&figures["cores"], &figures["connections"]), (&Value::Null, &Value::from(2)));
     drop(publisher);
     assert_eq!(text(&server.wait_for("on_close", 1)[0], "reason"), "the peer closed");

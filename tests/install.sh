@@ -1,12 +1,13 @@
 #!/bin/sh
-# Installs what the tests need and this machine lacks: Debian packages, and a Python environment in
-# .venv. Does nothing, and needs no network, when all of it is there.
+# Installs what the tests need and this machine lacks: Debian packages, a Python environment in .venv,
+# and packages of Node.js beside tests/node/package.json. Does nothing, and needs no network, when all of it is there.
 #
 #   tests/install.sh test     for `make test`
 #   tests/install.sh judges   for `make judges` as well
 #   tests/install.sh bench    for `make bench`
 #   tests/install.sh fuzz     for `make fuzz`
 #   tests/install.sh deny     for `make deny`
+#   tests/install.sh disks    for `make disks`
 set -eu
 cd "$(dirname "$0")/.."
 level=${1:-judges}
@@ -35,11 +36,21 @@ PATH=$PATH:/usr/sbin:/sbin
 need cc build-essential
 need pkg-config pkg-config
 need curl curl
+need openssl openssl
 case $level in
+disks)
+    need ffmpeg ffmpeg
+    need mkfs.ext4 e2fsprogs
+    need fsfreeze util-linux
+    need mount mount
+    ;;
 test | judges)
     need ffmpeg ffmpeg
+    need nginx nginx
     need chromium chromium
     need python3 python3 python3-venv
+    need node nodejs
+    need npm npm
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     ;;
 esac
@@ -56,6 +67,9 @@ if [ "$level" = judges ]; then
     need gst-launch-1.0 gstreamer1.0-tools
     need_file '/usr/lib/*/gstreamer-1.0/libgstflv.so' gstreamer1.0-plugins-good
     need_file '/usr/lib/*/gstreamer-1.0/libgstrtmp2.so' gstreamer1.0-plugins-bad
+    need_file '/usr/lib/*/gstreamer-1.0/libgsthls.so' gstreamer1.0-plugins-bad
+    need_file '/usr/lib/*/gstreamer-1.0/libgstadaptivedemux2.so' gstreamer1.0-plugins-good
+    need tshark tshark
     need setpriv util-linux
     need haproxy haproxy
     need_file '/usr/lib/nginx/modules/ngx_stream_module.so' libnginx-mod-stream
@@ -90,6 +104,12 @@ test | judges)
         python3 -m venv .venv
         .venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
         cp tests/requirements.txt "$stamp"
+    fi
+    stamp=tests/node/node_modules/package.json
+    if ! cmp -s tests/node/package.json "$stamp"; then
+        echo "tests/install.sh: installing $(dirname "$stamp")"
+        npm install --prefix tests/node --silent --no-package-lock --ignore-scripts --no-audit --no-fund
+        cp tests/node/package.json "$stamp"
     fi
     ;;
 fuzz)

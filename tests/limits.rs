@@ -184,9 +184,9 @@ fn what_is_no_handshake_is_closed_with_one_line() {
 #[test]
 fn each_wait_that_is_too_long_closes_one_connection_with_one_line() {
     let node = Node::start(
-        "cores = 1\nlimits.log_violations_per_second = 1000\nlimits.handshake_timeout = '300ms'\n\
-         limits.request_timeout = '400ms'\nlimits.first_frame_timeout = '500ms'\n\
-         limits.publisher_silence = '2s'",
+        "cores = 1\nlimits.log_violations_per_second = 1000\nlimits.handshake_timeout = '2s'\n\
+         limits.request_timeout = '3s'\nlimits.first_frame_timeout = '4s'\n\
+         limits.publisher_silence = '5s'",
         None,
     );
     let publish = |name: &str| {
@@ -206,14 +206,14 @@ fn each_wait_that_is_too_long_closes_one_connection_with_one_line() {
     silent.send(&[talk::sound_message(), talk::frame_message(0)].concat());
     let cases = [
         (slow.local_addr().expect("connected"), "rtmp/handshake: expected a whole handshake", "-"),
-        (idle.address(), "rtmp/request: expected connect, then publish or play, within 400ms", "-"),
+        (idle.address(), "rtmp/request: expected connect, then publish or play, within 3s", "-"),
         (ready.address(), "rtmp/request: expected connect, then publish or play, within", "-"),
         (
             no_frame.address(),
-            "rtmp/first frame: expected the first audio or video within 500ms",
+            "rtmp/first frame: expected the first audio or video within 4s",
             "live/no-frame",
         ),
-        (silent.address(), "rtmp/silence: expected audio or video within 2s", "live/silent"),
+        (silent.address(), "rtmp/silence: expected audio or video within 5s", "live/silent"),
     ];
     for (peer, expected, stream) in cases {
         eventually("it is closed", || {
@@ -229,7 +229,7 @@ fn each_wait_that_is_too_long_closes_one_connection_with_one_line() {
 
 #[test]
 fn a_publisher_above_its_bitrate_is_closed_with_one_line() {
-    let node = Node::start("cores = 1\napp.fast.publisher_bitrate_max = '1Mbps'", None);
+    let node = Node::start("cores = 2\napp.fast.publisher_bitrate_max = '1Mbps'", None);
     let mut healthy = Healthy::start(&node, "healthy-bitrate");
     let mut raw = Raw::ready(node.rtmp, "fast");
     raw.send(&talk::publish("x"));
@@ -252,7 +252,7 @@ fn a_publisher_above_its_bitrate_is_closed_with_one_line() {
 #[test]
 fn a_publisher_above_its_bitrate_may_be_told_of_alone() {
     let node = Node::start(
-        "cores = 1\napp.fast.publisher_bitrate_max = '1Mbps'\n\
+        "cores = 2\napp.fast.publisher_bitrate_max = '1Mbps'\n\
          app.fast.publisher_bitrate_action = 'warn'",
         None,
     );
@@ -301,7 +301,7 @@ fn lines_about_violations_are_limited_and_say_how_many_were_left_out() {
 #[test]
 fn the_connection_above_the_limit_is_refused_and_the_others_go_on() {
     // Three of a healthy stream, and one more.
-    let node = Node::start("cores = 1\nlimits.connections = 4", None);
+    let node = Node::start("cores = 2\nlimits.connections = 4", None);
     let mut healthy = Healthy::start(&node, "healthy-connections");
     let fourth = Raw::ready(node.rtmp, "live");
     for _ in 0..5 {
@@ -366,7 +366,7 @@ fn so_many_rtmp_clients_are_on_their_way_to_hear_a_refusal_and_the_rest_is_close
 
 #[test]
 fn an_address_may_have_so_many_connections() {
-    let node = Node::start("cores = 1\nlimits.connections_per_address = 2", None);
+    let node = Node::start("cores = 2\nlimits.connections_per_address = 2", None);
     let path = "live/healthy-addresses.flv";
     let mut healthy = Healthy::start(&node, "healthy-addresses");
     let mut two = [0, 1].map(|_| Watcher::on(connect_from([127, 2, 0, 1], node.http), path));

@@ -11,6 +11,7 @@ mod talk;
 mod web;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -18,7 +19,7 @@ use corecast::proto::rtmp::Goal;
 use node::{Node, eventually, field, free_port, log};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use talk::Peer;
+use talk::{Peer, Raw};
 use web::{Watcher, Web};
 
 const QUIET: &str = "cores = 2\nadmin.enabled = false";
@@ -43,6 +44,8 @@ fn viewers_and_publishers_end_with_a_line_that_says_who_what_and_how_much() {
     watcher.take(100);
     player.expect_frames(None, 9);
     let addresses = [publisher.address(), player.address(), watcher.address()];
+    // The line counts milliseconds.
+    std::thread::sleep(std::time::Duration::from_millis(2));
     drop(watcher);
     player.leave();
     publisher.leave();
@@ -50,7 +53,9 @@ fn viewers_and_publishers_end_with_a_line_that_says_who_what_and_how_much() {
     for line in [&publisher, &player, &watcher] {
         assert_eq!(field(line, "stream"), "live/a");
         let number = |name| field(line, name).parse::<f64>().expect("a number");
-        assert!(number("seconds") > 0.0 && number("received") > 0.0 && number("sent") > 0.0);
+        for name in ["seconds", "received", "sent"] {
+            assert!(number(name) > 0.0, "{name}: {line}");
+        }
         for name in ["skips", "skipped_ms", "skipped_bytes", "lag_ms", "lag_bytes"] {
             assert_eq!(field(line, name), "0", "{name}");
         }
@@ -85,6 +90,64 @@ fn requests_for_no_stream_end_with_their_method_path_and_status() {
     assert!(!nothing.contains("agent="), "{nothing}");
     let refused = end("GET /live/x.flv?audio=0&video=0", "");
     assert_eq!((field(&refused, "status"), field(&refused, "stream")), ("400", "-"), "{refused}");
+}
+
+#[test]
+fn whoever_asks_only_how_the_node_is_has_no_line_and_nobody_else() {
+    let node = Node::start(QUIET, None);
+    let ask = |web: &mut Web, path: &str| {
+        web.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        web.answer().status
+    };
+    let mut checks = Web::new(node.http);
+    for path in ["/healthz", "/readyz", "/healthz"] {
+        ask(&mut checks, path);
+    }
+    let address = checks.address();
+    drop(checks);
+    let line = log().wait_for(&[" close ", &format!("peer={address} ")]);
+    assert!(line.contains("DEBUG") && !line.contains("corecast::access"), "{line}");
+    // A check does not hide what was asked for before,
+    let mut hides = Web::new(node.http);
+    assert_eq!((ask(&mut hides, "/nothing.xyz"), ask(&mut hides, "/healthz")), (404, 200));
+    // nor what comes behind it and is no request.
+    let mut breaks = Web::new(node.http);
+    assert_eq!(ask(&mut breaks, "/healthz"), 200);
+    breaks.send("no request\r\n\r\n");
+    breaks.expect_closed();
+    for web in [hides, breaks] {
+        let address = web.address();
+        drop(web);
+        end_of(address);
+    }
+}
+
+#[test]
+fn when_the_server_ends_each_connection_has_its_line_whatever_it_does() {
+    let node = Node::start(QUIET, None);
+    let mut publisher = Peer::publish(node.rtmp, "live/stop");
+    publisher.push(1);
+    let mut player = Peer::play(node.rtmp, "live/stop");
+    player.start();
+    let connected = Raw::ready(node.rtmp, "live");
+    let mut page = Web::new(node.http);
+    page.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(page.answer().status, 200);
+    let mut waits = Web::new(node.http);
+    waits.send("GET /live/nobody.flv HTTP/1.1\r\nHost: test\r\n\r\n");
+    let silent = Web::new(node.http);
+    let webs = [&page, &waits, &silent].map(Web::address);
+    let addresses = [publisher.address(), player.address(), connected.address()];
+    for address in webs {
+        log().wait_for(&[" open ", &format!("peer={address} ")]);
+    }
+    drop(node);
+    for address in addresses.into_iter().chain(webs) {
+        let texts = [" corecast::access: close ", &format!("peer={address} ")];
+        let lines = log().lines(&texts);
+        assert_eq!(lines.len(), 1, "{address}: {lines:?}");
+        assert!(lines[0].contains("going out of service"), "{}", lines[0]);
+    }
 }
 
 #[test]
@@ -229,7 +292,9 @@ fn a_full_file_is_kept_under_another_name_and_the_oldest_goes() {
             web.expect_closed();
             web = Web::new(server.http);
         }
-        server.dir.join(names[2]).exists()
+        // The line for which there was no room comes into the new file a moment later.
+        let has_begun = |name| fs::metadata(server.dir.join(name)).is_ok_and(|it| it.len() > 0);
+        has_begun(names[2]) && has_begun(names[0])
     });
     let sizes = names.map(|name| fs::metadata(server.dir.join(name)).map_or(0, |it| it.len()));
     assert!(sizes[0] > 0 && sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
@@ -237,6 +302,26 @@ fn a_full_file_is_kept_under_another_name_and_the_oldest_goes() {
     for name in &names[..3] {
         assert!(server.read(name).ends_with('\n'), "whole lines");
     }
+}
+
+#[test]
+fn lines_go_to_standard_output_if_the_file_is_a_dash() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_corecast"))
+        .arg("run")
+        .envs(["RTMP", "HTTP", "ADMIN"].map(|it| (format!("CORECAST_{it}__ENABLED"), "false")))
+        .env("CORECAST_LOG__FILE", "-")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built");
+    let output = child.stdout.take().expect("piped");
+    let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+    let found = lines.any(|line| line.contains("listening"));
+    child.kill().expect("ours");
+    let rest = child.wait_with_output().expect("it ends");
+    assert!(found, "{}", String::from_utf8_lossy(&rest.stderr));
+    assert_eq!(String::from_utf8_lossy(&rest.stderr), "");
 }
 
 #[test]

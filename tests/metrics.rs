@@ -12,11 +12,16 @@ mod talk;
 #[path = "support/web.rs"]
 mod web;
 
+use std::future::Future;
 use std::io::Write;
+use std::pin::Pin;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use corecast::control::ask::Answerer;
 use corecast::proto::rtmp::Goal;
-use node::{Node, eventually, free_port};
+use corecast::serve::verdict::{Question, Verdict};
+use node::{Node, connect_from, eventually, free_port, log};
 use scrape::Scrape;
 use talk::Peer;
 use web::{Answer, Watcher, Web};
@@ -125,6 +130,178 @@ fn figures_move_with_publishers_and_viewers_and_counters_outlast_them() {
         let later = later.unwrap_or_else(|| panic!("{sample:?} has gone"));
         assert!(later.value >= sample.value, "{sample:?} fell to {}", later.value);
     }
+}
+
+/// Says no to each play of `denied`.
+#[derive(Debug)]
+struct Judge;
+
+impl Answerer for Judge {
+    fn answer(
+        &self,
+        question: Arc<Question>,
+    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
+        let denied = question.stream().is_some_and(|key| key.name() == "denied");
+        let verdict = if denied { Verdict::Deny("no".to_owned()) } else { Verdict::Allow };
+        Box::pin(async move { verdict })
+    }
+}
+
+#[test]
+fn who_is_refused_is_counted_by_what_refused() {
+    let lines = "cores = 2\nlimits.connections_per_address = 30\nlimits.publishers = 3\n\
+                 limits.viewers = 9\napp_defaults.wait_for_publisher = '1ms'\n\
+                 app.rules.rules = ['deny play any']\napp.pages.referers = ['a.example']\n\
+                 app.signed.sign_secret = '0123456789abcdef'\napp.closed.play = false\n\
+                 app.one.viewers_max = 1\napp.one.wait_for_publisher = '1h'\n\
+                 app.one.publishers_max = 1\n\
+                 app.each.viewers_max_per_address = 1\napp.each.wait_for_publisher = '1h'\n\
+                 app.stream.viewers_max_per_stream = 1\napp.stream.wait_for_publisher = '1h'";
+    let node = Node::start(lines, Some(Arc::new(Judge)));
+    let ask = |path: &str| {
+        let mut web = Web::on(connect_from([127, 8, 0, 2], node.http));
+        web.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        web
+    };
+    let status = |path: &str| ask(path).answer().status;
+    for path in ["/rules/x", "/pages/x", "/signed/x", "/closed/x", "/live/denied"] {
+        assert_eq!(status(&format!("{path}.flv")), 403, "{path}");
+    }
+    let mut waiting = Vec::new();
+    for app in ["one", "each", "stream"] {
+        waiting.push(ask(&format!("/{app}/x.flv")));
+        scrape_until(&node, "it waits", |now| {
+            now.sum("corecast_stream_waiting_viewers", &[]) == waiting.len() as f64
+        });
+        assert_eq!(status(&format!("/{app}/x.flv")), 503);
+    }
+    let refusal = |path: &str| Peer::new(node.rtmp, Goal::Publish, path).refusal();
+    let _one = Peer::publish(node.rtmp, "one/a");
+    refusal("one/b");
+    let mut publisher = Peer::publish(node.rtmp, "live/a");
+    publisher.push(1);
+    refusal("live/a");
+    let _third = Peer::publish(node.rtmp, "live/b");
+    refusal("live/c");
+    // With those who wait, as many as there may be.
+    let _watchers = [(); 6].map(|()| {
+        let mut watcher = Watcher::new(node.http, "live/a.flv");
+        watcher.expect_frames(None, 0);
+        watcher
+    });
+    assert_eq!(status("/live/a.flv"), 503);
+    let crowd: Vec<_> = (0..30).map(|_| connect_from([127, 8, 0, 1], node.http)).collect();
+    let once_each = [
+        "rules",
+        "referers",
+        "proof",
+        "app",
+        "verdict",
+        "viewers_max",
+        "viewers_max_per_address",
+        "viewers_max_per_stream",
+        "publishers_max",
+        "conflict",
+        "publishers",
+        "viewers",
+    ];
+    let now = scrape_until(&node, "the crowd is too large", |now| {
+        drop(connect_from([127, 8, 0, 1], node.http));
+        let count = |reason| now.sum("corecast_refusals_total", &[("reason", reason)]);
+        count("connections_per_address") > 0.0 && count("viewers_max_per_stream") > 0.0
+    });
+    for reason in once_each {
+        let count = now.sum("corecast_refusals_total", &[("reason", reason)]);
+        assert_eq!(count, 1.0, "{reason}");
+    }
+    // All others are told as none, and none has another name.
+    let mut names: Vec<_> =
+        now.of("corecast_refusals_total", &[]).map(|it| it.labels["reason"].clone()).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 24, "{names:?}");
+    drop(crowd);
+}
+
+#[test]
+fn who_wants_hls_without_a_track_is_told_that_it_has_all() {
+    let node = Node::start("cores = 1", None);
+    for query in ["audio=0", "video=0", "audio=0&video=0"] {
+        let answer = get(node.http, &format!("/live/a.m3u8?{query}"), "");
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.body.contains("HLS has all tracks"), "{}", answer.body);
+    }
+}
+
+/// Segments are the same for everyone: who asks for them does not say who it is.
+#[test]
+fn what_is_fetched_counts_to_its_stream_and_app_by_whichever_connection_it_goes() {
+    let node = Node::start(
+        "cores = 2\napp_defaults.hls_segment = '500ms'\napp_defaults.hls_window = '10s'\n\
+         app_defaults.publisher_grace = 0",
+        None,
+    );
+    let mut publisher = Peer::publish(node.rtmp, "live/pieces");
+    publisher.push(50);
+    let mut player = Web::new(node.http);
+    let ask = |path: &str| format!("GET /live/{path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    player.send(&ask("pieces.m3u8"));
+    let hls = [("format", "hls")];
+    scrape_until(&node, "it is let in", |now| now.sum("corecast_output_viewers", &hls) == 1.0);
+    publisher.push(100);
+    let multivariant = player.answer();
+    let main = multivariant.body.lines().find(|line| !line.starts_with('#')).expect("an address");
+    let (mut by_player, mut playlist) = (multivariant.body.len() as u64, String::new());
+    eventually("there are segments", || {
+        player.send(&ask(main));
+        playlist = player.answer().body;
+        by_player += playlist.len() as u64;
+        playlist.matches("#EXTINF").count() >= 3
+    });
+    let segments: Vec<_> = playlist.lines().filter(|line| !line.starts_with('#')).collect();
+
+    let fetch = |name: &str| {
+        let mut web = Web::new(node.http);
+        web.send(&ask(&format!("pieces.hls/{name}")));
+        let (status, head) = web.head();
+        let answer = Answer { status, head, body: String::new() };
+        let length = answer.field("content-length").and_then(|length| length.parse().ok());
+        assert_eq!(status, 200, "{}", answer.head);
+        (web.take(length.expect("a length")).len() as u64, web.address())
+    };
+    // Each may reach another core.
+    let fetched: Vec<_> = (0..8).map(|nth| fetch(segments[nth % 3])).collect();
+    let all = by_player + fetched.iter().map(|(bytes, _)| bytes).sum::<u64>();
+    for (_, peer) in fetched {
+        let line = log().wait_for(&["corecast::access: close ", &format!("peer={peer} ")]);
+        assert!(line.contains(" stream=live/pieces "), "{line}");
+    }
+    // The cores are not looked at in the same moment.
+    let now = scrape_until(&node, "all is counted", |now| {
+        ["corecast_egress_bytes_total", "corecast_stream_egress_bytes_total"]
+            .iter()
+            .all(|name| now.sum(name, &[]) >= all as f64)
+    });
+    for name in ["egress", "stream_egress", "app_egress"] {
+        let name = format!("corecast_{name}_bytes_total");
+        assert_eq!(now.sum(&name, &[]), all as f64, "{name}");
+    }
+    eventually("the viewer has what came by its own connection", || {
+        let sinks = get(node.admin, "/api/v1/streams/live/pieces/sinks", "").body;
+        sinks.contains(&format!("\"bytes\":{by_player},"))
+    });
+
+    // What is fetched behind the end is the app's still.
+    publisher.leave();
+    scrape_until(&node, "the stream is gone", |now| {
+        now.of("corecast_stream_viewers", &[]).count() == 0
+    });
+    let all = all + fetch(segments[segments.len() - 1]).0;
+    scrape_until(&node, "all is the app's", |now| {
+        now.sum("corecast_app_egress_bytes_total", &[("app", "live")]) == all as f64
+    });
+    let now = scrape(&node);
+    assert_eq!(now.sum("corecast_egress_bytes_total", &[]), all as f64);
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod talk;
 #[path = "support/web.rs"]
 mod web;
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
@@ -251,6 +253,68 @@ fn an_address_connects_so_often_in_a_second() {
             }
         }
     });
+}
+
+/// A connection whose client is at `address` of IPv6, as a proxy says.
+fn six(port: u16, address: &str) -> TcpStream {
+    let mut socket = connect_from([127, 7, 2, 1], port);
+    let header = format!("PROXY TCP6 {address} 2001:db8::80 4711 80\r\n");
+    socket.write_all(header.as_bytes()).expect("the server reads");
+    socket
+}
+
+#[test]
+fn hosts_of_one_network_of_ipv6_count_as_one_address() {
+    let node = start(
+        "proxy.trusted = ['127.7.2.0/24']\napp.live.viewers_max_per_address = 2\n\
+         limits.connections_per_address = 6\nlimits.connects_per_second_per_address = 1000",
+    );
+    let _publisher = on_air(&node, "live/a");
+    let host = |number: usize| format!("2001:db8:1:2:{number:x}::{number:x}");
+    let view = |address: &str| watch_on(Web::on(six(node.http, address)), "live/a");
+    let inside: Vec<_> = (1..=2).map(|number| view(&host(number))).collect();
+    assert!(inside.iter().all(Result::is_ok));
+    let reason = view(&host(3)).err().expect("a third of the network");
+    assert!(reason.contains("at most 2 viewers of this app from one network (/64)"), "{reason}");
+    assert!(view("2001:db8:1:3::1").is_ok(), "the next network has its own");
+    // Its connections, too. Who was refused may hold its place for a moment yet.
+    let mut more = Vec::new();
+    eventually("six of the network are connected", || {
+        let mut web = Web::on(six(node.http, &host(10 + more.len())));
+        web.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        if web.answer().status == 200 {
+            more.push(web);
+        }
+        more.len() == 4
+    });
+    eventually("all places are taken", || {
+        let mut web = Web::on(six(node.http, &host(99)));
+        web.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        let answer = web.answer();
+        answer.status == 503 && answer.body.contains("at most 6 connections from one network (/64)")
+    });
+    let mut other = Web::on(six(node.http, "2001:db8:1:3::2"));
+    other.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(other.answer().status, 200);
+    drop((inside, more));
+    eventually("its places are free", || view(&host(4)).is_ok());
+}
+
+#[test]
+fn hosts_of_one_network_of_ipv6_connect_as_often_as_one_address() {
+    let node =
+        start("proxy.trusted = ['127.7.2.0/24']\nlimits.connects_per_second_per_address = 10");
+    let status = |address: String| {
+        let mut web = Web::on(six(node.http, &address));
+        web.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        web.answer().status
+    };
+    let begun = Instant::now();
+    let came: Vec<_> = (1..=50).map(|host| status(format!("2001:db8:1:4::{host:x}"))).collect();
+    let let_in = came.iter().filter(|status| **status == 200).count();
+    let later = begun.elapsed().as_millis() as usize / 100 + 1;
+    assert!(let_in >= 10 && let_in <= 10 + later, "{let_in}");
+    assert!((1..=10).all(|network| status(format!("2001:db8:1:1{network:x}::1")) == 200));
 }
 
 #[test]

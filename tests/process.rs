@@ -219,6 +219,41 @@ fn an_idle_node_tells_its_figures_once() {
     assert!(told() <= before + 1, "{}", binary.log());
 }
 
+#[test]
+fn every_refusal_is_among_the_figures_though_nothing_else_happens() {
+    let rules =
+        "log.stats_interval = '1s'\napp_defaults.rules = ['deny publish any', 'deny play any']";
+    let binary = Binary::start(1000, rules);
+    let counted = || -> u64 {
+        let log = binary.log();
+        let lines = log.lines().filter(|line| line.contains("node stats"));
+        let refused = lines.filter_map(|line| {
+            let (_, rest) = line.split_once(" refused=")?;
+            rest.split(' ').next()?.parse::<u64>().ok()
+        });
+        refused.sum()
+    };
+    // Each is refused once the line that says that the node is idle has been.
+    eventually("it is idle", || binary.log().contains("node stats"));
+    for number in 0..3 {
+        Peer::new(binary.rtmp, Goal::Publish, &format!("live/{number}")).refusal();
+    }
+    assert_eq!(web::get(binary.http, "/live/x.flv").status, 403);
+    eventually("all four are told", || counted() >= 4);
+    assert_eq!(counted(), 4, "{}", binary.log());
+}
+
+#[test]
+fn the_demo_clip_ends_with_a_drain_and_says_so() {
+    let mut binary = Binary::demo("cores = 2\ndrain.delay = 0");
+    let mut watcher = Watcher::new(binary.http, "live/demo.flv");
+    watcher.frame().expect("it is on");
+    drop(watcher);
+    assert_eq!(binary.terminate().code(), Some(0));
+    let log = binary.log();
+    assert!(log.contains("the demo clip ends: this server is going out of service"), "{log}");
+}
+
 /// What a service manager hears.
 struct Manager(std::os::unix::net::UnixDatagram);
 

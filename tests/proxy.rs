@@ -3,6 +3,8 @@
 
 #![allow(missing_docs)]
 
+#[path = "support/binary.rs"]
+mod binary;
 #[path = "support/node.rs"]
 mod node;
 #[path = "support/secure.rs"]
@@ -17,6 +19,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use binary::Binary;
 use corecast::proto::rtmp::Goal;
 use node::{Node, connect, connect_from, eventually, field, log};
 use proxy_header::{ProxiedAddress, ProxyHeader};
@@ -207,6 +210,10 @@ fn where_a_header_is_required_whoever_brings_none_is_closed_with_the_reason() {
     rtmp.expect_closed();
     let line = log().wait_for(&["WARN", "closed: proxy: ", &format!("peer={} ", rtmp.address())]);
     assert!(line.contains("found \"\\x03"), "{line}");
+    let mut web = Web::on(proxied(node.http, b""));
+    web.send("GET /x.flv?key=SECRET HTTP/1.1\r\nHost: test\r\n\r\n");
+    let answer = web.answer();
+    assert!(answer.status == 400 && !answer.body.contains("SECRET"), "{}", answer.body);
     // Of others none is required.
     assert_eq!(ask(&mut Web::new(node.http), ""), 200);
     assert_eq!(ask(&mut Web::on(proxied(node.http, &v2("192.0.2.4:1"))), ""), 200);
@@ -288,11 +295,13 @@ fn rules_and_arrivals_go_by_the_client() {
         let header = v2(&format!("192.0.2.{client}:1"));
         Watcher::on(proxied(node.http, &header), path).expect_frames(None, 0);
     }
-    let mut late = (1..=10).map(|port| {
+    let crowd = (1..=50).map(|port| {
         let mut web = Web::on(proxied(node.http, &v2(&format!("192.0.2.27:{port}"))));
-        ask(&mut web, "")
+        web.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        web
     });
-    assert!(late.any(|status| status == 503), "ten at once are too many");
+    let mut crowd: Vec<_> = crowd.collect();
+    assert!(crowd.iter_mut().any(|web| web.answer().status == 503), "fifty at once are too many");
 }
 
 #[test]
@@ -306,7 +315,7 @@ fn a_node_that_is_full_tells_so_to_who_comes_through_a_balancer() {
 }
 
 #[test]
-fn a_full_node_tells_so_over_tls_as_well() {
+fn a_full_node_makes_no_handshake_to_say_so() {
     let certificate = Certificate::new(2, &["localhost"]);
     let rtmps = node::free_port();
     let node = start(&format!(
@@ -317,9 +326,12 @@ fn a_full_node_tells_so_over_tls_as_well() {
     certificates_are_shown(rtmps);
     let mut ten = [(); 10].map(|()| Web::on(proxied(node.http, &v2("192.0.2.22:1"))));
     ten.iter_mut().for_each(|web| assert_eq!(ask(web, ""), 200));
-    let newcomer = certificate.connect(&proxied(rtmps, &v2("192.0.2.23:1")), "localhost");
-    let (_, reason) = Peer::on(newcomer, Goal::Play, "live/x").refusal();
-    assert!(reason.contains("limits.connections"), "{reason}");
+    let mut newcomer = Web::on(proxied(rtmps, &v2("192.0.2.23:1")));
+    // Err: it is closed already.
+    let _ = newcomer.socket.write_all(&certificate.hello("localhost"));
+    newcomer.expect_closed();
+    assert_eq!(newcomer.heard, b"");
+    log().wait_for(&["refused: expected at most 10 connections (limits.connections)"]);
 }
 
 #[test]
@@ -413,6 +425,77 @@ fn a_header_names_the_proxy_and_its_request_the_client() {
     close_of("192.0.2.71:1");
 }
 
+#[test]
+fn a_connection_from_before_a_reload_goes_on_by_the_field_that_it_began_with() {
+    let lines = |field| format!("cores = 1\n{CONFIG}proxy.client_field = '{field}'");
+    let binary = Binary::start(1000, &lines("x-forwarded-for"));
+    let mut early = Web::on(proxied(binary.http, b""));
+    let fields = "X-Forwarded-For: 192.0.2.90\r\nForwarded: for=192.0.2.91\r\n";
+    assert_eq!(ask(&mut early, fields), 200);
+    binary.reload(&lines("forwarded"));
+    assert_eq!(ask(&mut early, fields), 200);
+    let mut late = Web::on(proxied(binary.http, b""));
+    assert_eq!(ask(&mut late, fields), 200);
+    drop((early, late));
+    for peer in ["192.0.2.90", "192.0.2.91"] {
+        let line = format!("peer={peer}:0 ");
+        let is_told = |text: &str| text.contains(" close ") && text.contains(&line);
+        eventually(&format!("the end of {peer}"), || binary.log().lines().any(is_told));
+    }
+}
+
+/// Has the API block `address`.
+#[track_caller]
+fn block(node: &Node, address: &str) {
+    let body = format!("{{\"address\":\"{address}\",\"for_s\":60,\"reason\":\"rude\"}}");
+    let mut web = Web::new(node.admin);
+    web.send(&format!(
+        "POST /api/v1/block HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let answer = web.answer();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[test]
+fn a_block_holds_for_each_request_of_the_blocked_and_for_no_other_of_their_proxy() {
+    let node = start("cores = 1");
+    let mut publisher = Peer::publish(node.rtmp, "live/blocked");
+    publisher.push(1);
+    let list = |client: &str| format!("X-Forwarded-For: {client}\r\n");
+    let mut shared = Web::on(proxied(node.http, b""));
+    assert_eq!(ask(&mut shared, &list("192.0.2.95")), 200);
+    block(&node, "192.0.2.95");
+    // The connection is the proxy's, and this request another's.
+    assert_eq!(ask(&mut shared, &list("192.0.2.96")), 200);
+    for path in ["/", "/", "/live/blocked.flv", "/nothing.xyz"] {
+        let fields = list("192.0.2.95");
+        shared.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+        let answer = shared.answer();
+        assert_eq!(answer.status, 403, "{path}: {}", answer.body);
+        assert!(answer.body.contains("blocked: rude"), "{}", answer.body);
+    }
+    assert_eq!(ask(&mut shared, &list("192.0.2.96")), 200);
+    // Who has the whole connection is closed as ever.
+    let mut own = Web::on(proxied(node.http, &v2("192.0.2.95:1")));
+    own.expect_closed();
+    assert!(own.heard.is_empty());
+    // Of IPv6 it holds for the network, of which a host has all addresses.
+    let mut watcher =
+        Watcher::on(proxied(node.http, &v2("[2001:db8:9:1::7]:1")), "live/blocked.flv");
+    watcher.expect_frames(None, 0);
+    block(&node, "2001:db8:9:1::1");
+    assert!(close_of("[2001:db8:9:1::7]:1").contains("blocked: rude"));
+    assert_eq!(ask(&mut shared, &list("2001:db8:9:1::2")), 403);
+    assert_eq!(ask(&mut shared, &list("2001:db8:9:2::1")), 200);
+    // The proxy itself may not be here, whoever it asks for.
+    block(&node, "127.77.0.1");
+    shared.send(&format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", list("192.0.2.96")));
+    shared.expect_closed();
+    assert!(shared.heard.is_empty());
+}
+
 /// Waits until each core has its certificate: then it answers nonsense by an alert.
 fn certificates_are_shown(port: u16) {
     let answers = || {
@@ -447,10 +530,13 @@ fn over_tls_the_header_comes_first_and_in_plain() {
     {
         let mut watcher = Watcher::on(through(https, &header), "live/secure.flv");
         watcher.expect_frames(None, 0);
-        // A second one of the same client hears so, once it can.
-        let second = through(rtmps, &v2("192.0.2.80:3"));
-        let (_, reason) = Peer::on(second, Goal::Play, "live/secure").refusal();
-        assert!(reason.contains("limits.connections_per_address"), "{reason}");
+        // A second one of the same client is not worth a handshake.
+        let mut second = Web::on(proxied(rtmps, &v2("192.0.2.80:3")));
+        // Err: it is closed already.
+        let _ = second.socket.write_all(&certificate.hello("localhost"));
+        second.expect_closed();
+        assert_eq!(second.heard, b"");
+        log().wait_for(&["refused: ", "limits.connections_per_address", "peer=192.0.2.80:3 "]);
         drop(watcher);
         close_of(client);
     }

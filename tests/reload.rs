@@ -5,6 +5,8 @@
 
 #[path = "support/binary.rs"]
 mod binary;
+#[path = "support/hook_server.rs"]
+mod hook_server;
 #[path = "support/node.rs"]
 mod node;
 #[path = "support/secure.rs"]
@@ -14,19 +16,17 @@ mod talk;
 #[path = "support/web.rs"]
 mod web;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 
 use binary::Binary;
-use node::{Node, connect, eventually, free_port};
+use corecast::proto::rtmp::Goal;
+use hook_server::{HookServer, say, yes};
+use node::{Node, connect, eventually, free_port, listens};
 use rustix::process::Signal;
 use secure::Certificate;
 use serde_json::Value;
 use talk::Peer;
 use web::{Answer, Watcher, Web};
-
-fn listens(port: u16) -> bool {
-    TcpStream::connect(("127.0.0.1", port)).is_ok()
-}
 
 #[track_caller]
 fn ask(port: u16, request: &str, headers: &str) -> (u16, Value) {
@@ -61,8 +61,15 @@ impl Crowd {
     }
 }
 
+/// What a viewer of `path` is answered who does not wait for a publisher.
+#[track_caller]
+fn status_of(port: u16, path: &str) -> u16 {
+    web::get(port, path).status
+}
+
 #[test]
 fn over_fifty_reloads_two_hundred_viewers_get_every_frame_once_and_in_order() {
+    let hooks = [(); 2].map(|()| HookServer::start(|_| yes()));
     let mut binary = Binary::start(4000, "cores = 2\ndrain.delay = 0");
     let mut publisher = Peer::publish(binary.rtmp, "live/reloaded");
     publisher.push(5);
@@ -78,10 +85,19 @@ fn over_fifty_reloads_two_hundred_viewers_get_every_frame_once_and_in_order() {
             _ => String::new(),
         });
         let window = [0, 20, 100, 350][round % 4];
+        // One round, this address may not watch one app; the next it may, and not the other.
+        let [closed, open] = if round % 2 == 0 { ["even", "odd"] } else { ["odd", "even"] };
+        // The one server is asked, then the other, then none.
+        let asked = hooks.get(round % 3);
+        let hook =
+            asked.map_or_else(String::new, |server| server.lines(&["on_play", "on_play_done"]));
         binary.reload(&format!(
             "cores = 2\ndrain.delay = 0\n\
              rtmp.listen = ['127.0.0.1:{rtmp}'{of_rtmp}]\nhttp.listen = ['127.0.0.1:{http}'{of_http}]\n\
              app_defaults.merge_window = '{window}ms'\napp_defaults.max_lag = '{}s'\n\
+             app_defaults.wait_for_publisher = 0\n{hook}\
+             app.{closed}.rules = ['deny play 127.0.0.0/8']\n\
+             app.{open}.rules = ['allow play 127.0.0.0/8', 'deny all any']\n\
              limits.request_timeout = '{}s'\napp.round-{round}.gop_cache = {}\n\
              app.live.block_bytes = '{}KiB'\nstrict_apps = {}",
             8 + round % 3,
@@ -91,6 +107,26 @@ fn over_fifty_reloads_two_hundred_viewers_get_every_frame_once_and_in_order() {
             round % 5 == 0,
         ));
         publisher.push(3);
+        // Rules and hooks hold at once: for the app of the round before, and for this one's.
+        let before: Vec<_> = hooks.iter().map(|server| server.heard().len()).collect();
+        let may = |app: &str| status_of(http, &format!("/{app}/nobody.flv"));
+        assert_eq!(
+            (may("even"), may("odd")),
+            if closed == "even" { (403, 404) } else { (404, 403) }
+        );
+        for (server, before) in hooks.iter().zip(before) {
+            let heard = || server.heard().split_off(before);
+            if asked.is_some_and(|asked| asked.port == server.port) {
+                eventually("the play is asked about and told of", || {
+                    let heard = heard();
+                    ["on_play", "on_stop"].iter().all(|action| {
+                        heard.iter().filter(|it| it.said["action"] == *action).count() == 1
+                    })
+                });
+            } else {
+                assert!(heard().is_empty(), "it is not in the file: {:?}", heard());
+            }
+        }
         if round % 2 == 0 {
             eventually("the new doors are open", || extra.into_iter().all(listens));
             // It comes in by a door that is closed in the next round.
@@ -196,25 +232,86 @@ fn a_bad_file_changes_nothing_and_each_problem_is_named() {
 }
 
 #[test]
+fn hooks_go_where_the_new_file_says_with_its_secret() {
+    let [old, new] = ["old", "new"].map(|name| {
+        HookServer::start(move |heard| match &heard.said["action"] {
+            action if action == "on_publish" => say(&format!("{{\"code\":1,\"msg\":\"{name}\"}}")),
+            _ => yes(),
+        })
+    });
+    let binary = Binary::start(1000, &format!("cores = 2\n{}", old.lines(&["on_publish"])));
+    let refusal = || Peer::new(binary.rtmp, Goal::Publish, "live/asked").try_start();
+    let by = |name: &str| Err(("NetStream.Publish.Denied".to_owned(), name.to_owned()));
+    assert_eq!(refusal(), by("old"));
+    let lines = new.lines(&["on_publish", "on_publish_done"]);
+    binary.reload(&format!("cores = 2\nhooks.secret = 'a secret'\n{lines}"));
+    assert_eq!(refusal(), by("new"));
+    assert!(new.heard()[0].fields.iter().any(|(name, _)| name == "x-corecast-signature"));
+    binary.reload(&format!("cores = 2\n{}", new.lines(&["on_publish_done"])));
+    // Nobody is asked any more, and who is told hears of those who came since.
+    assert_eq!(refusal(), Ok(()));
+    new.wait_for("on_unpublish", 1);
+    assert_eq!((old.heard().len(), new.of("on_publish").len()), (1, 1));
+    binary.reload("cores = 2");
+    assert_eq!(refusal(), Ok(()));
+    log_has_publishes(&binary, 2);
+    assert_eq!((old.heard().len(), new.heard().len()), (1, 2));
+}
+
+/// So many have begun to publish, and have gone.
+#[track_caller]
+fn log_has_publishes(binary: &Binary, count: usize) {
+    eventually("all have gone", || {
+        let log = binary.log();
+        let closed = |line: &&str| line.contains(" close ") && line.contains("stream=live/asked");
+        log.matches(" publish client=").count() == count
+            && log.lines().filter(closed).count() >= count
+    });
+}
+
+#[test]
+fn metrics_are_served_where_the_new_file_says() {
+    let [first, second] = [(); 2].map(|()| free_port());
+    let lines = |port: u16| {
+        format!("cores = 1\nadmin.enabled = false\nadmin.metrics_listen = ['127.0.0.1:{port}']")
+    };
+    let binary = Binary::start(1000, "cores = 1");
+    for (open, closed) in [(first, second), (second, first)] {
+        binary.reload(&lines(open));
+        assert_eq!(status_of(open, "/metrics"), 200);
+        assert!(!listens(closed));
+    }
+    // One that is taken changes nothing.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    binary.reload(&lines(taken.local_addr().expect("bound").port()));
+    assert!(binary.log().contains("admin.metrics_listen: "), "{}", binary.log());
+    assert_eq!(status_of(second, "/metrics"), 200);
+    binary.reload("cores = 1");
+    assert!(!listens(second));
+}
+
+#[test]
 fn what_needs_a_restart_is_named_and_what_does_not_holds() {
     let admin = free_port();
     let api = format!("admin.listen = ['127.0.0.1:{admin}']\n");
     let binary = Binary::start(1000, &format!("{api}cores = 1"));
     eventually("the API is there", || listens(admin));
     binary.write(&format!(
-        "{api}cores = 2\nlimits.mesh_queue = 64\nlog.stats_interval = '1s'\napp.closed.publish = false"
+        "{api}cores = 2\nlimits.connections = 7\nlimits.mesh_queue = 64\nlog.stats_interval = '1s'\napp.closed.publish = false"
     ));
     for applied in [&["app.closed", "log.stats_interval"][..], &[]] {
         let (status, reloaded) = ask(admin, "POST /api/v1/reload", "");
         assert_eq!((status, texts(&reloaded["applied"])), (200, applied.to_vec()), "{reloaded}");
         // Said each time: it is in the file, and not in force.
-        assert_eq!(texts(&reloaded["needs_restart"]), ["cores", "limits.mesh_queue"]);
+        assert_eq!(
+            texts(&reloaded["needs_restart"]),
+            ["cores", "limits.connections", "limits.mesh_queue"]
+        );
         assert_eq!(texts(&reloaded["problems"]), [""; 0]);
     }
     let (_, config) = ask(admin, "GET /api/v1/config", "");
-    assert_eq!(config["cores"], Value::from(1));
-    let (_, reason) =
-        Peer::new(binary.rtmp, corecast::proto::rtmp::Goal::Publish, "closed/x").refusal();
+    assert_eq!((&config["cores"], &config["limits"]["connections"]), (&1.into(), &0.into()));
+    let (_, reason) = Peer::new(binary.rtmp, Goal::Publish, "closed/x").refusal();
     assert!(reason.contains("publishing to closed is not allowed"), "{reason}");
     eventually("figures are told in the new interval", || binary.log().contains("node stats"));
 }

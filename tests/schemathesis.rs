@@ -8,8 +8,10 @@ mod node;
 #[path = "support/talk.rs"]
 mod talk;
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,7 +25,12 @@ const SECONDS: &str = "30";
 #[test]
 fn the_api_does_what_its_description_says() {
     let token = "0123456789abcdef";
-    let node = Node::start(&format!("cores = 2\nadmin.token = '{token}'"), None);
+    let recordings = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis-recordings");
+    let lines = format!(
+        "cores = 2\nadmin.token = '{token}'\napp_defaults.record_directory = {:?}",
+        recordings.to_str().expect("our names are text")
+    );
+    let node = Node::start(&lines, None);
     let stop = AtomicBool::new(false);
     let (found, succeeded) = thread::scope(|scope| {
         // The description's examples name this stream, so that more is answered than 404.
@@ -48,6 +55,9 @@ fn the_api_does_what_its_description_says() {
         let said = [run.stdout, run.stderr].concat();
         (String::from_utf8_lossy(&said).into_owned(), run.status.success())
     });
+    drop(node);
+    // Err: none was asked for.
+    let _ = fs::remove_dir_all(recordings);
     assert!(succeeded, "{found}");
     assert!(found.contains("Operations:"), "it has found the operations\n{found}");
 }

@@ -88,6 +88,23 @@ struct Source {
     text: String,
 }
 
+/// Who adds a file of tests and forgets the list in the Makefile would never hear of a failure.
+#[test]
+fn every_file_of_tests_is_run_by_the_makefile() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let makefile = fs::read_to_string(root.join("Makefile")).expect("it is there");
+    let named: Vec<&str> = makefile.split_whitespace().collect();
+    let runs = |name: &str| named.windows(2).any(|pair| pair == ["--test", name]);
+    for dir in ["tests", "loadtest/tests"] {
+        for entry in fs::read_dir(root.join(dir)).expect("it is there") {
+            let path = entry.expect("it can be read").path();
+            let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+            let is_test = path.extension().is_some_and(|extension| extension == "rs");
+            assert!(!is_test || runs(name), "the Makefile does not run {dir}/{name}.rs");
+        }
+    }
+}
+
 fn collect(root: &Path, dir: &Path, files: &mut Vec<Source>) {
     let mut entries: Vec<PathBuf> =
         fs::read_dir(dir).expect("src/ is readable").map(|e| e.expect("entry").path()).collect();

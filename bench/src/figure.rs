@@ -9,9 +9,10 @@ pub struct Figure {
     pub measured: String,
     /// More of that; may be empty.
     pub details: String,
-    /// What it may be: `"≤ 1.15 × floor"`.
+    /// What it may be: `"≤ 1.15 × floor"`. Empty: there is none, it is compared with something.
     pub bound: String,
-    /// The measured value of each round as a share of the bound: 1 is just met.
+    /// The measured value of each round as a share of the bound: 1 is just met. Without a bound, of
+    /// what it is compared with.
     pub shares: Vec<f64>,
     /// What a reader should know beside it.
     pub notes: Vec<String>,
@@ -36,6 +37,11 @@ impl Figure {
     /// The middle one of the rounds.
     pub fn share(&self) -> f64 {
         median(&self.shares)
+    }
+
+    /// There is something that it may be at most, or at least.
+    pub fn has_bound(&self) -> bool {
+        !self.bound.is_empty()
     }
 
     /// The bound is kept.
@@ -69,6 +75,7 @@ pub fn table(figures: &[Figure]) -> String {
 /// One line of the table.
 pub fn line(figure: &Figure) -> String {
     let share = match figure.share() {
+        share if share.is_finite() && !figure.has_bound() => "–".to_owned(),
         share if share.is_finite() && figure.is_met() => format!("{:.0} %", share * 100.0),
         share if share.is_finite() => format!("**{:.0} %**", share * 100.0),
         share if share.is_nan() => "**not measured**".to_owned(),
@@ -114,6 +121,13 @@ mod tests {
         assert!(figure(&[0.9, 1.4, 0.8]).is_met());
         assert!(!figure(&[0.9, 1.4, 1.1]).is_met());
         assert_eq!(range(&[4.0, 1.0, 2.0]), (1.0, 4.0));
+    }
+
+    #[test]
+    fn what_has_no_bound_is_neither_met_nor_missed() {
+        let free = Figure { bound: String::new(), ..figure(&[2.5]) };
+        assert!(line(&free).ends_with("|  | – |\n"), "{}", line(&free));
+        assert!(line(&Figure { shares: vec![], ..free }).contains("**not measured**"));
     }
 
     #[test]

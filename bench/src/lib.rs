@@ -10,6 +10,7 @@ pub mod clients;
 pub mod figure;
 pub mod load;
 pub mod machine;
+pub mod mirror;
 pub mod plot;
 pub mod quiet;
 pub mod rows;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub use corecast_load::play::Manner;
 use corecast_load::report::{Report, json};
 use corecast_load::server::{Directory, Server};
 
@@ -32,6 +33,8 @@ pub struct Publish {
     pub streams: usize,
     /// Of each, in bits per second.
     pub bitrate: u64,
+    /// They have sound.
+    pub sound: bool,
 }
 
 /// Viewers.
@@ -55,6 +58,8 @@ pub struct Play {
     pub bitrate: Option<u64>,
     /// The server.
     pub pid: Option<u32>,
+    /// How HLS is watched.
+    pub manner: Manner,
 }
 
 /// Viewers under way.
@@ -80,14 +85,15 @@ impl Load {
     /// # Errors
     /// The process could not be started, or the server did not let them in.
     pub fn publish(&self, publish: &Publish) -> io::Result<Child> {
-        let Publish { url, streams, bitrate } = publish;
-        let arguments = [
+        let Publish { url, streams, bitrate, sound } = publish;
+        let mut arguments = vec![
             "publish".to_owned(),
             format!("--url={url}"),
             format!("--publishers={streams}"),
             format!("--bitrate={}k", bitrate / 1000),
             format!("--duration={}s", PUBLISH_AT_MOST.as_secs()),
         ];
+        arguments.extend((!sound).then(|| "--audio=none".to_owned()));
         let child = Child::start(&self.program, arguments, &self.cores, &self.stop)?;
         let publishing = |line: &str| line.contains("publishing").then_some(());
         child.hear("that it is publishing", publishing, PATIENCE)?;
@@ -104,7 +110,8 @@ impl Load {
     pub fn watch(&self, server: &Server, play: &Play) -> io::Result<Report> {
         let bitrate = play.bitrate.expect("it is asked of those who publish");
         let url = server.publish.clone();
-        let publisher = self.publish(&Publish { url, streams: play.streams, bitrate })?;
+        let publisher =
+            self.publish(&Publish { url, streams: play.streams, bitrate, sound: true })?;
         let report = self.play(play)?;
         publisher.must_run()?;
         Ok(report)
@@ -128,6 +135,14 @@ impl Load {
             format!("--inspect={}%", play.inspect_percent),
             format!("--json={}", dir.path().join(REPORT).display()),
         ];
+        arguments.extend(match play.manner {
+            Manner::Segments => None,
+            Manner::LowLatency => Some("--low-latency".to_owned()),
+            Manner::ClosedLoop => Some("--closed-loop".to_owned()),
+        });
+        // Certificates of the suite's own.
+        let is_secure = ["https", "wss", "rtmps"].contains(&scheme(&play.url));
+        arguments.extend(is_secure.then(|| "--insecure".to_owned()));
         arguments.extend(play.pid.map(|pid| format!("--pid={pid}")));
         let child = Child::start(&self.program, arguments, &self.cores, &self.stop)?;
         let ramp = Duration::from_secs_f64(play.viewers as f64 / play.ramp);
@@ -142,6 +157,10 @@ impl Load {
     pub fn play(&self, play: &Play) -> io::Result<Report> {
         self.start(play)?.wait()
     }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once("://").map_or("", |(scheme, _)| scheme)
 }
 
 impl Playing {

@@ -9,7 +9,7 @@ pub fn svg(figures: &[Figure]) -> String {
     let plot = Bars {
         title: "What was measured, as a share of what it may be".to_owned(),
         about: "The medians of the rounds. A bar should end before its mark, the bound.".to_owned(),
-        bars: figures.iter().map(bar).collect(),
+        bars: figures.iter().filter(|figure| figure.has_bound()).map(bar).collect(),
     };
     plot.svg()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use corecast_load::report::Report;
 
 use crate::figure::range;
-use crate::load::Play;
+use crate::load::{Manner, Play};
 
 /// So much less than nominal may be received.
 const LESS_MAX: f64 = 0.05;
@@ -14,8 +14,14 @@ const LESS_MAX: f64 = 0.05;
 const MORE_MAX: f64 = 0.05;
 /// HTTP-FLV, RTMP and FLV over WebSocket add about as much to a stream, in bits per second.
 const HEADERS_BITRATE: f64 = 10_000.0;
+/// HTTP-TS adds a header to each 184 bytes, and fills up the last packet of each frame.
+const TS_HEADERS_BITRATE: f64 = 120_000.0;
+/// HLS adds playlists: by parts, five a second.
+const HLS_HEADERS_BITRATE: f64 = 250_000.0;
 /// Of a measurement this much, at its begin and end, may hold a write too many or too few.
 const EDGES: Duration = Duration::from_millis(500);
+/// The same where a write is a whole segment.
+const SEGMENT_EDGES: Duration = Duration::from_secs(2);
 
 /// Whether all that `play` asked for was there: its viewers, their frames and their bytes.
 ///
@@ -33,6 +39,7 @@ pub fn must_be_whole(report: &Report, play: &Play) -> Result<(), String> {
         }
     }
     found.extend(frames(report, play));
+    found.extend(fetched(report));
     found.extend(egress(report, play));
     if found.is_empty() {
         return Ok(());
@@ -56,11 +63,32 @@ fn frames(report: &Report, play: &Play) -> Option<String> {
     (missing + damaged > 0).then(|| format!("{missing} frames missing, {damaged} damaged"))
 }
 
+/// What players of HLS did not get, or got too late.
+fn fetched(report: &Report) -> Option<String> {
+    let hls = report.hls.as_ref()?;
+    let missing = hls.segments_missing + hls.parts_missing;
+    let (errors, stalls) = (hls.errors, hls.stalls);
+    (missing + errors + stalls > 0).then(|| {
+        format!(
+            "{missing} segments or parts missing, {errors} answers other than 200, playback waited \
+             {stalls} times"
+        )
+    })
+}
+
 fn egress(report: &Report, play: &Play) -> Option<String> {
     let (share, bitrate) = (egress_share(report, play)?, play.bitrate? as f64);
-    let edges = EDGES.as_secs_f64() / play.duration.as_secs_f64();
+    let is_hls = play.url.ends_with(".m3u8");
+    let by_segments = is_hls && play.manner == Manner::Segments;
+    let edges = if by_segments { SEGMENT_EDGES } else { EDGES };
+    let edges = edges.as_secs_f64() / play.duration.as_secs_f64();
     let least = 1.0 - edges.max(LESS_MAX);
-    let most = 1.0 + edges.max(MORE_MAX) + HEADERS_BITRATE / bitrate;
+    let headers = match () {
+        () if is_hls => HLS_HEADERS_BITRATE,
+        () if play.url.ends_with(".ts") => TS_HEADERS_BITRATE,
+        () => HEADERS_BITRATE,
+    };
+    let most = 1.0 + edges.max(MORE_MAX) + headers / bitrate;
     // NaN is not.
     let within = (least..=most).contains(&share);
     (!within).then(|| {
@@ -94,7 +122,7 @@ pub fn egress_words(shares: impl Iterator<Item = f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corecast_load::report::{Inspected, Viewers};
+    use corecast_load::report::{Hls, Inspected, Viewers};
 
     fn play() -> Play {
         Play {
@@ -107,6 +135,7 @@ mod tests {
             inspect_percent: 10.0,
             bitrate: Some(2_000_000),
             pid: None,
+            manner: Manner::Segments,
         }
     }
 
@@ -135,6 +164,17 @@ mod tests {
         assert!(why(|it| it.viewers.egress_mbit_s = 180.0).contains("egress 90.0 %"));
         assert!(why(|it| it.viewers.egress_mbit_s = 230.0).contains("egress 115.0 %"));
         assert!(why(|it| it.viewers.egress_mbit_s = f64::NAN).contains("egress"));
+    }
+
+    #[test]
+    fn players_that_had_to_wait_or_missed_something_were_not_served() {
+        let with = |hls: Hls| why(move |it| it.hls = Some(hls));
+        assert!(with(Hls { stalls: 1, ..Hls::default() }).contains("waited 1 times"));
+        assert!(with(Hls { parts_missing: 2, ..Hls::default() }).contains("2 segments or parts"));
+        assert!(with(Hls { errors: 3, ..Hls::default() }).contains("3 answers other than 200"));
+        let mut good = whole();
+        good.hls = Some(Hls { requests: 9, ..Hls::default() });
+        must_be_whole(&good, &play()).expect("all were served");
     }
 
     #[test]

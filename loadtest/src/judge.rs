@@ -19,7 +19,7 @@ use corecast::bytes::Chain;
 use corecast::media::{Frame, TrackKind};
 
 use crate::report::Judged;
-use crate::viewer::{Event, Session, Target};
+use crate::viewer::{Event, Manner, Session, Target, Trust, Watched};
 pub use compare::compare;
 use ffmpeg::Ffmpeg;
 
@@ -77,7 +77,9 @@ impl Judge {
     pub fn start(program: Program, url: &str) -> io::Result<Self> {
         let url = url.replace("{n}", "0");
         program.can_judge(&url)?;
-        let target = Target::all(&url, 1)?.pop().expect("one was asked for");
+        let target = Target::all(&url, 1, &Trust::default(), Manner::Segments)?
+            .pop()
+            .expect("one was asked for");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let theirs = Ffmpeg::start(&url)?;
@@ -137,7 +139,10 @@ fn watch(target: &Target, stop: &AtomicBool, seen: &mut Vec<Seen>) -> io::Result
     let begin = Instant::now();
     let mut socket = TcpStream::connect_timeout(&target.address, SILENCE)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let mut session = target.stream.open(0, begin);
+    let Watched::Endless(stream) = &target.watched else {
+        return Err(io::Error::other("expected a stream without end, found a playlist"));
+    };
+    let mut session = stream.open(0, begin);
     transmit(&mut socket, &mut *session)?;
     let mut buffer = vec![0; 64 << 10];
     let mut last = begin;

@@ -19,7 +19,7 @@ struct Cli {
 enum Command {
     /// Publish streams by RTMP, in real time.
     Publish(publish::Args),
-    /// Watch streams many times by HTTP-FLV, WS-FLV or RTMP, and measure the server.
+    /// Watch streams many times by HTTP (FLV, TS, fMP4, HLS), WebSocket or RTMP, and measure the server.
     Play(Box<play::Args>),
     /// Publish and play for hours, and say whether the server leaks.
     Soak(Box<soak::Args>),

@@ -169,7 +169,7 @@ impl Stream {
             match frame.kind {
                 TrackKind::Video => frame.data = marks.picture(&frame.data, clock_ns),
                 TrackKind::Audio => marks.sound(&frame.data),
-                TrackKind::Data => {}
+                TrackKind::Data | TrackKind::Private => {}
             }
         }
         if let (Place::MadeUp(made_up), TrackKind::Video) = (&mut self.place, frame.kind) {

@@ -32,7 +32,7 @@ fn small() -> Load {
 fn a_comparison_measures_each_server_and_leaves_nothing_behind() {
     let _alone = alone();
     let mut corecast = Recipe::corecast(support::binary(), "app_defaults.merge_window = '100ms'");
-    corecast.play.remove("WS-FLV");
+    corecast.play.retain(|name, _| ["HTTP-FLV", "RTMP"].contains(&name.as_str()));
     let mut other = corecast.clone();
     other.name = "ends at once".to_owned();
     other.start = "sh -c 'echo no licence; exit 7'".to_owned();
@@ -76,7 +76,9 @@ fn a_comparison_measures_each_server_and_leaves_nothing_behind() {
 #[test]
 fn a_comparison_that_is_stopped_ends_with_what_there_is() {
     let _alone = alone();
-    let corecast = Recipe::corecast(support::binary(), "");
+    let mut corecast = Recipe::corecast(support::binary(), "");
+    // By HLS nothing comes within a round that short.
+    corecast.play.remove("HLS");
     let plan = Plan { rounds: 50, load: small(), servers: vec![corecast] };
     let stop = Arc::new(AtomicBool::new(false));
     let (told, mut count) = (Arc::clone(&stop), 0);

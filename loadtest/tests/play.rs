@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corecast_load::play::{self, Options, Slow};
+use corecast_load::play::{self, Options, Slow, Trust};
 use corecast_load::publish::{self, Fleet};
 use corecast_load::report::{Inspected, Report};
 use corecast_load::stream::{Material, Shape};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Corecast, secs};
+use support::secure::Certificate;
+use support::{Corecast, eventually, free_port, secs};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_corecast-load");
 
@@ -51,11 +52,12 @@ fn faults(found: &Inspected) -> [u64; 4] {
 }
 
 #[test]
-fn viewers_of_all_three_protocols_join_and_miss_nothing() {
+fn viewers_of_all_protocols_join_and_miss_nothing() {
     let server = Corecast::start("");
     let _fleet = publish(server.rtmp("live/x{n}"), 2, 400_000);
-    let http = server.http("live/x{n}.flv");
-    for url in [server.rtmp("live/x{n}"), http.replace("http", "ws"), http] {
+    let by_http = ["flv", "ts", "mp4"].map(|kind| server.http(&format!("live/x{{n}}.{kind}")));
+    let by_ws = by_http.clone().map(|url| url.replace("http", "ws"));
+    for url in [server.rtmp("live/x{n}")].into_iter().chain(by_http).chain(by_ws) {
         let mut seconds = 0;
         let options = Options { streams: 2, pid: Some(server.child.pid()), ..options(url.clone()) };
         let report = play::run(&options, &mut |_| seconds += 1).expect("the run succeeds");
@@ -67,11 +69,84 @@ fn viewers_of_all_three_protocols_join_and_miss_nothing() {
         // 25 pictures a second each; the sounds make it more.
         assert!(found.marked > 20 * 25 && found.frames > found.marked, "{url}: {found:?}");
         assert_eq!((found.join_ms.count(), found.first_key_ms.count()), (20, 20), "{url}");
-        assert_eq!(found.latency_ms.map(|latency| latency.count()), Some(found.marked), "{url}");
+        let latencies = found.latency_ms.as_ref().map(|latency| latency.count());
+        assert_eq!(latencies, Some(found.marked), "{url}");
         assert!(report.cost.cpu_percent_per_1000.is_some_and(|cost| cost > 0.0), "{url}");
         assert_eq!(seconds, report.samples.len(), "{url}");
         assert!(seconds >= 3, "{url}: {seconds}");
+        let fragments = (found.fragments > 0, found.fragments_missing);
+        assert_eq!(fragments, (url.ends_with(".mp4"), 0), "{url}");
     }
+}
+
+/// A server that shows `certificate` too, and its URLs over TLS.
+fn start_secure(certificate: &Certificate) -> (Corecast, [String; 3]) {
+    let [rtmps, https] = [free_port(), free_port()];
+    let server = Corecast::start(&format!(
+        "rtmp.tls_listen = ['127.0.0.1:{rtmps}']\nhttp.tls_listen = ['127.0.0.1:{https}']\n\
+         tls.certificates = [{}]",
+        certificate.toml()
+    ));
+    let url = |scheme, port, path| format!("{scheme}://127.0.0.1:{port}/live/{path}");
+    let urls = [url("rtmps", rtmps, "x"), url("https", https, "x.flv"), url("wss", https, "x.flv")];
+    (server, urls)
+}
+
+#[test]
+fn viewers_over_tls_miss_nothing_and_those_that_discard_still_show_that_they_live() {
+    let certificate = Certificate::new(1, &["127.0.0.1"]);
+    let (server, urls) = start_secure(&certificate);
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    for (url, procs) in urls.into_iter().zip([1, 2, 1]) {
+        let trust = Trust { ca: Some(certificate.cert().into()), insecure: false };
+        // A word that the server cannot decrypt would be the end of that viewer.
+        let sign_of_life = Duration::from_millis(200);
+        let options = Options { trust, procs, inspect: 0.5, sign_of_life, ..options(url.clone()) };
+        let report = run(&Options { pid: Some(server.child.pid()), ..options });
+        let viewers = &report.viewers;
+        assert_eq!((viewers.joined, viewers.refused, viewers.lost), (20, 0, 0), "{url}");
+        let found = report.inspected.expect("some inspect");
+        assert_eq!((found.viewers, faults(&found)), (10, [0; 4]), "{url}");
+        assert!(found.marked > 10 * 25, "{url}: {found:?}");
+        assert!(found.latency_ms.is_some_and(|latency| latency.count() > 0), "{url}");
+        let each = viewers.egress_mbit_s / 20.0;
+        assert!((0.2..0.8).contains(&each), "{url}: {each} Mbit/s each");
+    }
+}
+
+#[test]
+fn over_tls_nobody_is_believed_unasked() {
+    let certificate = Certificate::new(2, &["127.0.0.1"]);
+    let other = Certificate::new(3, &["127.0.0.1"]);
+    let unnamed = Certificate::new(4, &["other.test"]);
+    let (server, [_, https, _]) = start_secure(&certificate);
+    let (_unnamed, [_, of_another_name, _]) = start_secure(&unnamed);
+    let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
+    let watch = |url: &str, trust: Trust| {
+        let options = Options { trust, viewers: 2, duration: secs(1), ..options(url.to_owned()) };
+        play::run(&options, &mut |_| {}).map_err(|error| error.to_string())
+    };
+    let by =
+        |certificate: &Certificate| Trust { ca: Some(certificate.cert().into()), insecure: false };
+    let refused = watch(&https, by(&other)).expect_err("signed by nobody we know");
+    assert!(refused.contains("invalid peer certificate") && refused.contains("--ca"), "{refused}");
+    let refused = watch(&of_another_name, by(&unnamed)).expect_err("it is for another name");
+    assert!(refused.contains("not valid for name"), "{refused}");
+    let plain = https.replace(&https[..https.rfind("/live").expect("a path")], "https://127.0.0.1");
+    let plain = plain.replace("127.0.0.1", &format!("127.0.0.1:{}", server.http));
+    let refused = watch(&plain, by(&certificate)).expect_err("no TLS there");
+    assert!(refused.contains("does this port speak TLS?"), "{refused}");
+    let report = watch(&https, Trust { ca: None, insecure: true }).expect("whoever it is");
+    assert_eq!(report.viewers.joined, 2);
+    // The options of the program say the same.
+    let play = |more: &[&str]| {
+        let mut program = Command::new(PROGRAM);
+        program.args(["play", "--url", &https, "--viewers", "2", "--settle", "0s"]);
+        program.args(["--duration", "1s"]).args(more).stdin(Stdio::null());
+        program.output().expect("it runs").status.success()
+    };
+    assert!(play(&["--insecure"]) && play(&["--ca", &certificate.cert()]));
+    assert!(!play(&["--ca", &other.cert()]) && !play(&[]));
 }
 
 #[test]
@@ -177,14 +252,20 @@ fn some_that_are_refused_do_not_end_the_run_of_the_others() {
     assert!(viewers.first_reasons[0].contains("404"), "{viewers:?}");
 }
 
+/// Waits until so many have been let in since the server started.
+#[track_caller]
+fn wait_for_plays(server: &Corecast, count: usize) {
+    let plays = || server.child.log().matches(" play client=").count();
+    assert!(eventually(secs(60), || plays() >= count), "{} of {count}", plays());
+}
+
 #[test]
 fn a_run_that_is_stopped_by_hand_reports_what_there_was() {
     let server = Corecast::start("");
     let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
     let url = server.http("live/x.flv");
-    for (settle, procs, signal) in
-        [("100h", "1", Signal::TERM), ("0", "1", Signal::INT), ("0", "2", Signal::INT)]
-    {
+    let runs = [("100h", "1", Signal::TERM), ("0", "1", Signal::INT), ("0", "2", Signal::INT)];
+    for (round, (settle, procs, signal)) in runs.into_iter().enumerate() {
         let json = server.dir.file("report.json");
         let program = Command::new(PROGRAM)
             .args(["play", "--url", &url, "--viewers", "10", "--inspect", "50%"])
@@ -194,7 +275,8 @@ fn a_run_that_is_stopped_by_hand_reports_what_there_was() {
             .stdout(Stdio::piped())
             .spawn()
             .expect("it is built with this test");
-        thread::sleep(secs(3));
+        wait_for_plays(&server, 10 * (round + 1));
+        thread::sleep(secs(2));
         kill_process(Pid::from_child(&program), signal).expect("it runs");
         let output = program.wait_with_output().expect("it ends");
         let table = String::from_utf8_lossy(&output.stdout);
@@ -437,6 +519,7 @@ fn a_server_that_dies_leaves_the_report_of_what_was_before() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it is built with this test");
+        wait_for_plays(&server, 5);
         thread::sleep(secs(4));
         kill_process(Pid::from_raw(pid as i32).expect("above 0"), Signal::KILL).expect("it runs");
         server.child.wait(secs(5)).expect("it is dead");
@@ -460,7 +543,7 @@ fn a_server_that_dies_leaves_the_report_of_what_was_before() {
 }
 
 #[test]
-fn what_is_not_flv_fails_with_what_was_meant() {
+fn what_is_no_stream_fails_with_what_was_meant() {
     let server = Corecast::start("");
     let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
     for (page, meant, inspect) in [
@@ -470,7 +553,7 @@ fn what_is_not_flv_fails_with_what_was_meant() {
     ] {
         let error = play::run(&Options { inspect, ..options(page.clone()) }, &mut |_| {});
         let error = error.expect_err("a page").to_string();
-        let words = "the answer is text/html, not FLV: did you mean ";
+        let words = "the answer is text/html, no stream: did you mean ";
         let meant = if page.starts_with("ws") { meant.replace("http", "ws") } else { meant };
         assert!(error.contains(&format!("{words}{meant}?")), "{page}: {error}");
     }

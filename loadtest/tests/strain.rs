@@ -10,7 +10,9 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -173,6 +175,123 @@ fn slow_readers_stay_and_skip_and_good_ones_beside_them_do_not_notice() {
     // What was skipped is so much of a stream of 2 Mbit/s.
     let kbit_s = bytes * 8 / ms;
     assert!((1700..2300).contains(&kbit_s), "{kbit_s} kbit/s");
+}
+
+#[test]
+fn who_waits_for_a_slow_hook_server_delays_nobody_who_watches() {
+    const TAKES: Duration = secs(10);
+    const ASKERS: usize = 200;
+    let hooks = SlowHooks::start(TAKES);
+    let lines = format!(
+        "limits.verdict_timeout = '13s'\nhooks.timeout = '12s'\nhooks.on_play = '{}'",
+        hooks.url
+    );
+    let server = server(None, &lines);
+    let _fleet = publish(&server, false);
+    let url = server.http("live/x.flv");
+    let alone = viewers(&server, &url, 300, secs(10));
+    let beside_askers = Options { duration: secs(30), ..alone.clone() };
+    // Before and after, so that what the machine does meanwhile is seen too.
+    let before = watch(&alone);
+    let (beside, came) = thread::scope(|scope| {
+        let asked = hooks.at_once.load(Ordering::Relaxed);
+        let watching = scope.spawn(|| watch(&beside_askers));
+        // Those who watch ask the same server, and are to be in before it is busy.
+        let all_in = || hooks.at_once.load(Ordering::Relaxed) == asked + 300;
+        assert!(eventually(secs(10), all_in), "{:?}", hooks.at_once);
+        let mut askers = Vec::new();
+        while !watching.is_finished() {
+            let come = |number| ask(&server, &format!("live/asked-{number}.flv"));
+            askers.extend((askers.len()..askers.len() + ASKERS).map(come));
+            let next = || watching.is_finished();
+            eventually(secs(5), next);
+        }
+        (watching.join().expect("the run succeeds"), askers.len())
+    });
+    // Who is still asked about has left.
+    thread::sleep(TAKES);
+    let after = watch(&alone);
+    let heard = hooks.late.load(Ordering::Relaxed);
+    println!(
+        "{came} askers came, {ASKERS} every 5 s; the hook server took 10 s for each of {heard}"
+    );
+    for (what, report) in [("before", &before), ("beside askers", &beside), ("after", &after)] {
+        assert_unharmed(what, report);
+    }
+    // The hook server takes 64 at once.
+    assert!(came >= 5 * ASKERS && heard >= 3 * 64, "{came} {heard}");
+    let without = median([p99s(&before), p99s(&after)].concat());
+    let with = median(p99s(&beside));
+    println!("p99 latency, median of all seconds: {without:.0} ms without askers, {with:.0} with");
+    assert!(with < without + 20.0, "{:?} {:?} {:?}", p99s(&before), p99s(&beside), p99s(&after));
+}
+
+/// A viewer by HTTP who is asked about, and who does not read the answer.
+fn ask(server: &Corecast, path: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(("127.0.0.1", server.http)).expect("it listens");
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    socket.write_all(request.as_bytes()).expect("it reads");
+    socket
+}
+
+/// A hook server that says yes: at once about `live/x`, late about everything else. It ends with
+/// the test.
+struct SlowHooks {
+    url: String,
+    at_once: Arc<AtomicUsize>,
+    late: Arc<AtomicUsize>,
+}
+
+impl SlowHooks {
+    fn start(takes: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let url = format!("http://{}/", listener.local_addr().expect("bound"));
+        let [at_once, late] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let counts = [&at_once, &late].map(Arc::clone);
+        thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let counts = counts.each_ref().map(Arc::clone);
+                // None: the server has closed, as those do who wait no longer.
+                thread::spawn(move || answer(&socket, takes, &counts));
+            }
+        });
+        Self { url, at_once, late }
+    }
+}
+
+/// Answers requests until there are no more.
+fn answer(
+    mut socket: &TcpStream,
+    takes: Duration,
+    [at_once, late]: &[Arc<AtomicUsize>; 2],
+) -> Option<()> {
+    let mut reader = BufReader::new(socket);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+            let Some((name, value)) = line.trim_end().split_once(": ") else {
+                if line == "\r\n" {
+                    break;
+                }
+                continue;
+            };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.parse().expect("a number");
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let quick = b"\"key\":\"live/x\"";
+        if body.windows(quick.len()).any(|part| part == quick) {
+            at_once.fetch_add(1, Ordering::Relaxed);
+        } else {
+            late.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(takes);
+        }
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n0").ok()?;
+    }
 }
 
 /// Of each second of the measured time, in milliseconds.

@@ -4,6 +4,7 @@
 //! before anything else.
 
 mod demo;
+pub mod files;
 pub mod sign;
 
 use std::io;
@@ -15,25 +16,29 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
 use crate::control::BadToken;
 use crate::control::admin::{self, Admin, Token};
 use crate::control::ask::{self, Answerer};
+use crate::control::cores;
 use crate::control::drain::{self, Drain};
 use crate::control::events::Bulletin;
-use crate::control::hooks::Hooks;
+use crate::control::hooks::{Hooks, check_authorities};
+use crate::control::inputs;
 use crate::control::listeners::{Listeners, bind_admin, bind_door};
 use crate::control::log::{self, Log};
 use crate::control::metrics::Metrics;
 use crate::control::notify::Notify;
+use crate::control::recovery;
 use crate::control::reload::{Reload, Source};
+use crate::control::retention;
 use crate::control::start_checks::{self, Host, Listening, StartError};
 use crate::control::stats;
-use crate::control::tls::{self, TlsError};
+use crate::control::tls::{self, Shown, TlsError};
 use crate::control::view::View;
-use crate::net::Alarm;
+use crate::net::TlsConfigs;
 use crate::serve::access::Census;
 use crate::serve::core::{Core, Node};
 use crate::serve::doors::{Door, Place};
@@ -75,6 +80,9 @@ pub enum Error {
     /// A certificate cannot be shown.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// No hook server of https can be trusted.
+    #[error("{0}")]
+    Authorities(String),
     /// The file of the log cannot be written.
     #[error(
         "log.file: {path}: {error}\n  cure: name a file in a directory that this user may write to"
@@ -112,12 +120,14 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
     let mesh = Mesh::new(host.cores.len(), config.limits.mesh_queue);
     let (events, heard) = Events::new(EVENT_QUEUE);
     let token = Token::of(&config.admin)?.map(Arc::new);
-    let tls = tls::load(&config.tls)?;
+    let loaded = tls::load(&config.tls)?;
+    let tls = loaded.as_ref().map(|loaded| Arc::clone(&loaded.configs));
+    check_authorities(&config.hooks).map_err(Error::Authorities)?;
     let config = Arc::new(config.clone());
     let (configuration, in_force) = watch::channel(Arc::clone(&config));
     let hooks = Hooks::new(in_force.clone(), Arc::clone(&events));
     let asks_always = options.answerer.is_some();
-    let (ask, desk) = ask::desk(&mesh, Arc::clone(&events), hooks.after(options.answerer));
+    let (ask, desk) = ask::desk(&mesh, Arc::clone(&events), hooks.clone(), options.answerer);
     let node = Arc::new(Node {
         connections_max: host.connections,
         refusals_max: host.refusals,
@@ -129,57 +139,71 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         census: Arc::new(Census::new(host.connections)),
         ..Node::new(mesh)
     });
+    let inputs = inputs::prepare(&node, &config).map_err(|failures| {
+        let first = failures.into_iter().next().expect("there is one if it fails");
+        Error::Bind { address: first.0.listen, error: first.1 }
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // They look up names.
         .max_blocking_threads(16)
         .build()
         .map_err(Error::Control)?;
-    let (signals, sockets, for_metrics) = {
+    let (mut signals, sockets, for_metrics) = {
         let _inside = runtime.enter();
         // Heard from before the first connection on: a signal without an ear kills. Who asks the API
         // as soon as media is served waits to be accepted.
         let signals = Signals::listen().map_err(Error::Control)?;
-        let sockets = listen_admin(&host.admin, config.tcp.backlog)?;
-        (signals, sockets, listen_admin(&host.metrics, config.tcp.backlog)?)
+        let backlog = config.tcp.backlog;
+        let all = host.listening();
+        let sockets = listen_admin(&all.admin().collect::<Vec<_>>(), backlog)?;
+        (signals, sockets, listen_admin(&all.metrics().collect::<Vec<_>>(), backlog)?)
     };
     let (ended, mut ends) = mpsc::unbounded_channel();
-    let alarms: Vec<_> = host.cores.iter().map(|_| Arc::new(Alarm::default())).collect();
     // Each ring registers a small buffer, and the kernel charges the whole page it lies in to the
     // limit of locked memory: a huge one would use it up. They stay off: with them a heap holds
     // 2 MiB where it uses a few KiB, and memory does not come back when viewers leave.
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on");
     }
-    launch(&node, &config, &host, &alarms, options.demo, ended)?;
+    launch(&node, &config, &host, (tls, options.demo), ended)?;
+    if let Some(late) = runtime.block_on(inputs::apply(&node, inputs)) {
+        tracing::warn!("{late}");
+    }
     tracing::info!(cores = ?host.cores, rtmp = ?host.rtmp, rtmps = ?host.rtmps, http = ?host.http, https = ?host.https, admin = ?host.admin,
-        connections = host.connections, "listening");
+        admin_tls = ?host.admin_tls, connections = host.connections, "listening");
     if options.demo {
         print!("{}", demo::welcome(&host));
     }
     let (token, tokens) = watch::channel(token);
     runtime.spawn(stats::log(Arc::clone(&node), in_force.clone()));
-    if let Some(configs) = &tls {
-        tls::certify(&node.mesh, configs);
-    }
-    runtime.spawn(tls::watch(in_force.clone(), Arc::clone(&node.mesh)));
+    let shown = Shown::new(Arc::clone(&node), loaded.as_ref());
+    runtime.spawn(tls::remind(shown.certificates()));
+    let certificates = shown.certificates();
+    let by_api = shown.by_api();
+    runtime.spawn(tls::watch(in_force.clone(), shown.clone()));
     let bulletin = Bulletin::new();
     let hears = hooks.clone();
     runtime.spawn(bulletin.clone().run(heard, move |event| hears.hear(event)));
+    let open = node.recordings.open();
+    runtime.spawn(recovery::run(Arc::clone(&config), Arc::clone(&open)));
+    runtime.spawn(retention::run(in_force.clone(), bulletin.clone(), open));
     let listeners = Listeners::new(Arc::clone(&node), &host.listening());
     let listeners = Arc::new(tokio::sync::Mutex::new(listeners));
     let notify = Arc::new(Notify::new());
-    let drain = Drain::new(Arc::clone(&node), Arc::clone(&listeners), in_force.clone());
+    let (its_node, its_listeners) = (Arc::clone(&node), Arc::clone(&listeners));
+    let drain = Drain::new(its_node, its_listeners, in_force.clone(), bulletin.clone());
     let drain = Arc::new(drain);
-    let reload = Arc::new(Reload::new(
-        options.source,
+    let reload = Reload::new(
         Arc::clone(&node),
         Arc::clone(&listeners),
         configuration,
         token,
+        shown,
         Arc::clone(&notify),
         log.handle(),
-    ));
+    );
+    let reload = Arc::new(reload.from(options.source));
     let admin = Admin {
         bulletin,
         view: View::new(Arc::clone(&node)),
@@ -190,43 +214,41 @@ pub fn run(config: &Config, options: Options) -> Result<(), Error> {
         blocks: Default::default(),
         host,
         log: log.handle(),
-        metrics: Arc::new(Metrics::new(hooks.clone())),
+        metrics: Arc::new(Metrics::new(hooks.clone(), certificates)),
         since: began,
+        hearers: Arc::new(Semaphore::new(admin::HEARERS_MAX)),
     };
     let admin = Arc::new(admin);
     {
         let _inside = runtime.enter();
-        for (_, socket) in for_metrics {
-            admin::Server::of_metrics(Arc::clone(&admin)).serve(socket);
-        }
+        let metrics = admin::Server::of_metrics(Arc::clone(&admin));
+        let api = admin::Server::new(admin, tokens, by_api);
         let mut listeners = listeners.try_lock().expect("nobody else runs yet");
-        listeners.serve(admin::Server::new(admin, tokens), sockets);
+        listeners.serve((api, sockets), (metrics, for_metrics));
         hooks.start(Arc::clone(&node));
     }
     runtime.spawn(Arc::clone(&notify).run(Arc::clone(&node), drain.watch()));
     runtime.spawn(desk.run());
     let operator = Operator { drain, reload, notify: Arc::clone(&notify), in_force };
-    let told = (options.stop, signals);
-    let reason = runtime.block_on(control(&operator, told, &mut ends, &mut log, (&node, &alarms)));
-    let reason = match reason {
-        Ok(reason) => reason,
-        Err(error) => {
-            tracing::error!(%error, "stopping");
-            return Err(error);
-        }
-    };
+    let told = (options.stop, &mut signals);
+    let reason = runtime.block_on(control(&operator, told, &mut ends, &mut log, &node));
+    operator.drain.give_up();
     notify.stopping(STOP_TIMEOUT);
-    tracing::info!(reason, "stopping");
-    for core in 0..node.mesh.cores() {
-        let core = CoreId(u16::try_from(core).expect("fewer than 2^16 cores"));
-        // A core whose inbox stays full is stopped by the end of the process.
-        drop(node.mesh.try_tell(core, Tell::Order(Order::Stop)));
+    match &reason {
+        Ok(reason) => tracing::info!(reason, "stopping"),
+        Err(error) => tracing::error!(%error, "stopping"),
     }
-    runtime.block_on(wait_for(node.mesh.cores(), &mut ends));
-    runtime.block_on(hooks.finish());
+    let died = match &reason {
+        Err(Error::CoreDied(core)) => Some(*core),
+        _ => None,
+    };
+    let running = cores::all(&node).filter(|core| Some(*core) != died).collect();
+    runtime.block_on(stop(&node, running, &mut ends));
+    // After a core has died too: what there is to tell is told, or counted as lost.
+    runtime.block_on(hooks.finish(signals.any_to_stop()));
     // Not for a name that is being looked up.
     runtime.shutdown_background();
-    Ok(())
+    reason.map(drop)
 }
 
 /// Events that may wait for the control thread.
@@ -245,6 +267,14 @@ impl Signals {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
         Ok(Self { terminate, interrupt, hang_up: signal(SignalKind::hangup())? })
+    }
+
+    /// Somebody wants it to stop, whether in order or at once.
+    async fn any_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -275,10 +305,10 @@ impl Operator {
 /// The control thread's life. Answers with why it ended.
 async fn control(
     operator: &Operator,
-    (stop, mut signals): (Option<oneshot::Receiver<()>>, Signals),
+    (stop, signals): (Option<oneshot::Receiver<()>>, &mut Signals),
     ends: &mut mpsc::UnboundedReceiver<CoreEnded>,
     log: &mut Log,
-    (node, alarms): (&Node, &[Arc<Alarm>]),
+    node: &Node,
 ) -> Result<&'static str, Error> {
     let told = async {
         match stop {
@@ -304,28 +334,30 @@ async fn control(
             Some(end) = ends.recv() => return Err(Error::CoreDied(end.core)),
             _ = seconds.tick() => {
                 log.drops().tell();
-                ring(alarms);
-                node.health.ask(&node.mesh, Instant::now());
+                node.health.ring(Instant::now());
             }
-        }
-    }
-}
-
-fn ring(alarms: &[Arc<Alarm>]) {
-    let now = Instant::now();
-    for (core, alarm) in alarms.iter().enumerate() {
-        if let Some(late) = alarm.ring(now) {
-            tracing::warn!(core, ?late, "slept past its deadline, and was woken");
         }
     }
 }
 
 /// A core that does not end in this time is left to the end of the process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often one with a full inbox is told again.
+const STOP_RETRY: Duration = Duration::from_millis(5);
 
-async fn wait_for(cores: usize, ends: &mut mpsc::UnboundedReceiver<CoreEnded>) {
+/// Has those cores stop that are `running`, and waits for their ends.
+async fn stop(node: &Node, running: Vec<CoreId>, ends: &mut mpsc::UnboundedReceiver<CoreEnded>) {
     let all = async {
-        for _ in 0..cores {
+        let (count, mut untold) = (running.len(), running);
+        loop {
+            // One whose inbox is full is told as soon as there is room.
+            untold.retain(|core| node.mesh.try_tell(*core, Tell::Order(Order::Stop)).is_err());
+            if untold.is_empty() {
+                break;
+            }
+            tokio::time::sleep(STOP_RETRY).await;
+        }
+        for _ in 0..count {
             ends.recv().await;
         }
     };
@@ -338,28 +370,30 @@ fn launch(
     node: &Arc<Node>,
     config: &Arc<Config>,
     host: &Host,
-    alarms: &[Arc<Alarm>],
-    demo: bool,
+    (tls, demo): (Option<Arc<TlsConfigs>>, bool),
     ended: mpsc::UnboundedSender<CoreEnded>,
 ) -> Result<(), Error> {
     let listening = host.listening();
     let sockets = host.cores.iter().map(|_| bind(config.tcp.backlog, &listening).map(Some));
     // Each core takes its own, once; the lock is never waited for.
     let sockets = Arc::new(Mutex::new(sockets.collect::<Result<Vec<_>, _>>()?));
-    let (node, config) = (Arc::clone(node), Arc::clone(config));
+    let (of_cores, config) = (Arc::clone(node), Arc::clone(config));
     let ended = move |end| {
         // Nobody listens any more when the process is ending anyway.
         let _ = ended.send(end);
     };
     let main = move |id: CoreId| {
-        let (node, config) = (Arc::clone(&node), Arc::clone(&config));
-        let sockets = Arc::clone(&sockets);
+        let (node, config) = (Arc::clone(&of_cores), Arc::clone(&config));
+        let (sockets, tls) = (Arc::clone(&sockets), tls.clone());
         async move {
             let own = sockets.lock().map(|mut all| all[id.index()].take()).ok().flatten();
-            core_main(Core::new(id, node, config), own.unwrap_or_default(), demo).await;
+            let core = Core::new(id, node, config);
+            // Before it accepts: who comes over TLS while the others start is to find it.
+            tls.into_iter().for_each(|configs| core.certify(configs));
+            core_main(core, own.unwrap_or_default(), demo).await;
         }
     };
-    shard::launch(&host.cores, alarms, ended, main).map_err(Error::Launch)
+    shard::launch(&host.cores, node.health.alarms(), ended, main).map_err(Error::Launch)
 }
 
 async fn core_main(core: Rc<Core>, doors: Vec<Door>, demo: bool) {
@@ -381,16 +415,16 @@ fn bind(backlog: u32, listening: &Listening) -> Result<Vec<Door>, Error> {
     listening.media().map(bind).collect()
 }
 
-/// The sockets of the API, inside a runtime.
+/// The sockets of the API, or of the metrics. Inside a runtime.
 fn listen_admin(
-    addresses: &[SocketAddr],
+    all: &[admin::Place],
     backlog: u32,
-) -> Result<Vec<(SocketAddr, TcpListener)>, Error> {
-    let bind = |&address: &SocketAddr| match bind_admin(address, addresses, backlog) {
-        Ok(socket) => Ok((address, socket)),
-        Err(error) => Err(Error::Bind { address, error }),
+) -> Result<Vec<(admin::Place, TcpListener)>, Error> {
+    let bind = |&place: &admin::Place| match bind_admin(place, all, backlog) {
+        Ok(socket) => Ok((place, socket)),
+        Err(error) => Err(Error::Bind { address: place.address, error }),
     };
-    addresses.iter().map(bind).collect()
+    all.iter().map(bind).collect()
 }
 
 #[cfg(test)]
@@ -404,10 +438,10 @@ mod tests {
         let mut log = log::start(&crate::config::Log::default()).expect("no file");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let end = runtime.expect("a runtime").block_on(async {
-            let signals = Signals::listen().expect("signals");
+            let mut signals = Signals::listen().expect("signals");
             let node = Arc::new(Node::new(Mesh::new(1, 16)));
             let operator = operator(&node, log.handle());
-            control(&operator, (None, signals), &mut ends, &mut log, (&node, &[])).await
+            control(&operator, (None, &mut signals), &mut ends, &mut log, &node).await
         });
         let error = end.expect_err("it did not end by itself");
         assert_eq!(
@@ -416,17 +450,39 @@ mod tests {
         );
     }
 
+    #[tokio::test(flavor = "current_thread")]
+    async fn cores_stop_though_one_inbox_was_full_and_another_core_has_died() {
+        let node = Arc::new(Node::new(Mesh::new(3, 16)));
+        while node.mesh.try_tell(CoreId(0), Tell::Order(Order::Stop)).is_ok() {}
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        for (core, stops_before) in [(CoreId(0), 16), (CoreId(1), 0)] {
+            let (node, ended) = (Arc::clone(&node), ended.clone());
+            tokio::spawn(async move {
+                // The one that was full has heard others before ours.
+                for _ in 0..=stops_before {
+                    assert!(matches!(node.mesh.receive(core).await, Tell::Order(Order::Stop)));
+                }
+                ended.send(CoreEnded { core, panicked: false })
+            });
+        }
+        stop(&node, vec![CoreId(0), CoreId(1)], &mut ends).await;
+        drop(ended);
+        assert_eq!(ends.recv().await.map(|end| end.core), None, "both were waited for");
+    }
+
     /// Of a node that listens nowhere.
     fn operator(node: &Arc<Node>, log: log::Handle) -> Operator {
         let (configuration, in_force) = watch::channel(Arc::default());
         let (token, _) = watch::channel(None);
         let listeners = Listeners::new(Arc::clone(node), &Listening::default());
         let listeners = Arc::new(tokio::sync::Mutex::new(listeners));
-        let drain = Drain::new(Arc::clone(node), Arc::clone(&listeners), in_force.clone());
+        let (its_node, its_listeners) = (Arc::clone(node), Arc::clone(&listeners));
+        let drain = Drain::new(its_node, its_listeners, in_force.clone(), Bulletin::new());
         let notify = Arc::new(Notify::new());
+        let shown = Shown::new(Arc::clone(node), None);
         let node = Arc::clone(node);
         let reload =
-            Reload::new(None, node, listeners, configuration, token, Arc::clone(&notify), log);
+            Reload::new(node, listeners, configuration, token, shown, Arc::clone(&notify), log);
         Operator { drain: Arc::new(drain), reload: Arc::new(reload), notify, in_force }
     }
 }

@@ -1,5 +1,6 @@
 //! `corecast sign`: makes the query of a signed URL.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, ValueEnum};
+use percent_encoding::percent_decode_str;
 
 use crate::config::{self, Config};
 use crate::media::{InvalidKey, StreamKey};
@@ -16,7 +18,8 @@ use crate::serve::access::signed::{Method, Signer};
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("secret").required(true), after_help = EXAMPLES)]
 pub struct Sign {
-    /// The stream, APP/NAME.
+    /// The stream, APP/NAME; without the `.flv`, `.ts`, `.mp4` or `.m3u8` that its HTTP address
+    /// ends with.
     #[arg(value_name = "KEY")]
     key: String,
     /// How long it is good, such as 90m, 2h or 720h.
@@ -28,7 +31,7 @@ pub struct Sign {
     /// The one address it is good from, as the server sees it; any without.
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
-    /// A URL to put it behind; without, the query alone is printed.
+    /// A URL of the stream, to put it behind; without, the query alone is printed.
     #[arg(long)]
     url: Option<String>,
     /// A configuration, whose sign_secret of the app signs.
@@ -58,6 +61,25 @@ pub enum Error {
     /// No stream can have this name.
     #[error(transparent)]
     Key(#[from] InvalidKey),
+    /// What HTTP addresses end with is no part of the name.
+    #[error(
+        "expected the name of a stream without extension, {name}, found {name}{extension}; if the \
+         stream has that very name by RTMP, give its --url"
+    )]
+    Extension {
+        /// The name without it.
+        name: String,
+        /// What it ends with.
+        extension: &'static str,
+    },
+    /// The URL would be refused.
+    #[error("--url: expected the address of {key}, whose path ends with {}, found {url}", paths(.key))]
+    AnotherStream {
+        /// What would be signed.
+        key: StreamKey,
+        /// The URL, up to its query.
+        url: String,
+    },
     /// The configuration has no such app.
     #[error("expected an app of the configuration (strict_apps), found {0:?}")]
     NoApp(String),
@@ -95,6 +117,7 @@ impl Sign {
     /// There is no secret, or no such stream.
     pub fn run(&self, config: Option<&Config>, now: SystemTime) -> Result<String, Error> {
         let key = StreamKey::parse(&self.key)?;
+        self.check_name(&key)?;
         let secret = self.secret(&key, config)?;
         if secret.is_empty() {
             return Err(Error::Empty);
@@ -107,6 +130,41 @@ impl Sign {
             Some(url) if url.contains('?') => format!("{url}&{query}"),
             Some(url) => format!("{url}?{query}"),
         })
+    }
+
+    /// Whether a server looks for a signature of `key` where this one will be shown. What stands
+    /// before it in the path may be a proxy's.
+    fn check_name(&self, key: &StreamKey) -> Result<(), Error> {
+        let Some(url) = &self.url else {
+            return match extension_of(key.as_str()) {
+                Some((name, extension)) => {
+                    Err(Error::Extension { name: name.to_owned(), extension })
+                }
+                None => Ok(()),
+            };
+        };
+        let url = url.split(['?', '#']).next().unwrap_or_default();
+        let (scheme, path) = match url.split_once("://") {
+            Some((scheme, rest)) => (scheme, rest.find('/').map_or("", |at| &rest[at..])),
+            // For a page to put its host before it.
+            None => ("", url),
+        };
+        let by_rtmp = scheme.to_ascii_lowercase().starts_with("rtmp");
+        let path = match by_rtmp {
+            true => Cow::Borrowed(path),
+            false => percent_decode_str(path).decode_utf8_lossy(),
+        };
+        let path = path.trim_end_matches('/');
+        // As a server does: by RTMP a name is what it is, by HTTP the rest is a page or a stream.
+        let named = match extension_of(path) {
+            Some((named, _)) if !by_rtmp => named,
+            _ => path,
+        };
+        let before = named.strip_suffix(key.as_str());
+        match before.is_some_and(|before| before.is_empty() || before.ends_with('/')) {
+            true => Ok(()),
+            false => Err(Error::AnotherStream { key: key.clone(), url: url.to_owned() }),
+        }
     }
 
     fn secret(&self, key: &StreamKey, config: Option<&Config>) -> Result<String, Error> {
@@ -126,6 +184,20 @@ impl Sign {
         }
         Ok(secret.reveal().to_owned())
     }
+}
+
+/// What the address of a stream by HTTP or WebSocket may end with.
+const EXTENSIONS: [&str; 4] = [".flv", ".ts", ".mp4", ".m3u8"];
+
+/// What is before the extension, and that.
+fn extension_of(path: &str) -> Option<(&str, &'static str)> {
+    EXTENSIONS.into_iter().find_map(|extension| Some((path.strip_suffix(extension)?, extension)))
+}
+
+fn paths(key: &StreamKey) -> String {
+    let [known @ .., last] = EXTENSIONS;
+    let known = known.join(", ");
+    format!("/{key} (rtmp, or a page) or /{key} with {known} or {last} (http, ws)")
 }
 
 impl ValueEnum for Method {

@@ -1,4 +1,4 @@
-//! Bytes in and out: a checked reader, a bit reader, a list of shared slices.
+//! Bytes in and out: a checked reader, a bit reader, a list of shared slices, random numbers.
 //!
 //! Nothing here panics on short input, and nothing copies media: [`Reader`] borrows, [`Chain`]
 //! shares by count.
@@ -6,7 +6,9 @@
 mod bits;
 mod chain;
 mod reader;
+mod unguessable;
 
 pub use bits::{BitReader, unescape_rbsp};
 pub use chain::Chain;
 pub use reader::{PutU24, Reader, Short};
+pub use unguessable::unguessable;

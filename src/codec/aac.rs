@@ -24,12 +24,31 @@ impl AudioSpecificConfig {
         parse(&mut BitReader::new(config)).ok()?
     }
 
+    /// The index of the core coder's rate (ISO/IEC 14496-3 1.6.3.4), if it is one of those that have
+    /// one.
+    pub fn core_rate_index(&self) -> Option<u8> {
+        let index = RATES_HZ.iter().position(|rate| *rate == self.core_rate_hz);
+        index.and_then(|index| u8::try_from(index).ok())
+    }
+
+    /// The rate of such an index, if it has one.
+    pub fn rate_hz(index: u8) -> Option<u32> {
+        RATES_HZ.get(usize::from(index)).copied()
+    }
+
     /// What a decoder puts out.
     pub fn audio_format(&self) -> AudioFormat {
         AudioFormat {
             sample_rate_hz: self.sbr_rate_hz.unwrap_or(self.core_rate_hz),
             channels: if self.parametric_stereo { 2 } else { self.channels },
         }
+    }
+
+    /// Samples of [`Self::audio_format`] in a frame; none if the rates make no sense.
+    pub(super) fn frame_samples(&self) -> Option<u32> {
+        const CORE_SAMPLES: u32 = 1024;
+        let rate_hz = self.sbr_rate_hz.unwrap_or(self.core_rate_hz);
+        rate_hz.checked_mul(CORE_SAMPLES)?.checked_div(self.core_rate_hz)
     }
 }
 
@@ -181,6 +200,14 @@ mod tests {
         assert!(!parsed("139056e5a0").parametric_stereo);
         assert_eq!(format("138856e5a54880"), (44_100, 2));
         assert!(parsed("138856e5a54880").parametric_stereo);
+    }
+
+    #[test]
+    fn a_frame_has_its_samples_twice_over_with_sbr() {
+        assert_eq!(parsed("1208").frame_samples(), Some(1024));
+        assert_eq!(parsed("2b920800").frame_samples(), Some(2048));
+        // Object type 2, index 15, a rate of zero.
+        assert_eq!(parsed("1780000010").frame_samples(), None);
     }
 
     #[test]

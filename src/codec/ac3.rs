@@ -3,6 +3,24 @@
 use crate::bytes::{BitReader, Short};
 use crate::media::AudioFormat;
 
+/// Samples per channel of each sync frame.
+pub const SAMPLES: u32 = 1536;
+
+/// Bytes of the sync frame that begins like this, of which five bytes are needed (ETSI TS 102 366
+/// 4.4.1.4); none if it is no header of AC-3.
+pub fn frame_bytes(frame: &[u8]) -> Option<usize> {
+    let &[0x0b, 0x77, _, _, size, ..] = frame else { return None };
+    let code = size & 0x3f;
+    let kbps: usize = *KBPS.get(usize::from(code >> 1))?;
+    let words = match size >> 6 {
+        0 => kbps * 2,
+        1 => kbps * 320 / 147 + usize::from(code & 1),
+        2 => kbps * 3,
+        _ => return None,
+    };
+    Some(words * 2)
+}
+
 /// What a sync frame says of the sound; none for E-AC-3.
 pub(super) fn audio_format(frame: &[u8]) -> Option<AudioFormat> {
     parse(frame).ok()?
@@ -39,6 +57,9 @@ fn parse(frame: &[u8]) -> Result<Option<AudioFormat>, Short> {
     Ok(rate_hz.filter(|_| id <= 10).map(format))
 }
 
+/// By frame size code without its lowest bit.
+const KBPS: [usize; 19] =
+    [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640];
 /// Full-bandwidth channels by acmod.
 const CHANNELS: [u8; 8] = [2, 1, 2, 3, 3, 4, 4, 5];
 
@@ -53,6 +74,15 @@ mod tests {
         // ffmpeg 9, mono 44.1 kHz; ffmpeg 5.1, 5.1 channels.
         assert_eq!(audio_format(&hex("0b7778624c402f84")), format(44_100, 1));
         assert_eq!(audio_format(&hex("0b770dce5e40ebf8")), format(44_100, 6));
+    }
+
+    #[test]
+    fn a_frame_is_as_long_as_the_specs_table_says() {
+        let bytes = |size: u8| frame_bytes(&[0x0b, 0x77, 0, 0, size]);
+        // 32 kbit/s at each rate, 640 at 44.1 kHz with the odd word.
+        assert_eq!([0, 0x40, 0x41, 0x80].map(bytes), [128, 138, 140, 192].map(Some));
+        assert_eq!(bytes(0x40 | 37), Some(2 * 1394));
+        assert_eq!([0xc0, 38].map(bytes), [None; 2]);
     }
 
     #[test]

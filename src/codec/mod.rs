@@ -5,19 +5,23 @@
 //! read names the picture's size and the sound's rate for people and for headers that ask.
 
 mod aac;
-mod ac3;
+pub mod ac3;
 mod av1;
+mod captions;
 mod flac;
 pub mod h264;
-mod h265;
-mod mp3;
+pub mod h265;
+pub mod mp3;
 pub mod nal;
-mod opus;
+pub mod opus;
 mod profile;
+mod rfc6381;
 mod vp9;
 
 pub use aac::AudioSpecificConfig;
+pub use captions::{CaptionChannels, captions};
 pub use profile::{level, profile};
+pub use rfc6381::codec_string;
 
 use crate::media::{AudioCodec, AudioFormat, Codec, Track, VideoCodec, VideoFormat};
 
@@ -94,6 +98,20 @@ pub fn describe_frame(codec: Codec, frame: &[u8]) -> Description {
         _ => {}
     }
     description
+}
+
+/// How many samples, at the rate of the track's [`AudioFormat`], a frame of sound decodes to. None
+/// where neither the codec nor the frame tells.
+pub fn samples(track: &Track, frame: &[u8]) -> Option<u32> {
+    let Codec::Audio(codec) = track.codec else { return None };
+    match codec {
+        AudioCodec::Aac => AudioSpecificConfig::parse(&track.config)?.frame_samples(),
+        AudioCodec::Opus => opus::packet_samples(frame),
+        // MPEG-1's rates begin at 32 kHz; the lower ones of MPEG-2 have half a frame.
+        AudioCodec::Mp3 => track.audio.map(|a| if a.sample_rate_hz < 32_000 { 576 } else { 1152 }),
+        AudioCodec::Ac3 => Some(ac3::SAMPLES),
+        AudioCodec::Flac | AudioCodec::G711A | AudioCodec::G711U => None,
+    }
 }
 
 /// True if a decoder can start at `frame` although it is no key frame: an H.264 recovery point
@@ -186,6 +204,10 @@ mod tests {
             for codec in codecs() {
                 let _ = describe(codec, &bytes);
                 let _ = describe_frame(codec, &bytes);
+                let audio = Some(AudioFormat { sample_rate_hz: 44_100, channels: 2 });
+                let config = bytes.clone().into();
+                let track = Track { codec, config, hdr: None, video: None, audio };
+                let _ = samples(&track, &bytes);
             }
             h264::is_recovery_point(&bytes, 4);
         }

@@ -3,9 +3,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::key_file::KeyFile;
+use super::record_path::RecordPath;
 use super::rule::Rule;
 use super::secret::Secret;
-use super::units::{bitrate, duration, size};
+use super::units::{age, bitrate, duration, size};
+
+/// No app has this name: `/rec/…` is where recordings are played from.
+pub(crate) const REPLAY_APP: &str = "rec";
+
+/// What whoever wants it is told.
+pub(crate) const NO_APP_REC: &str =
+    "expected an app of another name: /rec/ is where recordings are played from";
 
 /// What holds for the streams of one app: `[app_defaults]`, overridden key by key by `[app.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +116,117 @@ pub struct App {
     /// How long nobody watches a published stream before that is told; zero for never.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
+    /// Whether streams may be played by HTTP Live Streaming.
+    pub hls: bool,
+    /// What its segments are muxed as.
+    pub hls_container: HlsContainer,
+    /// Whether sound lies in the segments of the pictures.
+    pub hls_audio: HlsAudio,
+    /// A segment ends at the first key frame after about this long.
+    #[serde(with = "duration")]
+    pub hls_segment: Duration,
+    /// How long a part of a segment is.
+    #[serde(with = "duration")]
+    pub hls_part: Duration,
+    /// How much a playlist lists.
+    #[serde(with = "duration")]
+    pub hls_window: Duration,
+    /// The most bytes kept of one stream's segments.
+    #[serde(with = "size")]
+    pub hls_max_bytes: usize,
+    /// How long a viewer that asks for nothing counts as one.
+    #[serde(with = "duration")]
+    pub hls_session_idle: Duration,
+    /// Whether each stream is recorded from its beginning.
+    pub record: bool,
+    /// What recordings are muxed as.
+    pub record_format: RecordFormat,
+    /// Where their files lie; empty for nowhere, and then nothing can be recorded.
+    pub record_directory: String,
+    /// What files are called there.
+    pub record_path: RecordPath,
+    /// A file ends at the next key frame when it is so long, in media time; zero for any length.
+    #[serde(with = "duration")]
+    pub record_rotate: Duration,
+    /// The same by its bytes; zero for any number.
+    #[serde(with = "size")]
+    pub record_rotate_bytes: usize,
+    /// Files of the app that are older are removed; zero for never.
+    #[serde(with = "age")]
+    pub record_keep: Duration,
+    /// The oldest files of the app are removed while all of them hold more; zero for never.
+    #[serde(with = "size")]
+    pub record_keep_bytes: usize,
+    /// How often what has come is written and made durable.
+    #[serde(with = "duration")]
+    pub record_sync: Duration,
+    /// What may wait to be written, of one recording; over this it ends.
+    #[serde(with = "size")]
+    pub record_buffer: usize,
+    /// Whether files of its recordings are served by HTTP to whoever may play the stream.
+    pub record_replay: bool,
+}
+
+/// What segments of HTTP Live Streaming are muxed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HlsContainer {
+    /// Fragmented MP4.
+    Fmp4,
+    /// MPEG-2 transport packets.
+    Ts,
+}
+
+/// Where sound lies in HTTP Live Streaming.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HlsAudio {
+    /// Beside the pictures, in the same segments.
+    Muxed,
+    /// In segments of its own, which a playlist of its own lists.
+    Separate,
+}
+
+/// What a recording is muxed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordFormat {
+    /// FLV tags.
+    Flv,
+    /// MPEG-2 transport packets.
+    Ts,
+    /// Fragments of MP4.
+    Fmp4,
+}
+
+impl RecordFormat {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Flv, Self::Ts, Self::Fmp4];
+
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flv => "flv",
+            Self::Ts => "ts",
+            Self::Fmp4 => "fmp4",
+        }
+    }
+
+    /// How the names of such files end.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Flv => "flv",
+            Self::Ts => "ts",
+            Self::Fmp4 => "mp4",
+        }
+    }
+
+    /// What a file of this name holds, by how it ends.
+    pub fn of_file(name: &str) -> Option<Self> {
+        let (stem, extension) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty())?;
+        let is_it = |format: &Self| format.extension() == extension && !stem.ends_with('/');
+        Self::ALL.into_iter().find(is_it)
+    }
 }
 
 /// How a token is signed (RFC 7518 3.1).
@@ -184,6 +303,25 @@ impl Default for App {
             publisher_bitrate_max: 0,
             publisher_bitrate_action: BitrateAction::Cut,
             idle_timeout: Duration::from_secs(60),
+            hls: true,
+            hls_container: HlsContainer::Fmp4,
+            hls_audio: HlsAudio::Muxed,
+            hls_segment: Duration::from_secs(2),
+            hls_part: Duration::from_millis(200),
+            hls_window: Duration::from_secs(12),
+            hls_max_bytes: 64 << 20,
+            hls_session_idle: Duration::from_secs(15),
+            record: false,
+            record_format: RecordFormat::Flv,
+            record_directory: String::new(),
+            record_path: RecordPath::default(),
+            record_rotate: Duration::from_secs(3600),
+            record_rotate_bytes: 0,
+            record_keep: Duration::ZERO,
+            record_keep_bytes: 0,
+            record_sync: Duration::from_secs(1),
+            record_buffer: 16 << 20,
+            record_replay: false,
         }
     }
 }

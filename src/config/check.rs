@@ -1,4 +1,7 @@
 mod access;
+mod hls;
+mod record;
+mod ts_udp;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -6,10 +9,10 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use super::app::App;
+use super::app::{App, NO_APP_REC, REPLAY_APP};
 use super::hooks::Hook;
-use super::load::KeyPath;
 use super::proxy::Proxy;
+use super::schema::KeyPath;
 use super::tree::{Admin, Config, Cores, Drain, Http, Limits, Log, Tcp};
 use super::units::{duration, size};
 
@@ -24,6 +27,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
         format!("expected 128 to 16777215, found {}", config.rtmp.chunk_size)
     });
     http(&config.http, &mut at.section("http"));
+    ts_udp::check(config, &mut at);
     proxy(&config.proxy, &mut at.section("proxy"));
     admin(&config.admin, &mut at.section("admin"));
     at.section("tls").time("watch", config.tls.watch, SECOND, DAY);
@@ -34,6 +38,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
     limits(&config.limits, &mut at.section("limits"));
     app(&config.app_defaults, &mut at.section("app_defaults"));
     for (name, settings) in &config.app {
+        at.section("app").require(name != REPLAY_APP, name, || NO_APP_REC.to_owned());
         app(settings, &mut at.section("app").section(name));
     }
 }
@@ -59,6 +64,7 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
         ("http", "listen", config.http.enabled, &config.http.listen),
         ("http", "tls_listen", config.http.enabled, &config.http.tls_listen),
         ("admin", "listen", config.admin.enabled, &config.admin.listen),
+        ("admin", "tls_listen", config.admin.enabled, &config.admin.tls_listen),
         ("admin", "metrics_listen", true, &config.admin.metrics_listen),
     ];
     for (name, key, enabled, listen) in sections {
@@ -71,10 +77,9 @@ fn listeners(config: &Config, at: &mut Section<'_>) {
                 "expected a certificate in tls.certificates, found none".to_owned()
             });
         } else if key == "listen" {
-            let elsewhere = name != "admin"
-                && sections
-                    .iter()
-                    .any(|(section, _, _, listen)| *section == name && !listen.is_empty());
+            let elsewhere = sections.iter().any(|(section, key, _, listen)| {
+                *section == name && *key == "tls_listen" && !listen.is_empty()
+            });
             at.require(elsewhere || !listen.is_empty(), key, || {
                 format!(
                     "expected at least one address; to switch it off, set {name}.enabled = false"
@@ -122,14 +127,16 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
     let two = !admin.token.is_empty() && !admin.token_file.is_empty();
     at.require(!two, "token_file", || "expected token or token_file, found both".to_owned());
     let guarded = !admin.token.is_empty() || !admin.token_file.is_empty();
-    let open = admin.listen.iter().find(|address| !address.ip().is_loopback());
-    if let Some(address) = open.filter(|_| admin.enabled && !guarded) {
-        at.agree(false, &["listen", "token"], || {
-            format!(
-                "{address} can be reached from other hosts, and anyone there could end streams: set \
-                 admin.token (or admin.token_file), or listen on 127.0.0.1"
-            )
-        });
+    for (key, listen) in [("listen", &admin.listen), ("tls_listen", &admin.tls_listen)] {
+        let open = listen.iter().find(|address| !address.ip().is_loopback());
+        if let Some(address) = open.filter(|_| admin.enabled && !guarded) {
+            at.agree(false, &[key, "token"], || {
+                format!(
+                    "{address} can be reached from other hosts, and anyone there could end streams: \
+                     set admin.token (or admin.token_file), or listen on 127.0.0.1"
+                )
+            });
+        }
     }
     at.count("metrics_streams_max", admin.metrics_streams_max, 0, 1 << 20);
     let odd = admin.allow_origin.iter().find(|origin| !is_origin(origin));
@@ -137,6 +144,23 @@ fn admin(admin: &Admin, at: &mut Section<'_>) {
         let odd = odd.map_or("", String::as_str);
         format!("expected origins as browsers send them, \"https://HOST[:PORT]\", found {odd:?}")
     });
+    let odd = admin.media_origins.iter().find(|origin| !is_source(origin));
+    at.require(odd.is_none(), "media_origins", || {
+        let odd = odd.map_or("", String::as_str);
+        format!(
+            "expected \"https://HOST[:PORT]\" or \"http://HOST[:PORT]\", HOST a name or an IPv4 \
+             address in small letters, found {odd:?}"
+        )
+    });
+}
+
+/// An origin as a policy of content (CSP) can name it: it knows no IPv6 addresses.
+fn is_source(text: &str) -> bool {
+    let named = text.split_once("://").map_or("", |(_, host)| host);
+    let (host, port) = named.split_once(':').unwrap_or((named, "443"));
+    let known = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+    let numbered = port.chars().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_origin(text) && !host.is_empty() && host.chars().all(known) && numbered
 }
 
 /// Browsers send a scheme, a host and perhaps a port, in small letters and without a slash behind.
@@ -246,6 +270,7 @@ fn tcp(tcp: &Tcp, at: &mut Section<'_>) {
 fn limits(limits: &Limits, at: &mut Section<'_>) {
     let rate = limits.connects_per_second_per_address as usize;
     at.count("connects_per_second_per_address", rate, 0, 1 << 20);
+    at.count("replays", limits.replays, 1, 1 << 20);
     at.count("reserved_fds", limits.reserved_fds, 16, 1 << 20);
     // A message's length has 24 bits.
     at.bytes("message_bytes", limits.message_bytes, 64 << 10, 16 << 20);
@@ -313,6 +338,8 @@ fn app(app: &App, at: &mut Section<'_>) {
     at.time("jump_back", app.jump_back, MOMENT, DAY);
     at.time("jump_forward", app.jump_forward, MOMENT, DAY);
     access::check(app, at);
+    hls::check(app, at);
+    record::check(app, at);
 }
 
 const MOMENT: Duration = Duration::from_millis(10);
@@ -349,15 +376,17 @@ impl Section<'_> {
 
     fn bytes(&mut self, key: &str, found: usize, least: usize, most: usize) {
         let [least_text, most_text, text] = [least, most, found].map(size::show);
-        self.require((least..=most).contains(&found), key, || {
-            format!("expected {least_text} to {most_text}, found {text}")
+        self.require((least..=most).contains(&found), key, || match most {
+            usize::MAX => format!("expected at least {least_text}, found {text}"),
+            _ => format!("expected {least_text} to {most_text}, found {text}"),
         });
     }
 
     fn time(&mut self, key: &str, found: Duration, least: Duration, most: Duration) {
         let [least_text, most_text, text] = [least, most, found].map(duration::show);
-        self.require((least..=most).contains(&found), key, || {
-            format!("expected {least_text} to {most_text}, found {text}")
+        self.require((least..=most).contains(&found), key, || match most {
+            Duration::MAX => format!("expected at least {least_text}, found {text}"),
+            _ => format!("expected {least_text} to {most_text}, found {text}"),
         });
     }
 }

@@ -1,6 +1,6 @@
 use toml::{Table, Value};
 
-use super::load::KeyPath;
+use super::schema::KeyPath;
 
 /// The key that a variable overrides; `None` for a variable that is none of ours.
 ///

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::hook_url::HookUrl;
 use super::secret::Secret;
 use super::units::duration;
 
@@ -10,27 +11,31 @@ use super::units::duration;
 #[serde(deny_unknown_fields, default)]
 pub struct Hooks {
     /// Told once, at the start.
-    pub on_server_started: String,
+    pub on_server_started: HookUrl,
     /// Asked whether an RTMP client may connect.
-    pub on_connect: String,
+    pub on_connect: HookUrl,
     /// Told that it has left.
-    pub on_close: String,
+    pub on_close: HookUrl,
     /// Asked whether a client may publish.
-    pub on_publish: String,
+    pub on_publish: HookUrl,
     /// Told that what was granted to a publisher is over.
-    pub on_publish_done: String,
+    pub on_publish_done: HookUrl,
     /// Asked whether a client may play.
-    pub on_play: String,
+    pub on_play: HookUrl,
     /// Told that what was granted to a viewer is over.
-    pub on_play_done: String,
+    pub on_play_done: HookUrl,
     /// Told that a viewer waits for a stream that nobody publishes.
-    pub on_not_found: String,
+    pub on_not_found: HookUrl,
     /// Told that nobody has watched a stream for its app's `idle_timeout`; may close it.
-    pub on_idle: String,
+    pub on_idle: HookUrl,
     /// Asked about a publisher that was silent for too long; may keep it.
-    pub on_publish_timeout: String,
+    pub on_publish_timeout: HookUrl,
+    /// Told that a recording has begun, and that it has ended.
+    pub on_record: HookUrl,
+    /// Told of each file of a recording when it is whole.
+    pub on_segment: HookUrl,
     /// Told the figures of the node.
-    pub on_stats: String,
+    pub on_stats: HookUrl,
     /// What requests are signed by; empty for no signature.
     pub secret: Secret,
     /// A file with the authorities that sign the certificates of `https` servers; empty for those that
@@ -88,13 +93,17 @@ pub enum Hook {
     Idle,
     /// `on_publish_timeout`
     PublishTimeout,
+    /// `on_record`
+    Record,
+    /// `on_segment`
+    Segment,
     /// `on_stats`
     Stats,
 }
 
 impl Hook {
     /// All of them, each at the place of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::ServerStarted,
         Self::Connect,
         Self::Close,
@@ -105,6 +114,8 @@ impl Hook {
         Self::NotFound,
         Self::Idle,
         Self::PublishTimeout,
+        Self::Record,
+        Self::Segment,
         Self::Stats,
     ];
 
@@ -121,6 +132,8 @@ impl Hook {
             Self::NotFound => "on_not_found",
             Self::Idle => "on_idle",
             Self::PublishTimeout => "on_publish_timeout",
+            Self::Record => "on_record",
+            Self::Segment => "on_segment",
             Self::Stats => "on_stats",
         }
     }
@@ -140,9 +153,11 @@ impl Hooks {
             Hook::NotFound => &self.on_not_found,
             Hook::Idle => &self.on_idle,
             Hook::PublishTimeout => &self.on_publish_timeout,
+            Hook::Record => &self.on_record,
+            Hook::Segment => &self.on_segment,
             Hook::Stats => &self.on_stats,
         };
-        Some(url.as_str()).filter(|url| !url.is_empty())
+        Some(url.reveal()).filter(|url| !url.is_empty())
     }
 
     /// True if somebody is told or asked by `hook`.
@@ -164,17 +179,19 @@ impl Hooks {
 impl Default for Hooks {
     fn default() -> Self {
         Self {
-            on_server_started: String::new(),
-            on_connect: String::new(),
-            on_close: String::new(),
-            on_publish: String::new(),
-            on_publish_done: String::new(),
-            on_play: String::new(),
-            on_play_done: String::new(),
-            on_not_found: String::new(),
-            on_idle: String::new(),
-            on_publish_timeout: String::new(),
-            on_stats: String::new(),
+            on_server_started: HookUrl::default(),
+            on_connect: HookUrl::default(),
+            on_close: HookUrl::default(),
+            on_publish: HookUrl::default(),
+            on_publish_done: HookUrl::default(),
+            on_play: HookUrl::default(),
+            on_play_done: HookUrl::default(),
+            on_not_found: HookUrl::default(),
+            on_idle: HookUrl::default(),
+            on_publish_timeout: HookUrl::default(),
+            on_record: HookUrl::default(),
+            on_segment: HookUrl::default(),
+            on_stats: HookUrl::default(),
             secret: Secret::default(),
             ca_file: String::new(),
             timeout: Duration::from_secs(3),

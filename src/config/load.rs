@@ -2,13 +2,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_path_to_error::Segment;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::check::check;
 use super::env;
 use super::error::{ConfigError, Origin, Problem};
-use super::schema::Schema;
+use super::schema::{KeyPath, Schema};
 use super::tree::Config;
 
 impl Config {
@@ -52,9 +52,6 @@ impl Config {
     }
 }
 
-/// A key's path: its names from the root on.
-pub(super) type KeyPath = Vec<String>;
-
 #[derive(Default)]
 struct Reading<'a> {
     path: &'a str,
@@ -92,9 +89,23 @@ impl Reading<'_> {
                 value: place(self.path, text, value.span().start),
             };
             self.places.insert(at.clone(), place);
-            if let DeValue::Table(table) = value.get_ref() {
-                self.note_places(text, table, at);
+            match value.get_ref() {
+                DeValue::Table(table) => self.note_places(text, table, at),
+                DeValue::Array(list) => self.note_places_of_list(text, list, at),
+                _ => {}
             }
+            at.pop();
+        }
+    }
+
+    /// Tables in a list stand at its key and their number, from 0 on.
+    fn note_places_of_list(&mut self, text: &str, list: &DeArray<'_>, at: &mut KeyPath) {
+        for (number, entry) in list.iter().enumerate() {
+            let DeValue::Table(table) = entry.get_ref() else { continue };
+            at.push(number.to_string());
+            let origin = place(self.path, text, entry.span().start);
+            self.places.insert(at.clone(), Place { key: origin.clone(), value: origin });
+            self.note_places(text, table, at);
             at.pop();
         }
     }
@@ -106,6 +117,8 @@ impl Reading<'_> {
             match self.schema.leaf(&key) {
                 Ok(like) => {
                     set(&mut self.table, &key, env::value(&text, like));
+                    // What stood below it in the file is no more.
+                    self.places.retain(|known, _| !known.starts_with(&key));
                     self.places.insert(key, Place { key: origin.clone(), value: origin });
                 }
                 Err(message) => {
@@ -140,11 +153,20 @@ impl Reading<'_> {
                 _ => None,
             });
             let key: KeyPath = names.collect();
+            let places = error.path().iter().filter_map(|segment| match segment {
+                Segment::Map { key } => Some(key.clone()),
+                Segment::Seq { index } => Some(index.to_string()),
+                _ => None,
+            });
+            let place: KeyPath = places.collect();
             let mut message = reword(error.inner().message());
-            if let Ok(default) = self.schema.leaf(&key) {
+            if let Ok(default) = self.schema.leaf(&key).map(ToString::to_string)
+                && !message.starts_with("missing field")
+            {
                 message = format!("{message} (the default is {default})");
             }
-            self.complain_value(std::slice::from_ref(&key), message);
+            let of_table = place[..place.len().saturating_sub(1)].to_vec();
+            self.complain_value(&[key.clone(), place, of_table], message);
             if !remove(&mut self.table, &key) {
                 return None;
             }
@@ -188,7 +210,12 @@ impl Reading<'_> {
         if self.problems.iter().any(known) {
             return;
         }
-        let place = keys.iter().chain(&inherited).find_map(|key| self.places.get(key));
+        // A list of tables has one place.
+        let lists = keys.iter().map(|key| key[..key.len().saturating_sub(1)].to_vec());
+        let lists: Vec<_> =
+            lists.filter(|key| matches!(self.schema.leaf(key), Ok(Value::Array(_)))).collect();
+        let mut known = keys.iter().chain(&inherited).chain(&lists);
+        let place = known.find_map(|key| self.places.get(key));
         let origin = place.map(|place| place.value.clone());
         self.problems.push(Problem { origin, key, message });
     }
@@ -246,7 +273,7 @@ pub(super) fn show(key: &[String]) -> String {
     names.collect::<Vec<_>>().join(".")
 }
 
-fn set(table: &mut Table, key: &[String], value: Value) {
+pub(super) fn set(table: &mut Table, key: &[String], value: Value) {
     match key {
         [] => {}
         [last] => {

@@ -1,7 +1,9 @@
 use toml::{Table, Value};
 
-use super::load::KeyPath;
 use super::tree::Config;
+
+/// A key's path: its names from the root on.
+pub(super) type KeyPath = Vec<String>;
 
 /// Which keys there are: the default tree, as every key has a default.
 pub(super) struct Schema(Table);
@@ -82,6 +84,10 @@ impl Schema {
     }
 
     fn advice(&self, name: &str, siblings: &Table) -> String {
+        let has = |section: &Value| section.as_table().is_some_and(|keys| keys.contains_key(name));
+        if let Some((section, _)) = self.0.iter().find(|(_, section)| has(section)) {
+            return format!("unknown key here; it belongs in [{section}]");
+        }
         let near = |known: &&String| strsim::damerau_levenshtein(known, name) <= 1 + name.len() / 4;
         let nearest = siblings
             .keys()
@@ -89,10 +95,6 @@ impl Schema {
             .min_by_key(|known| strsim::damerau_levenshtein(known, name));
         if let Some(nearest) = nearest {
             return format!("unknown key; did you mean {nearest}?");
-        }
-        let has = |section: &Value| section.as_table().is_some_and(|keys| keys.contains_key(name));
-        if let Some((section, _)) = self.0.iter().find(|(_, section)| has(section)) {
-            return format!("unknown key here; it belongs in [{section}]");
         }
         format!("unknown key; expected one of {}", names(siblings))
     }

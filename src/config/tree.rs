@@ -10,6 +10,7 @@ use super::app::App;
 use super::hooks::Hooks;
 use super::proxy::Proxy;
 use super::secret::Secret;
+use super::ts_udp::TsUdp;
 use super::units::{addresses, duration, size};
 
 /// The whole configuration. The default is what runs without a file.
@@ -20,6 +21,8 @@ pub struct Config {
     pub cores: Cores,
     /// Whether apps without an `[app.NAME]` are refused.
     pub strict_apps: bool,
+    /// MPEG transport streams that come in datagrams.
+    pub ts_udp: Vec<TsUdp>,
     /// RTMP.
     pub rtmp: Rtmp,
     /// Media over HTTP and WebSocket.
@@ -87,6 +90,8 @@ pub struct Http {
     /// Where the same is served by HTTPS; empty for nowhere.
     #[serde(with = "addresses")]
     pub tls_listen: Vec<SocketAddr>,
+    /// Whether clients may publish by POST and PUT.
+    pub publish: bool,
     /// How an endless body ends.
     pub body: Body,
     /// The longest time from a connection's first byte, or the answer before, to the end of a
@@ -120,12 +125,17 @@ pub struct Admin {
     /// Where; addresses that other hosts reach need a token.
     #[serde(with = "addresses")]
     pub listen: Vec<SocketAddr>,
+    /// Where it is served over TLS, likewise.
+    #[serde(with = "addresses")]
+    pub tls_listen: Vec<SocketAddr>,
     /// What a client must send as `Authorization: Bearer …`; empty for nothing.
     pub token: Secret,
     /// A file with the token, read at the start and at a reload; empty for none.
     pub token_file: String,
     /// Origins whose pages may use the API (CORS).
     pub allow_origin: Vec<String>,
+    /// Origins that the console may play from, beside the ports of `[http]`.
+    pub media_origins: Vec<String>,
     /// Where the metrics, and nothing else, are told to anyone, whether `enabled` or not.
     #[serde(with = "addresses")]
     pub metrics_listen: Vec<SocketAddr>,
@@ -133,7 +143,7 @@ pub struct Admin {
     pub metrics_streams_max: usize,
 }
 
-/// `[tls]`: what is shown to clients of RTMPS and HTTPS.
+/// `[tls]`: what is shown to clients of RTMPS and HTTPS, those of the API among them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
@@ -256,12 +266,19 @@ pub struct Limits {
     pub viewers: usize,
     /// Publishers of the node; zero for any number.
     pub publishers: usize,
+    /// Files of recordings that are read at once for replays.
+    pub replays: usize,
     /// File descriptors that connections never get.
     pub reserved_fds: usize,
     /// Viewers of one key that wait for its publisher.
     pub waiting_sinks_per_key: usize,
     /// Viewers of the node that wait for a publisher.
     pub waiting_sinks: usize,
+    /// Viewers by HTTP Live Streaming on this node.
+    pub hls_sessions: usize,
+    /// Bytes of segments for HTTP Live Streaming that the node keeps.
+    #[serde(with = "size")]
+    pub hls_max_bytes: usize,
     /// One message of a publisher, in bytes.
     #[serde(with = "size")]
     pub message_bytes: usize,
@@ -338,6 +355,7 @@ impl Default for Http {
             enabled: true,
             listen: everywhere(8080),
             tls_listen: Vec::new(),
+            publish: true,
             body: Body::Close,
             head_timeout: Duration::from_secs(10),
             head_bytes: 8 << 10,
@@ -351,9 +369,11 @@ impl Default for Admin {
         Self {
             enabled: true,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))],
+            tls_listen: Vec::new(),
             token: Secret::default(),
             token_file: String::new(),
             allow_origin: Vec::new(),
+            media_origins: Vec::new(),
             metrics_listen: Vec::new(),
             metrics_streams_max: 1000,
         }
@@ -411,9 +431,12 @@ impl Default for Limits {
             connects_per_second_per_address: 0,
             viewers: 0,
             publishers: 0,
+            replays: 256,
             reserved_fds: 64,
             waiting_sinks_per_key: 1000,
             waiting_sinks: 10_000,
+            hls_sessions: 100_000,
+            hls_max_bytes: 1 << 30,
             message_bytes: 16 << 20,
             reassembly_bytes: 32 << 20,
             reassembly_bytes_before_publish: 64 << 10,

@@ -41,6 +41,26 @@ pub(super) mod duration {
     }
 }
 
+/// A [`Duration`](std::time::Duration) likewise that may be of years: no deadline is made of it.
+pub(super) mod age {
+    use std::time::Duration;
+
+    use super::*;
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        value: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&duration::show(*value))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        deserializer.deserialize_any(Quantity(&DURATION)).map(Duration::from_nanos)
+    }
+}
+
 /// A duration as people write it, such as `90m` or `720h`. `None` if it is none.
 pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
     DURATION.parse(text).map(std::time::Duration::from_nanos)

@@ -2,3 +2,10 @@
 
 pub mod amf0;
 pub mod flv;
+pub mod fmp4;
+mod item;
+pub mod m3u8;
+pub mod rtp;
+pub mod ts;
+
+pub use item::Item;

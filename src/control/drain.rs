@@ -5,6 +5,7 @@
 //!    ^  readyz: 503   listeners     |  no viewer    |
 //!    |                closed        |  is left      |
 //!    +------------- undo -----------+---------------+
+//!                    (Halted while it is at work, and if it fails)
 //! ```
 //! Whoever balances the load sees that the node is not ready, and sends nobody any more; then the
 //! listeners close. Viewers are ended at a pace that the other nodes can take, each where a key block
@@ -12,16 +13,17 @@
 //! is somebody to watch.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until, timeout};
 use utoipa::ToSchema;
 
 use super::cores::ask_all;
+use super::events::{Bulletin, News};
 use super::listeners::Listeners;
 use crate::config::{self, Config};
 use crate::plane::Left;
@@ -66,6 +68,32 @@ pub(crate) enum State {
     Publishers,
     /// Nobody is left.
     Drained,
+    /// Its drain was broken off. It is on its way back into service; if it cannot listen any more, it
+    /// stays so, ends nobody and is not ready, until it is drained or taken back once more.
+    Halted,
+}
+
+/// Why a drain was not undone.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotUndone {
+    /// The process ends with it.
+    Stops,
+    /// What could not be listened on.
+    CannotListen(Vec<String>),
+}
+
+/// What is told of it as it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// It began.
+    Started,
+    /// It does something else now, or fewer are left.
+    Progress,
+    /// It is in service again.
+    Undone,
+    /// Nobody is left.
+    Drained,
 }
 
 /// The node's way out of service, and back.
@@ -75,8 +103,13 @@ pub(crate) struct Drain {
     listeners: Arc<tokio::sync::Mutex<Listeners>>,
     in_force: watch::Receiver<Arc<Config>>,
     progress: watch::Sender<Progress>,
-    /// Never waited for.
+    bulletin: Bulletin,
+    /// None while it serves and while it is undone. Never waited for.
     running: Mutex<Option<JoinHandle<()>>>,
+    /// Who was here when it began has been counted, or it has been given up. True while it serves.
+    counted: watch::Sender<bool>,
+    /// Held by what undoes it: a drain that is asked for meanwhile begins after that.
+    undoing: tokio::sync::Mutex<()>,
 }
 
 /// How often some viewers are ended.
@@ -96,9 +129,12 @@ impl Drain {
         node: Arc<Node>,
         listeners: Arc<tokio::sync::Mutex<Listeners>>,
         in_force: watch::Receiver<Arc<Config>>,
+        bulletin: Bulletin,
     ) -> Self {
         let (progress, _) = watch::channel(Progress::serving());
-        Self { node, listeners, in_force, progress, running: Mutex::default() }
+        let (running, undoing) = (Mutex::default(), tokio::sync::Mutex::default());
+        let counted = watch::Sender::new(true);
+        Self { node, listeners, in_force, progress, bulletin, running, counted, undoing }
     }
 
     /// How far it is, now and whenever that changes.
@@ -111,33 +147,65 @@ impl Drain {
         self.progress.borrow().clone()
     }
 
-    /// Begins, unless it has begun. `then_stop`: the process ends with it. False if all of that was
-    /// so already. Inside a runtime.
+    /// Begins as [`Self::start`] does, to stay, and answers with how far it is when those have been
+    /// counted who are here. Whoever asks waits for nobody to be left, and must not be told so before.
+    pub(crate) async fn begin(self: &Arc<Self>) -> Progress {
+        let mut counted = self.counted.subscribe();
+        self.start(false);
+        // Err: a core is stuck. Then it is as before, and what follows is told as it comes.
+        let _ = timeout(2 * ANSWER_WITHIN, counted.wait_for(|counted| *counted)).await;
+        self.progress()
+    }
+
+    /// Begins, unless it has begun. `then_stop`: the process ends with it, and it cannot be undone any
+    /// more. False if all of that was so already. Inside a runtime.
     pub(crate) fn start(self: &Arc<Self>, then_stop: bool) -> bool {
+        let mut running = self.running();
         let before = self.progress();
-        if before.state != State::Serving && (before.then_stops || !then_stop) {
+        let goes_on = running.as_ref().is_some_and(|task| !task.is_finished())
+            || before.state == State::Drained;
+        if goes_on && (before.then_stops || !then_stop) {
             return false;
         }
         self.progress.send_modify(|progress| progress.then_stops |= then_stop);
-        if before.state == State::Serving {
+        if !goes_on {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             self.progress.send_modify(|progress| {
                 (progress.state, progress.since) = (State::Announced, Some(now.as_secs()));
             });
             self.node.draining.store(true, Ordering::Relaxed);
+            self.counted.send_replace(false);
+            self.tell(Step::Started);
             let this = Arc::clone(self);
-            let task = tokio::spawn(async move { this.run().await });
-            *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+            *running = Some(tokio::spawn(async move {
+                drop(this.undoing.lock().await);
+                this.run().await;
+            }));
         }
         true
     }
 
-    /// Back into service, whatever it does: listeners open again, and who is still here stays.
+    /// Back into service, whatever it does: listeners open again, and who is still here stays. If it
+    /// is told to drain before that is done, it drains. To be polled to its end.
     ///
     /// # Errors
-    /// What could not be listened on; then it does not go on with its drain, and is not ready.
-    pub(crate) async fn undo(&self) -> Result<(), Vec<String>> {
-        let task = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// The process is to end; or it cannot listen, then it is halted.
+    pub(crate) async fn undo(&self) -> Result<(), NotUndone> {
+        let _undoing = self.undoing.lock().await;
+        let task = {
+            let mut running = self.running();
+            if self.progress().then_stops {
+                return Err(NotUndone::Stops);
+            }
+            if self.progress().state == State::Serving {
+                return Ok(());
+            }
+            self.progress.send_modify(|progress| progress.state = State::Halted);
+            // Nobody counts any more.
+            self.counted.send_replace(true);
+            self.tell(Step::Progress);
+            running.take()
+        };
         if let Some(task) = task {
             task.abort();
             // Err: it was aborted, as it should.
@@ -146,14 +214,39 @@ impl Drain {
         let mut left = vec![Left::default(); self.node.mesh.cores()];
         self.leave(|_| Leave::Nobody, &mut left).await;
         let config = Arc::clone(&self.in_force.borrow());
-        self.listeners.lock().await.reopen(&config).await?;
+        let reopened = self.listeners.lock().await.reopen(&config).await;
+        let running = self.running();
+        match reopened {
+            Ok(None) => {}
+            Ok(Some(late)) => tracing::warn!("drain: {late}, and may listen later than the others"),
+            Err(problems) => {
+                tracing::error!("drain: not undone: {}", problems.join("; "));
+                return Err(NotUndone::CannotListen(problems));
+            }
+        }
+        if running.is_some() {
+            // Told to drain again: that begins now.
+            let stops = self.progress().then_stops;
+            return if stops { Err(NotUndone::Stops) } else { Ok(()) };
+        }
         self.node.draining.store(false, Ordering::Relaxed);
         self.progress.send_modify(|progress| {
             (progress.state, progress.since) = (State::Serving, None);
-            progress.then_stops = false;
         });
+        self.tell(Step::Undone);
         tracing::info!("drain: undone, in service again");
         Ok(())
+    }
+
+    /// The process ends now, however far it is.
+    pub(crate) fn give_up(&self) {
+        if let Some(task) = &*self.running() {
+            task.abort();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn run(&self) {
@@ -161,6 +254,7 @@ impl Drain {
         let until = Instant::now() + timeout;
         let mut left = vec![Left::default(); self.node.mesh.cores()];
         self.leave(|_| Leave::Nobody, &mut left).await;
+        self.counted.send_replace(true);
         let connections = self.connections();
         let delay = if connections == 0 { Duration::ZERO } else { delay };
         tracing::info!(
@@ -236,15 +330,23 @@ impl Drain {
             *left = answer.unwrap_or(*left);
         }
         let Left { viewers, publishers, .. } = all(left);
-        self.progress.send_if_modified(|progress| {
+        let changed = self.progress.send_if_modified(|progress| {
             let before = (progress.viewers_left, progress.publishers_left);
             (progress.viewers_left, progress.publishers_left) = (viewers, publishers);
             before != (viewers, publishers)
         });
+        if changed {
+            self.tell(Step::Progress);
+        }
+    }
+
+    fn tell(&self, step: Step) {
+        self.bulletin.tell(News::Drain(step, self.progress()));
     }
 
     fn set(&self, state: State) {
         self.progress.send_modify(|progress| progress.state = state);
+        self.tell(if state == State::Drained { Step::Drained } else { Step::Progress });
         let Progress { viewers_left, publishers_left, .. } = self.progress();
         tracing::info!(
             viewers_left,
@@ -256,6 +358,7 @@ impl Drain {
                 State::Viewers => "viewers are ended",
                 State::Publishers => "publishers are ended",
                 State::Drained => "nobody is left",
+                State::Halted => "halted",
             }
         );
     }
@@ -285,6 +388,29 @@ fn shares(left: &[Left], count: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::start_checks::Listening;
+    use crate::serve::Mesh;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_is_told_to_end_while_it_is_taken_back_ends() {
+        // Its core answers nobody, so that all of it takes its time.
+        let node = Arc::new(Node::new(Mesh::new(1, 16)));
+        let listeners = Listeners::new(Arc::clone(&node), &Listening::default());
+        let listeners = Arc::new(tokio::sync::Mutex::new(listeners));
+        let (_configuration, in_force) = watch::channel(Arc::default());
+        let drain = Arc::new(Drain::new(node, listeners, in_force, Bulletin::new()));
+        assert!(drain.start(false));
+        let undone = Arc::clone(&drain);
+        let undone = tokio::spawn(async move { undone.undo().await });
+        drain.watch().wait_for(|at| at.state == State::Halted).await.expect("it is there");
+        assert!(drain.start(true));
+        assert_eq!(undone.await.expect("no panic"), Err(NotUndone::Stops));
+        assert!(drain.node.draining.load(Ordering::Relaxed));
+        assert!(!drain.start(true), "that is so already");
+        drain.watch().wait_for(|at| at.state == State::Viewers).await.expect("it is there");
+        assert!(drain.progress().then_stops);
+        assert_eq!(drain.undo().await, Err(NotUndone::Stops));
+    }
 
     #[test]
     fn each_core_ends_its_part() {

@@ -1,4 +1,4 @@
-//! Hears what happens on the cores and hands it on to whoever listens.
+//! Hears what happens on the cores, and how a drain goes, and hands it on to whoever listens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
+use super::drain;
 use crate::serve::event::Event;
 
 /// Where events can be listened to. Who is slower than [`BACKLOG`] events misses some, and is told
 /// how many.
 #[derive(Debug, Clone)]
 pub(crate) struct Bulletin {
-    sender: broadcast::Sender<Arc<Event>>,
+    sender: broadcast::Sender<Arc<News>>,
     /// Events handed on so far.
     count: Arc<AtomicU64>,
 }
@@ -21,9 +22,18 @@ pub(crate) struct Bulletin {
 /// back knows what it has missed.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    receiver: broadcast::Receiver<Arc<Event>>,
+    receiver: broadcast::Receiver<Arc<News>>,
     /// Of the last event there was.
     number: u64,
+}
+
+/// What listeners are told of.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Something on a core.
+    Event(Event),
+    /// A step of the node's way out of service, or back.
+    Drain(drain::Step, drain::Progress),
 }
 
 /// Events kept for listeners that are slow.
@@ -35,32 +45,33 @@ impl Bulletin {
         Self { sender: broadcast::channel(BACKLOG).0, count: Arc::default() }
     }
 
-    /// All events from now on.
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.sender.subscribe()
+    /// All events from now on. To be called on the control thread, where none comes between.
+    pub(crate) fn listen(&self) -> Listener {
+        let receiver = self.sender.subscribe();
+        Listener { receiver, number: self.count.load(Ordering::Relaxed) }
     }
 
-    /// The same with their numbers. To be called on the control thread, where none comes between.
-    pub(crate) fn listen_numbered(&self) -> Listener {
-        Listener { receiver: self.listen(), number: self.count.load(Ordering::Relaxed) }
+    /// Hands on `news`. To be called on the control thread.
+    pub(crate) fn tell(&self, news: News) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if self.sender.receiver_count() > 0 {
+            // Err: the last has just left.
+            let _ = self.sender.send(Arc::new(news));
+        }
     }
 
     /// Hands on what is heard, for as long as there are cores. `first` misses nothing of it.
     pub(crate) async fn run(self, mut heard: mpsc::Receiver<Event>, first: impl Fn(&Event)) {
         while let Some(event) = heard.recv().await {
             first(&event);
-            self.count.fetch_add(1, Ordering::Relaxed);
-            if self.sender.receiver_count() > 0 {
-                // Err: the last has just left.
-                let _ = self.sender.send(Arc::new(event));
-            }
+            self.tell(News::Event(event));
         }
     }
 }
 
 impl Listener {
     /// The next event. Who has missed some is told how many by the error, and goes on behind them.
-    pub(crate) async fn hear(&mut self) -> Result<(u64, Arc<Event>), RecvError> {
+    pub(crate) async fn hear(&mut self) -> Result<(u64, Arc<News>), RecvError> {
         let heard = self.receiver.recv().await;
         match &heard {
             Ok(_) => self.number += 1,
@@ -82,7 +93,7 @@ mod tests {
         let (events, heard) = mpsc::channel(16);
         let run = tokio::spawn(bulletin.clone().run(heard, |_| ()));
         let idle = || Event::Idle(StreamKey::new("live", "x").expect("valid"));
-        let mut first = bulletin.listen_numbered();
+        let mut first = bulletin.listen();
         for _ in 0..BACKLOG + 3 {
             events.send(idle()).await.expect("it runs");
         }
@@ -90,6 +101,6 @@ mod tests {
         run.await.expect("it ends with the cores");
         assert!(matches!(first.hear().await, Err(RecvError::Lagged(3))));
         assert!(matches!(first.hear().await, Ok((4, _))));
-        assert_eq!(bulletin.listen_numbered().number, BACKLOG as u64 + 3);
+        assert_eq!(bulletin.listen().number, BACKLOG as u64 + 3);
     }
 }

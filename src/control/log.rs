@@ -38,7 +38,7 @@ pub struct Drops {
     told: usize,
 }
 
-/// Starts the log of the process, on standard error or in its file.
+/// Starts the log of the process, on standard error, on standard output, or in its file.
 ///
 /// If the process has a log already (tests that start several servers), that one stays.
 ///
@@ -46,9 +46,10 @@ pub struct Drops {
 /// The file cannot be written.
 pub fn start(config: &config::Log) -> io::Result<Log> {
     let reopen = Arc::default();
-    let (colours, output): (bool, Box<dyn Write + Send>) = match config.file.is_empty() {
-        true => (io::stderr().is_terminal(), Box::new(io::stderr())),
-        false => (false, Box::new(LogFile::open(config, Arc::clone(&reopen))?)),
+    let (colours, output): (bool, Box<dyn Write + Send>) = match config.file.as_str() {
+        "" => (io::stderr().is_terminal(), Box::new(io::stderr())),
+        "-" => (io::stdout().is_terminal(), Box::new(io::stdout())),
+        _ => (false, Box::new(LogFile::open(config, Arc::clone(&reopen))?)),
     };
     let (writer, drops, guard) = queue(config.queue_lines, output);
     let subscriber = tracing_subscriber::fmt()

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 
-use super::cores::{ask_all, silent};
 use super::drain::{Progress, State};
 use crate::serve::core::Node;
-use crate::serve::order::Order;
 
 /// The way to the service manager.
 #[derive(Debug)]
@@ -25,6 +23,10 @@ pub(crate) struct Notify {
 
 /// How often the manager hears how it is going, if it has no watchdog.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// A core that has not begun by then is silent.
+const STARTS_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether all have.
+const STARTING: Duration = Duration::from_millis(20);
 /// What the manager may wait beyond the end of a drain.
 const MARGIN: Duration = Duration::from_secs(10);
 
@@ -67,26 +69,31 @@ impl Notify {
         if !self.heard {
             return;
         }
+        // Err: one does not run, which is told below.
+        let all_run = async {
+            while !node.health.all_run() {
+                sleep(STARTING).await;
+            }
+        };
+        let _ = timeout(STARTS_WITHIN, all_run).await;
         let interval = self.watchdog.map_or(STATUS_INTERVAL, |limit| limit / 2);
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut ready, mut said) = (false, String::new());
         loop {
             ticks.tick().await;
-            // Answers that come later than the next question are none.
-            let answers = ask_all(&node, interval, |_, asker| Order::Ping(asker)).await;
-            let silent = silent(&answers);
-            let status = match &silent {
-                Some(silent) => silent.clone(),
-                None => status(&node, &drain.borrow()),
+            let health = node.healthy();
+            let status = match &health {
+                Ok(()) => status(&node, &drain.borrow()),
+                Err(unfit) => unfit.to_string(),
             };
             if status != said {
                 self.tell(&[NotifyState::Status(&status)]);
                 said = status;
             }
-            match silent {
-                Some(silent) => tracing::error!("{silent} within {interval:?}"),
-                None => {
+            match health {
+                Err(unfit) => tracing::error!("{unfit}"),
+                Ok(()) => {
                     if !std::mem::replace(&mut ready, true) {
                         self.ready();
                     }
@@ -106,39 +113,57 @@ fn status(node: &Node, drain: &Progress) -> String {
             format!("serving, {} connections", node.counters.connections.load(Ordering::Relaxed))
         }
         State::Drained => "out of service".to_owned(),
+        State::Halted => "out of service: its drain was undone, and it does not listen".to_owned(),
         _ => format!("draining, {viewers_left} viewers and {publishers_left} publishers are left"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixDatagram;
     use std::process::{Command, Stdio};
+    use std::sync::atomic::AtomicBool;
     use std::time::Instant;
 
     use super::*;
+    use crate::net::rt;
     use crate::serve::Mesh;
-    use crate::shard::{CoreId, Tell};
+    use crate::shard::{self, CoreId};
 
-    /// The variables of a service manager can be set for another process only: this is that.
+    /// The variables of a service manager can be set for another process only: this is that. Its
+    /// second core sticks as soon as it is sent a byte.
     #[test]
     #[ignore = "a part of the test below"]
     fn two_cores_of_which_one_sticks() {
+        let notify = Arc::new(Notify::new());
+        assert!(notify.heard);
+        let node = Arc::new(Node::new(Mesh::new(2, 16)));
+        let sticks = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&sticks);
+        let main = move |core| {
+            let sticks = Arc::clone(&sticks);
+            async move {
+                while core != CoreId(1) || !sticks.load(Ordering::Relaxed) {
+                    rt::sleep(Duration::from_millis(5)).await;
+                }
+                std::thread::sleep(Duration::from_secs(60));
+            }
+        };
+        shard::launch(&[0, 0], node.health.alarms(), |_| (), main).expect("two cores");
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read(&mut [0]);
+            told.store(true, Ordering::Relaxed);
+        });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
-            let node = Arc::new(Node::new(Mesh::new(2, 16)));
-            for (core, answers) in [(CoreId(0), usize::MAX), (CoreId(1), 10)] {
-                let node = Arc::clone(&node);
-                tokio::spawn(async move {
-                    for _ in 0..answers {
-                        if let Tell::Order(Order::Ping(asker)) = node.mesh.receive(core).await {
-                            let _ = asker.send(());
-                        }
-                    }
-                });
-            }
-            let notify = Arc::new(Notify::new());
-            assert!(notify.heard);
+            let watched = Arc::clone(&node);
+            tokio::spawn(async move {
+                loop {
+                    watched.health.ring(Instant::now());
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            });
             let (_drain, progress) = watch::channel(Progress::serving());
             let _ = tokio::time::timeout(Duration::from_secs(60), notify.run(node, progress)).await;
         });
@@ -149,39 +174,44 @@ mod tests {
         let path = std::env::temp_dir().join(format!("corecast-notify-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_millis(1500))).expect("not zero");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("not zero");
         let mut child = Command::new(std::env::current_exe().expect("it runs"))
             .args(["--ignored", "--exact", "control::notify::tests::two_cores_of_which_one_sticks"])
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "200000")
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .expect("ourselves");
         let mut heard = Vec::new();
         let hear = |heard: &mut Vec<String>| {
             let mut buffer = [0; 4096];
-            let read = socket.recv(&mut buffer).ok();
-            heard.extend(read.map(|read| String::from_utf8_lossy(&buffer[..read]).into_owned()));
-            read.is_some()
+            let read = socket.recv(&mut buffer).expect("it says something");
+            heard.push(String::from_utf8_lossy(&buffer[..read]).into_owned());
         };
-        let gave_up = Instant::now() + Duration::from_secs(30);
-        let stuck = "STATUS=core 1 does not answer\n";
-        while !heard.iter().any(|line| line == stuck) && Instant::now() < gave_up {
+        let count = |heard: &[String], wanted: &str| {
+            heard.iter().filter(|line| line.starts_with(wanted)).count()
+        };
+        while count(&heard, "WATCHDOG=1") < 5 {
+            hear(&mut heard);
+        }
+        let first = |wanted: &str| heard.iter().position(|line| line.starts_with(wanted));
+        let order = ["STATUS=serving, 0 connections\n", "READY=1\n", "WATCHDOG=1\n"].map(first);
+        assert!(order.is_sorted() && order[0].is_some(), "{heard:?}");
+        let until_then = heard.len();
+        child.stdin.take().expect("piped").write_all(b"!").expect("it listens");
+        while count(&heard[until_then..], "STATUS=core 1 has not answered for ") == 0 {
             hear(&mut heard);
         }
         let until_stuck = heard.len();
-        // Many intervals in which nothing is said.
-        let silent = !hear(&mut heard);
+        // Each says for how long.
+        while heard.len() < until_stuck + 10 {
+            hear(&mut heard);
+        }
         child.kill().expect("ours");
         child.wait().expect("ours");
         std::fs::remove_file(&path).expect("ours");
-        assert!(silent, "{heard:?}");
-        let count = |wanted: &str| heard.iter().filter(|line| *line == wanted).count();
-        assert_eq!(heard[..2], ["STATUS=serving, 0 connections\n", "READY=1\n"], "{heard:?}");
-        assert_eq!(
-            (count("READY=1\n"), count("WATCHDOG=1\n"), until_stuck),
-            (1, 10, 13),
-            "{heard:?}"
-        );
+        assert_eq!(count(&heard, "READY=1"), 1, "{heard:?}");
+        assert_eq!(count(&heard[until_stuck..], "STATUS=core 1 "), 10, "{heard:?}");
     }
 }

@@ -1,22 +1,22 @@
 //! What must hold on this host before anything starts: io_uring, locked memory, cores, file
-//! descriptors, free ports. All failures are told at once, each with its cause and its cure.
+//! descriptors, free ports, places for recordings. All failures are told at once, each with its cause and its cure.
+
+mod addresses;
+mod directories;
+mod open_door;
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::thread::sleep;
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
-use socket2::{Domain, Protocol, Socket, Type};
 
+pub(crate) use self::addresses::{Listening, listening};
+pub(crate) use self::directories::directories;
 use super::admin::{CONNECTIONS_MAX, SCRAPES_MAX};
 use super::hooks;
-use crate::config::{Config, Cores, v6_only};
-use crate::serve::doors::Place;
-use crate::serve::verdict::Protocol as Kind;
+use crate::config::{Config, Cores};
 
 /// What the checks found: the configuration in terms of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,42 +33,14 @@ pub struct Host {
     pub https: Vec<SocketAddr>,
     /// Where the API listens, likewise.
     pub admin: Vec<SocketAddr>,
+    /// Where it listens for TLS, likewise.
+    pub admin_tls: Vec<SocketAddr>,
     /// Where the metrics listen beside, likewise.
     pub metrics: Vec<SocketAddr>,
     /// Connections that may be open at once: `limits.connections`, and what file descriptors allow.
     pub connections: usize,
     /// RTMP newcomers beyond those that may be told why at once. They have descriptors of their own.
     pub refusals: usize,
-}
-
-/// Where a node listens. `[::]` has become `0.0.0.0` if there is no IPv6.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Listening {
-    /// RTMP; empty if it is off.
-    pub(crate) rtmp: Vec<SocketAddr>,
-    /// RTMPS.
-    pub(crate) rtmps: Vec<SocketAddr>,
-    /// HTTP.
-    pub(crate) http: Vec<SocketAddr>,
-    /// HTTPS.
-    pub(crate) https: Vec<SocketAddr>,
-    /// The API.
-    pub(crate) admin: Vec<SocketAddr>,
-}
-
-impl Listening {
-    /// Where media is served.
-    pub(crate) fn media(&self) -> impl Iterator<Item = Place> {
-        let all = [
-            (&self.rtmp, Kind::Rtmp, false),
-            (&self.rtmps, Kind::Rtmp, true),
-            (&self.http, Kind::Http, false),
-            (&self.https, Kind::Http, true),
-        ];
-        all.into_iter().flat_map(|(addresses, protocol, secure)| {
-            addresses.iter().map(move |&address| Place { address, protocol, secure })
-        })
-    }
 }
 
 impl Host {
@@ -80,6 +52,8 @@ impl Host {
             http: self.http.clone(),
             https: self.https.clone(),
             admin: self.admin.clone(),
+            admin_tls: self.admin_tls.clone(),
+            metrics: self.metrics.clone(),
         }
     }
 }
@@ -146,6 +120,16 @@ pub enum Failure {
         /// What to change.
         cure: &'static str,
     },
+    /// Recordings could not be written.
+    #[error("{key}: {path}: {error}\n  cure: name a directory that this user may write to")]
+    RecordDirectory {
+        /// The configuration's key.
+        key: String,
+        /// The directory.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
 }
 
 impl fmt::Display for StartError {
@@ -182,20 +166,21 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
         taken.into_iter().for_each(&mut note);
         Listening::default()
     });
-    let metrics = metrics_listening(config).unwrap_or_else(|taken| {
-        taken.into_iter().for_each(&mut note);
-        Vec::new()
-    });
+    addresses::inputs(config).into_iter().for_each(&mut note);
+    directories(config, None).into_iter().for_each(&mut note);
     let room = |addresses: &[SocketAddr], clients| match addresses.len() {
         0 => 0,
         addresses => addresses + clients,
     };
-    let ours = room(&listening.admin, CONNECTIONS_MAX) + room(&metrics, SCRAPES_MAX);
+    let api: Vec<_> = listening.admin().map(|place| place.address).collect();
+    let ours = room(&api, CONNECTIONS_MAX) + room(&listening.metrics, SCRAPES_MAX);
     let media = listening.media().count();
+    let ours = ours + config.ts_udp.len() * FDS_PER_INPUT;
     let own = own_fds(cores.len(), media) + ours as u64 + config.limits.reserved_fds as u64;
     let fds = raise(Resource::Nofile);
     // Hook servers are to be reached however many clients there are.
     let own = own + hooks::connections_max(&config.hooks).min(fds / HOOKS_PART);
+    let own = own + replays(config).min(fds / REPLAYS_PART);
     let (connections, refusals) =
         connections(fds, own, config.limits.connections).unwrap_or_else(|failure| {
             note(failure);
@@ -204,45 +189,17 @@ pub fn run(config: &Config) -> Result<Host, StartError> {
     if !failures.is_empty() {
         return Err(StartError { failures });
     }
-    let Listening { rtmp, rtmps, http, https, admin } = listening;
-    let host = Host { cores, rtmp, rtmps, http, https, admin, metrics, connections, refusals };
+    let Listening { rtmp, rtmps, http, https, admin, admin_tls, metrics } = listening;
+    let host =
+        Host { cores, rtmp, rtmps, http, https, admin, admin_tls, metrics, connections, refusals };
     tell(config, &host);
     Ok(host)
 }
 
-/// Where the metrics alone are served.
-fn metrics_listening(config: &Config) -> Result<Vec<SocketAddr>, Vec<Failure>> {
-    let addresses = &config.admin.metrics_listen;
-    let mut failures = Vec::new();
-    let free = |&address| free("admin.metrics_listen", address, addresses, &[]);
-    let free = addresses.iter().map(free);
-    let free = free.filter_map(|result| result.map_err(|failure| failures.push(failure)).ok());
-    let free = free.collect();
-    if failures.is_empty() { Ok(free) } else { Err(failures) }
-}
-
-/// Where `config` listens. All of it must be free, but for the addresses of `own`, which are ours.
-///
-/// # Errors
-/// Each address that is not.
-pub(crate) fn listening(config: &Config, own: &[SocketAddr]) -> Result<Listening, Vec<Failure>> {
-    let mut failures = Vec::new();
-    let mut listen = |key, enabled: bool, addresses: &[SocketAddr]| -> Vec<SocketAddr> {
-        if !enabled {
-            return Vec::new();
-        }
-        let bound = addresses.iter().map(|&address| free(key, address, addresses, own));
-        bound.filter_map(|result| result.map_err(|failure| failures.push(failure)).ok()).collect()
-    };
-    let rtmp = listen("rtmp.listen", config.rtmp.enabled, &config.rtmp.listen);
-    let rtmps = listen("rtmp.tls_listen", config.rtmp.enabled, &config.rtmp.tls_listen);
-    let http = listen("http.listen", config.http.enabled, &config.http.listen);
-    let https = listen("http.tls_listen", config.http.enabled, &config.http.tls_listen);
-    let admin = listen("admin.listen", config.admin.enabled, &config.admin.listen);
-    match failures.is_empty() {
-        true => Ok(Listening { rtmp, rtmps, http, https, admin }),
-        false => Err(failures),
-    }
+/// Files that may be open for replays.
+fn replays(config: &Config) -> u64 {
+    let mut apps = std::iter::once(&config.app_defaults).chain(config.app.values());
+    if apps.any(|app| app.record_replay) { config.limits.replays as u64 } else { 0 }
 }
 
 fn tell(config: &Config, host: &Host) {
@@ -252,26 +209,9 @@ fn tell(config: &Config, host: &Host) {
         _ => "the limit of file descriptors, which is below limits.connections",
     };
     tracing::info!(viewers = host.connections, limit, cores = ?host.cores, "host: checked");
-    if let Some(warning) = open_to_publishers(config, host) {
+    if let Some(warning) = open_door::warning(config, host) {
         tracing::warn!("{warning}");
     }
-}
-
-/// What to say if anyone may publish: publishing is on, and reachable from other hosts.
-fn open_to_publishers(config: &Config, host: &Host) -> Option<String> {
-    let address =
-        host.rtmp.iter().chain(&host.rtmps).find(|address| !address.ip().is_loopback())?;
-    let named: Vec<&str> =
-        config.app.iter().filter(|(_, app)| app.publish).map(|(name, _)| name.as_str()).collect();
-    let where_to = match (!config.strict_apps && config.app_defaults.publish, &named[..]) {
-        (true, _) => "any app".to_owned(),
-        (false, []) => return None,
-        (false, named) => format!("the apps {}", named.join(", ")),
-    };
-    Some(format!(
-        "publish: anyone who reaches {address} may publish to {where_to}; to change it, listen on \
-         127.0.0.1 (rtmp.listen), or set app_defaults.publish = false and app.NAME.publish = true"
-    ))
 }
 
 /// Tries its three system calls. (The executor's own attempt would panic without naming the cause.)
@@ -328,6 +268,9 @@ fn own_fds(cores: usize, addresses: usize) -> u64 {
 /// Three rings, their event fds, and what one core holds besides; generous.
 const FDS_PER_CORE: usize = 16;
 
+/// One more while it moves to another core.
+const FDS_PER_INPUT: usize = 2;
+
 /// At most so many RTMP newcomers are on their way to hear why they are refused. It takes some
 /// milliseconds, so thousands a second are told.
 const REFUSALS_MAX: usize = 64;
@@ -347,6 +290,8 @@ fn connections(fds: u64, own: u64, asked: usize) -> Result<(usize, usize), Failu
 
 /// At most this part of all descriptors is set aside for hooks.
 const HOOKS_PART: u64 = 8;
+/// The same for files of recordings.
+const REPLAYS_PART: u64 = 8;
 
 fn allowed_cores() -> Vec<usize> {
     // It fails only on machines with more cores than a CpuSet has; there, std counts them.
@@ -369,124 +314,11 @@ fn cores(wanted: &Cores, allowed: &[usize]) -> Result<Vec<usize>, Failure> {
     }
 }
 
-/// The address to listen on for `address`, whose port must be free or one of our `own`. `all` are
-/// those of its protocol.
-fn free(
-    key: &'static str,
-    address: SocketAddr,
-    all: &[SocketAddr],
-    own: &[SocketAddr],
-) -> Result<SocketAddr, Failure> {
-    let only = v6_only(address, all);
-    let shared = own.iter().any(|own| own.port() == address.port());
-    let Err(error) = bind_patiently(address, only, shared) else { return Ok(address) };
-    let errno = Errno::from_io_error(&error);
-    let no_ipv6 = matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL));
-    if address.is_ipv6() && address.ip().is_unspecified() && !only && no_ipv6 {
-        tracing::info!(%address, "{key}: this host has no IPv6, listening on IPv4 alone");
-        return free(key, SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), all, own);
-    }
-    let (what, cure) = match errno {
-        Some(Errno::ADDRINUSE) => (
-            "is in use by another program".to_owned(),
-            "stop that program (`ss -ltnp` names it), or choose another port",
-        ),
-        Some(Errno::ADDRNOTAVAIL) => (
-            "is no address of this host".to_owned(),
-            "name one that `ip address` shows, or \"[::]\" with the port for all",
-        ),
-        Some(Errno::ACCESS) => (
-            "may not be bound by this user".to_owned(),
-            "choose a port from 1024 on, or grant CAP_NET_BIND_SERVICE",
-        ),
-        Some(Errno::AFNOSUPPORT) => (
-            "is IPv6, which this host does not have".to_owned(),
-            "use an IPv4 address, or enable IPv6",
-        ),
-        _ => (format!("cannot be bound: {error}"), "choose another address"),
-    };
-    Err(Failure::Address { key, address, what, cure })
-}
-
-/// The kernel takes a moment to close the listeners of a process that has just ended, since its
-/// io_uring still holds them: a restart must not fail for that.
-fn bind_patiently(address: SocketAddr, v6_only: bool, shared: bool) -> io::Result<()> {
-    for _ in 0..TRIES {
-        match bind(address, v6_only, shared) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(BETWEEN_TRIES),
-            bound => return bound,
-        }
-    }
-    bind(address, v6_only, shared)
-}
-
-const TRIES: u32 = 10;
-const BETWEEN_TRIES: Duration = Duration::from_millis(50);
-
-/// Binds once, alone: without SO_REUSEPORT a port that another program listens on is in use, even
-/// if that program would share it. `shared`: it may be us.
-fn bind(address: SocketAddr, v6_only: bool, shared: bool) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(v6_only)?;
-    }
-    // Connections of an earlier run that wait for their end are no hindrance.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.bind(&address.into())
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
 
     use super::*;
-
-    fn loopback(listener: &TcpListener) -> SocketAddr {
-        listener.local_addr().expect("bound")
-    }
-
-    #[test]
-    fn a_port_in_use_is_named_with_its_key() {
-        let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
-        let address = loopback(&taken);
-        let error = free("rtmp.listen", address, &[address], &[]).expect_err("in use").to_string();
-        assert!(error.starts_with(&format!("rtmp.listen: {address} is in use")), "{error}");
-        drop(taken);
-        assert_eq!(free("rtmp.listen", address, &[address], &[]).expect("free again"), address);
-    }
-
-    #[test]
-    fn a_port_that_another_program_would_share_is_in_use() {
-        let taken = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
-        taken.set_reuse_port(true).expect("linux");
-        taken.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("loopback");
-        taken.listen(1).expect("bound");
-        let address = taken.local_addr().expect("bound").as_socket().expect("IPv4");
-        assert!(free("rtmp.listen", address, &[address], &[]).is_err());
-        let everywhere = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, address.port()));
-        assert!(free("rtmp.listen", everywhere, &[everywhere], &[]).is_err());
-    }
-
-    #[test]
-    fn ipv6_and_ipv4_on_one_port_do_not_fight() {
-        let port = loopback(&TcpListener::bind("127.0.0.1:0").expect("loopback")).port();
-        let all = [
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-            SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
-        ];
-        assert!(!v6_only(all[0], &all));
-        assert!(v6_only(all[1], &all));
-        assert!(!v6_only(all[1], &all[1..]));
-    }
-
-    #[test]
-    fn an_address_of_another_host_is_refused() {
-        let address = "192.0.2.1:1935".parse().expect("an address");
-        let error =
-            free("http.listen", address, &[address], &[]).expect_err("not ours").to_string();
-        assert!(error.starts_with("http.listen: 192.0.2.1:1935 is no address of this host"));
-    }
 
     #[test]
     fn cores_are_taken_from_those_allowed() {
@@ -533,34 +365,9 @@ mod tests {
     fn all_failures_are_told() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let mut config = Config { cores: Cores::List(vec![100_000]), ..Config::default() };
-        config.rtmp.listen = vec![loopback(&taken)];
-        config.http.enabled = false;
+        config.rtmp.listen = vec![taken.local_addr().expect("bound")];
+        (config.http.enabled, config.admin.enabled) = (false, false);
         let error = run(&config).expect_err("two reasons");
         assert_eq!(error.failures.len(), 2, "{error}");
-    }
-
-    #[test]
-    fn an_open_door_is_told_and_a_closed_one_is_not() {
-        let at = |address: &str| Host {
-            cores: vec![0],
-            rtmp: vec![address.parse().expect("an address")],
-            rtmps: vec![],
-            http: vec![],
-            https: vec![],
-            admin: vec![],
-            metrics: vec![],
-            connections: 1,
-            refusals: 0,
-        };
-        let told = |text: &str, host: &Host| {
-            open_to_publishers(&Config::load(text, "c.toml", []).expect("valid"), host)
-        };
-        let public = at("[::]:1935");
-        assert!(told("", &public).expect("open").contains("may publish to any app"));
-        assert_eq!(told("", &at("127.0.0.1:1935")), None);
-        assert_eq!(told("app_defaults.publish = false", &public), None);
-        assert_eq!(told("strict_apps = true", &public), None);
-        let named = told("strict_apps = true\n[app.a]", &public).expect("open");
-        assert!(named.contains("the apps a;"), "{named}");
     }
 }

@@ -5,14 +5,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::watch;
+use tokio::time::sleep;
 
+use super::cores::{ANSWER_WITHIN, all, ask_all};
 use crate::config::Config;
 use crate::plane::{CoreSnapshot, Quantiles, Rates, Timings, Totals};
 use crate::serve::core::Node;
 use crate::serve::order::Order;
-use crate::shard::{CoreId, Tell};
+use crate::shard::CoreId;
 
 /// The node at one moment. The same names in every release; what is new is added.
 ///
@@ -36,6 +37,8 @@ pub struct NodeSnapshot {
     pub refused_connections: usize,
     /// Connections refused because the core that owns their stream has too many in its inbox.
     pub refused_hand_overs: usize,
+    /// All that was refused, whatever has refused it: the sum of the metric `corecast_refusals_total`.
+    pub refused: u64,
     /// Cores that did not answer in time; what stands for them is what they said before, if they
     /// have.
     pub silent_cores: usize,
@@ -55,28 +58,17 @@ pub struct NodeSnapshot {
     pub cores: Vec<CoreSnapshot>,
 }
 
-/// A core that is not stuck answers within a few milliseconds, busy or not.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
 /// Asks every core of `node`. Rates are those since `earlier`, an older snapshot of this node, or
 /// since its start.
 pub async fn measure(node: &Node, earlier: Option<&NodeSnapshot>) -> NodeSnapshot {
     let (at, cpu) = (std::time::Instant::now(), process_cpu());
-    let ask = |core| {
-        let (asker, answer) = oneshot::channel();
-        // Err: its inbox is full. Its answer will not come, then.
-        drop(node.mesh.try_tell(CoreId(core), Tell::Order(Order::Measure(asker))));
-        (core, answer)
-    };
-    let cores = u16::try_from(node.mesh.cores()).expect("fewer than 2^16 cores");
-    let answers: Vec<_> = (0..cores).map(ask).collect();
-    let until = Instant::now() + ANSWER_WITHIN;
     let (mut snapshots, mut silent_cores) = (Vec::new(), 0);
-    for (core, answer) in answers {
+    let answers = ask_all(node, ANSWER_WITHIN, |_, asker| Order::Measure(asker)).await;
+    for (CoreId(core), answer) in all(node).zip(answers) {
         let before = earlier.and_then(|earlier| earlier.cores.iter().find(|c| c.core == core));
-        match timeout_at(until, answer).await {
-            Ok(Ok(now)) => snapshots.push(now.since(before)),
-            _ => {
+        match answer {
+            Some(now) => snapshots.push(now.since(before)),
+            None => {
                 silent_cores += 1;
                 snapshots.extend(before.cloned());
             }
@@ -119,6 +111,9 @@ impl NodeSnapshot {
         }
         let cores_percent = rates.cpu_percent;
         let cpu_s = cpu.as_secs_f64();
+        let refused_hand_overs = node.counters.refused_hand_overs.load(Ordering::Relaxed);
+        let shared: u64 = node.refused.all().iter().map(|(_, count)| count).sum();
+        let refused = shared + refused_hand_overs as u64 + refused_by_cores(&totals);
         // Not a core's own span: one that was silent looks back further than the others.
         rates.over_s = earlier.map_or(uptime_s, |earlier| (at - earlier.at).as_secs_f64());
         rates.set_cpu(cpu_s - earlier.map_or(0.0, |earlier| earlier.cpu_s));
@@ -129,7 +124,8 @@ impl NodeSnapshot {
             connections: node.counters.connections.load(Ordering::Relaxed),
             connections_max: node.connections_max,
             refused_connections: node.counters.refused_connections.load(Ordering::Relaxed),
-            refused_hand_overs: node.counters.refused_hand_overs.load(Ordering::Relaxed),
+            refused_hand_overs,
+            refused,
             silent_cores,
             totals,
             rates,
@@ -139,6 +135,11 @@ impl NodeSnapshot {
             cores,
         }
     }
+}
+
+/// Those refusals that cores count themselves.
+fn refused_by_cores(totals: &Totals) -> u64 {
+    totals.refused_waiting + totals.refused_overloaded + totals.refused_full
 }
 
 /// Logs what happened in each `log.stats_interval`, for as long as the node runs; never if that is
@@ -156,7 +157,8 @@ pub(crate) async fn log(node: Arc<Node>, mut config: watch::Receiver<Arc<Config>
             },
         }
         let now = measure(&node, before.as_ref()).await;
-        let idle = is_idle(&now.totals, &now.rates);
+        // Whoever wonders why nobody can publish looks here.
+        let idle = is_idle(&now.totals, &now.rates) && refused(&now, before.as_ref()) == 0;
         if !(idle && said_idle) {
             tell(&now, before.as_ref());
         }
@@ -170,11 +172,13 @@ fn is_idle(totals: &Totals, rates: &Rates) -> bool {
     totals.sources == 0 && rates.ingest_bit_s == 0.0 && rates.egress_bit_s == 0.0
 }
 
+fn refused(now: &NodeSnapshot, before: Option<&NodeSnapshot>) -> u64 {
+    now.refused.saturating_sub(before.map_or(0, |before| before.refused))
+}
+
 /// One line for the node, and one for each core with something to do if there are several.
 fn tell(now: &NodeSnapshot, before: Option<&NodeSnapshot>) {
     let was = before.map_or_else(Totals::default, |before| before.totals);
-    let refused = |node: &NodeSnapshot| node.refused_connections + node.refused_hand_overs;
-    let refused = refused(now) - before.map_or(0, refused);
     let line = Line {
         core: None,
         connections: Some(now.connections),
@@ -182,7 +186,7 @@ fn tell(now: &NodeSnapshot, before: Option<&NodeSnapshot>) {
         rates: &now.rates,
         totals: &now.totals,
         was: &was,
-        refused: refused as u64,
+        refused: refused(now, before),
         loop_lag: &now.loop_lag,
         sweep: &now.sweep,
         silent_cores: Some(now.silent_cores).filter(|silent| *silent > 0),
@@ -198,6 +202,7 @@ fn tell(now: &NodeSnapshot, before: Option<&NodeSnapshot>) {
             continue;
         }
         let was = was.map_or_else(Totals::default, |was| was.totals);
+        let refused = refused_by_cores(&core.totals).saturating_sub(refused_by_cores(&was));
         let line = Line {
             core: Some(core.core),
             connections: None,
@@ -205,7 +210,7 @@ fn tell(now: &NodeSnapshot, before: Option<&NodeSnapshot>) {
             rates: &core.rates,
             totals: &core.totals,
             was: &was,
-            refused: 0,
+            refused,
             loop_lag: &core.loop_lag,
             sweep: &core.sweep,
             silent_cores: None,
@@ -222,7 +227,6 @@ struct Line<'a> {
     rates: &'a Rates,
     totals: &'a Totals,
     was: &'a Totals,
-    /// Beside those in the totals.
     refused: u64,
     loop_lag: &'a Quantiles,
     sweep: &'a Quantiles,
@@ -233,9 +237,6 @@ impl Line<'_> {
     fn write(&self, cores: &[CoreSnapshot]) {
         let Self { core, connections, rates, totals, silent_cores, .. } = self;
         let new = |of: fn(&Totals) -> u64| of(totals).saturating_sub(of(self.was));
-        let refused = |totals: &Totals| {
-            totals.refused_waiting + totals.refused_overloaded + totals.refused_full
-        };
         // Only under pressure: how far, the widest window it makes, and whether that is enough.
         let step = cores.iter().map(|core| core.pressure.step).max().filter(|step| *step > 0);
         let pressed = cores.iter().filter(|core| core.pressure.step > 0);
@@ -257,7 +258,7 @@ impl Line<'_> {
             skips = new(|totals| totals.skips),
             stalls = new(|totals| totals.stalls),
             overruns = new(|totals| totals.overruns),
-            refused = refused(totals).saturating_sub(refused(self.was)) + self.refused,
+            refused = self.refused,
             window_ms,
             pressure_step = step,
             refuses_newcomers = refuses.then_some(true),
@@ -281,6 +282,7 @@ mod tests {
     use super::*;
     use crate::plane::{CoreTimes, Hub};
     use crate::serve::Mesh;
+    use crate::shard::Tell;
 
     /// A core at `second` of its life that has always had 100 viewers, each of them sent 1 Mbit/s.
     fn core(core: u16, second: u32) -> CoreSnapshot {

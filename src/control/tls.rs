@@ -1,6 +1,8 @@
 //! Certificates: read from files, chosen by the name a client asks for, and read again when the
 //! files change.
 
+mod dated;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,11 +16,13 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use tokio::sync::watch;
 
+use super::cores::{ANSWER_WITHIN, ask_all, silent};
 use crate::config::{self, Config, TlsVersion};
 use crate::net::TlsConfigs;
-use crate::serve::Mesh;
+use crate::serve::core::Node;
 use crate::serve::order::Order;
-use crate::shard::{CoreId, Tell};
+
+pub(crate) use self::dated::{Dated, remind};
 
 /// Why a certificate cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -29,14 +33,42 @@ pub struct TlsError {
     cure: &'static str,
 }
 
+/// Certificates that may be shown.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// What shows them.
+    pub(crate) configs: Arc<TlsConfigs>,
+    dated: Vec<Dated>,
+}
+
+impl Loaded {
+    /// Whether clients would take them at `now`. Those that are `shown` already are not looked at:
+    /// nothing is worse by them than it was.
+    ///
+    /// # Errors
+    /// The first that they would not take.
+    pub(crate) fn check_dates(&self, shown: &[Dated], now: SystemTime) -> Result<(), TlsError> {
+        let mut others = self.dated.iter().filter(|it| !shown.contains(it));
+        let refused = others.find_map(|it| Some((it, it.refusal(now)?)));
+        refused.map_or(Ok(()), |(it, (cause, cure))| {
+            Err(TlsError { path: PathBuf::from(&it.file), cause, cure })
+        })
+    }
+
+    /// When the next of those is good that are not yet.
+    fn begins(&self, now: SystemTime) -> Option<SystemTime> {
+        self.dated.iter().map(|it| it.not_before).filter(|begins| *begins > now).min()
+    }
+}
+
 /// All certificates. The first is for clients that name no host, or one that none is for.
 #[derive(Debug)]
 struct Certificates(Vec<Named>);
 
 #[derive(Debug)]
 struct Named {
-    /// Hosts in small letters; `*.` stands for one label.
-    names: Vec<String>,
+    /// Whom it is for, among others.
+    dated: Dated,
     key: Arc<CertifiedKey>,
 }
 
@@ -51,21 +83,23 @@ impl ResolvesServerCert for Certificates {
 impl Certificates {
     /// A certificate for the very name goes before one for all of its siblings.
     fn find(&self, name: &str) -> Option<&Named> {
-        let has = |wanted: &str| self.0.iter().find(|it| it.names.iter().any(|n| n == wanted));
+        let has =
+            |wanted: &str| self.0.iter().find(|it| it.dated.names.iter().any(|n| n == wanted));
         let siblings = || has(&format!("*.{}", name.split_once('.')?.1));
         has(name).or_else(siblings)
     }
 }
 
-/// Reads what `config` names. `None` if it names nothing.
+/// Reads what `config` names, whatever its dates. `None` if it names nothing.
 ///
 /// # Errors
 /// A file cannot be read, or does not hold what it should.
-pub(crate) fn load(config: &config::Tls) -> Result<Option<TlsConfigs>, TlsError> {
+pub(crate) fn load(config: &config::Tls) -> Result<Option<Loaded>, TlsError> {
     if config.certificates.is_empty() {
         return Ok(None);
     }
     let all = config.certificates.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let dated = all.iter().map(|named| named.dated.clone()).collect();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let versions: &[_] = match config.min_version {
         TlsVersion::Tls12 => &[&TLS13, &TLS12],
@@ -83,7 +117,8 @@ pub(crate) fn load(config: &config::Tls) -> Result<Option<TlsConfigs>, TlsError>
     }
     let mut http = rtmp.clone();
     http.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(TlsConfigs { rtmp: Arc::new(rtmp), http: Arc::new(http) }))
+    let configs = TlsConfigs { rtmp: Arc::new(rtmp), http: Arc::new(http) };
+    Ok(Some(Loaded { configs: Arc::new(configs), dated }))
 }
 
 fn read(files: &config::Certificate) -> Result<Named, TlsError> {
@@ -95,11 +130,8 @@ fn read(files: &config::Certificate) -> Result<Named, TlsError> {
         let cure = "the file must hold `-----BEGIN CERTIFICATE-----`";
         wrong(&files.cert, "there is no certificate in it".to_owned(), cure)
     })?;
-    let names = webpki::EndEntityCert::try_from(first)
-        .map_err(|error| wrong(&files.cert, error.to_string(), "renew the certificate"))?
-        .valid_dns_names()
-        .map(str::to_ascii_lowercase)
-        .collect();
+    let dated = Dated::read(&files.cert, first)
+        .map_err(|error| wrong(&files.cert, error.to_string(), "renew the certificate"))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
         wrong(&files.key, error.to_string(), "name a readable PEM file with a key")
     })?;
@@ -113,41 +145,92 @@ fn read(files: &config::Certificate) -> Result<Named, TlsError> {
     {
         return Err(wrong(&files.key, error.to_string(), "name the key of that certificate"));
     }
-    Ok(Named { names, key: Arc::new(key) })
+    Ok(Named { dated, key: Arc::new(key) })
 }
 
-/// Reads the files again whenever one of them has changed, and tells the cores. What cannot be
-/// used is logged, and what there was goes on.
-pub(crate) async fn watch(in_force: watch::Receiver<Arc<Config>>, mesh: Arc<Mesh>) {
+/// Reads the files again whenever one of them has changed, and has them shown. What cannot be
+/// used is logged, and what there was goes on: a certificate that was written without its key yet, and
+/// one that no client takes any more, or not yet.
+pub(crate) async fn watch(in_force: watch::Receiver<Arc<Config>>, shown: Shown) {
     let mut seen = stamps(&in_force.borrow().tls);
+    // When one is good that was not yet.
+    let mut begins: Option<SystemTime> = None;
     loop {
         let interval = in_force.borrow().tls.watch;
         tokio::time::sleep(interval).await;
         let config = Arc::clone(&in_force.borrow());
-        let now = stamps(&config.tls);
-        if now == seen {
+        let (changed, now) = (stamps(&config.tls), SystemTime::now());
+        if changed == seen && begins.is_none_or(|begins| now < begins) {
             continue;
         }
-        seen = now;
-        match load(&config.tls) {
-            Ok(Some(configs)) => {
-                certify(&mesh, &configs);
-                tracing::info!("certificates were read again: new connections get the new ones");
-            }
+        (seen, begins) = (changed, None);
+        let loaded = load(&config.tls).and_then(|loaded| {
+            let Some(loaded) = loaded else { return Ok(None) };
+            begins = loaded.begins(now);
+            loaded.check_dates(&shown.certificates.borrow(), now)?;
+            Ok(Some(loaded))
+        });
+        match loaded {
+            Ok(Some(loaded)) => match shown.certify(loaded).await {
+                Ok(()) => {
+                    tracing::info!(
+                        "certificates were read again: new connections get the new ones"
+                    );
+                }
+                Err(late) => {
+                    tracing::error!("{late}: it is told of the new certificates once more");
+                    // As if none had been seen, so that the next look finds them new.
+                    seen.clear();
+                }
+            },
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "the certificates stay as they were"),
+            Err(TlsError { path, cause, cure }) => tracing::warn!(
+                file = %path.display(),
+                cause,
+                cure,
+                "the certificates stay as they were until the files change"
+            ),
         }
     }
 }
 
-/// Tells every core what to show from now on.
-pub(crate) fn certify(mesh: &Mesh, configs: &TlsConfigs) {
-    let configs = Arc::new(configs.clone());
-    for core in 0..mesh.cores() {
-        let core = CoreId(u16::try_from(core).expect("fewer than 2^16 cores"));
-        if mesh.try_tell(core, Tell::Order(Order::Certify(Arc::clone(&configs)))).is_err() {
-            tracing::error!(%core, "its inbox is full: it goes on with the certificates it has");
-        }
+/// Those who show the certificates: the cores, and the API.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    node: Arc<Node>,
+    api: watch::Sender<Option<Arc<ServerConfig>>>,
+    certificates: watch::Sender<Arc<[Dated]>>,
+}
+
+impl Shown {
+    /// The API shows those that were `loaded`; the cores have been given theirs.
+    pub(crate) fn new(node: Arc<Node>, loaded: Option<&Loaded>) -> Self {
+        let api = loaded.map(|loaded| Arc::clone(&loaded.configs.http));
+        let certificates = loaded.map_or_else(Arc::default, |loaded| loaded.dated.clone().into());
+        let certificates = watch::Sender::new(certificates);
+        Self { node, api: watch::Sender::new(api), certificates }
+    }
+
+    /// From now on they show those that were `loaded`, to newcomers.
+    ///
+    /// # Errors
+    /// The cores that have not said so, in words.
+    pub(crate) async fn certify(&self, loaded: Loaded) -> Result<(), String> {
+        let Loaded { configs, dated } = loaded;
+        self.api.send_replace(Some(Arc::clone(&configs.http)));
+        self.certificates.send_replace(dated.into());
+        let certify = |_, asker| Order::Certify(Arc::clone(&configs), asker);
+        silent(&ask_all(&self.node, ANSWER_WITHIN, certify).await).map_or(Ok(()), Err)
+    }
+
+    /// Those that are shown, now.
+    pub(crate) fn certificates(&self) -> watch::Receiver<Arc<[Dated]>> {
+        self.certificates.subscribe()
+    }
+
+    /// What the API shows, now.
+    pub(crate) fn by_api(&self) -> watch::Receiver<Option<Arc<ServerConfig>>> {
+        self.api.subscribe()
     }
 }
 

@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use crate::time::Timestamp;
 
-/// The three kinds of track a stream has; at most one of each is routed.
+/// The kinds of track a stream has; at most one of each is routed, but for private data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TrackKind {
     /// Pictures.
@@ -11,6 +11,8 @@ pub enum TrackKind {
     Audio,
     /// Script data in order with the media: cue points, text.
     Data,
+    /// Private data of a transport stream; see [`PrivateStreams`](super::PrivateStreams).
+    Private,
 }
 
 /// One access unit of one track, its bytes shared by count.
@@ -20,12 +22,13 @@ pub struct Frame {
     pub kind: TrackKind,
     /// Decoding time.
     pub dts: Timestamp,
-    /// Presentation time; equals `dts` for anything but video.
+    /// Presentation time; equals `dts` for sound and script data.
     pub pts: Timestamp,
     /// For video: decoding can start here. Never set for other kinds.
     pub key: bool,
     /// The access unit in the form its codec's documentation in
     /// [`VideoCodec`](super::VideoCodec) and [`AudioCodec`](super::AudioCodec) names. For
-    /// [`TrackKind::Data`]: AMF0, the handler's name first.
+    /// [`TrackKind::Data`]: AMF0, the handler's name first. For [`TrackKind::Private`]: a
+    /// [`PrivateUnit`](super::PrivateUnit).
     pub data: Bytes,
 }

@@ -5,11 +5,13 @@
 mod codec_id;
 mod frame;
 mod key;
+mod private;
 mod redact;
 mod track;
 
 pub use codec_id::{AudioCodec, Codec, VideoCodec};
 pub use frame::{Frame, TrackKind};
 pub use key::{InvalidKey, StreamKey};
+pub use private::{PrivateStream, PrivateStreams, PrivateUnit};
 pub use redact::Redacted;
 pub use track::{AudioFormat, Track, VideoFormat};

@@ -1,4 +1,4 @@
-//! The one file with `unsafe`: where a number becomes a socket.
+//! The one file with `unsafe`: where a number becomes a socket, or a file.
 //!
 //! The plane knows sockets by number, because a viewer that may move between cores cannot borrow
 //! one. That is sound as long as a sink is unlinked before its socket is closed; drivers hold the
@@ -6,11 +6,13 @@
 #![allow(unsafe_code)]
 
 use std::io::{ErrorKind, IoSlice};
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 
-use crate::plane::Outcome;
+use crate::plane::{Delivery, Outcome};
 
 /// Writes `slices` to the socket `fd` without waiting: one vectored, non-blocking send.
 ///
@@ -40,6 +42,25 @@ fn libc_flags() -> i32 {
     flags.bits() as i32
 }
 
+/// What the peer of the TCP socket `fd` has acknowledged (TCP_INFO, tcp(7)). `None`: the kernel does
+/// not tell.
+pub(super) fn delivery(fd: RawFd) -> Option<Delivery> {
+    // SAFETY: numbers alone, for which zero is one as any.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = std::mem::size_of_val(&info) as libc::socklen_t;
+    let into = std::ptr::from_mut(&mut info).cast();
+    // SAFETY: the kernel writes at most `len` bytes of `info`; a sink is unlinked before its socket is
+    // closed (see the head of this file).
+    let answer = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, into, &mut len) };
+    // An old kernel writes less.
+    let told = std::mem::offset_of!(libc::tcp_info, tcpi_min_rtt);
+    (answer == 0 && len as usize >= told).then(|| Delivery {
+        acknowledged: info.tcpi_bytes_acked,
+        waits: info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0,
+        silent: Duration::from_millis(info.tcpi_last_ack_recv.into()),
+    })
+}
+
 /// A glommio stream of a connected socket.
 pub(super) fn stream(fd: OwnedFd) -> glommio::net::TcpStream {
     // SAFETY: the number comes from an OwnedFd that gives it up here.
@@ -50,6 +71,12 @@ pub(super) fn stream(fd: OwnedFd) -> glommio::net::TcpStream {
 pub(super) fn listener(fd: OwnedFd) -> glommio::net::TcpListener {
     // SAFETY: the number comes from an OwnedFd that gives it up here.
     unsafe { glommio::net::TcpListener::from_raw_fd(fd.into_raw_fd()) }
+}
+
+/// A glommio file of one that is open.
+pub(super) fn file(fd: OwnedFd) -> glommio::io::BufferedFile {
+    // SAFETY: the number comes from an OwnedFd that gives it up here.
+    unsafe { glommio::io::BufferedFile::from_raw_fd(fd.into_raw_fd()) }
 }
 
 /// Another number for the socket `fd`, closed on exec.
@@ -75,5 +102,51 @@ pub(super) fn set_readable_from(fd: RawFd, bytes: i32) -> std::io::Result<()> {
     let len = std::mem::size_of::<i32>() as libc::socklen_t;
     // SAFETY: the kernel reads `len` bytes of `bytes`, and the caller's stream owns the number.
     let answer = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, value, len) };
+    if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// A glommio socket of a UDP socket.
+pub(super) fn datagrams(fd: OwnedFd) -> glommio::net::UdpSocket {
+    // SAFETY: the number comes from an OwnedFd that gives it up here.
+    unsafe { glommio::net::UdpSocket::from_raw_fd(fd.into_raw_fd()) }
+}
+
+/// Datagrams that the kernel has dropped at the socket `fd` since it was made (`SO_MEMINFO`), for
+/// there was no room. `None`: the kernel does not tell.
+pub(super) fn dropped(fd: RawFd) -> Option<u32> {
+    let mut info = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let mut len = std::mem::size_of_val(&info) as libc::socklen_t;
+    let into = info.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `len` bytes of `info`, and the caller's socket owns the number.
+    let answer =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, into, &mut len) };
+    let is_told = answer == 0 && len as usize >= std::mem::size_of_val(&info);
+    info.last().copied().filter(|_| is_told)
+}
+
+/// Joins what `source` sends to `group` on the interface with this index, or on the one that routes
+/// lead to (0): `MCAST_JOIN_SOURCE_GROUP` (RFC 3678 5.1), which no crate in use here has.
+pub(super) fn join_source(
+    fd: BorrowedFd<'_>,
+    group: SocketAddr,
+    source: IpAddr,
+    interface: u32,
+) -> std::io::Result<()> {
+    let stored = |address: SocketAddr| -> libc::sockaddr_storage {
+        let address = SockAddr::from(address);
+        // SAFETY: a storage is one in both, and all of it is initialised.
+        unsafe { address.as_ptr().cast::<libc::sockaddr_storage>().read() }
+    };
+    let request = libc::group_source_req {
+        gsr_interface: interface,
+        gsr_group: stored(group),
+        gsr_source: stored(SocketAddr::new(source, 0)),
+    };
+    let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+    let (value, len) = (std::ptr::from_ref(&request).cast(), size_of_val(&request));
+    let len = len as libc::socklen_t;
+    let name = libc::MCAST_JOIN_SOURCE_GROUP;
+    // SAFETY: the kernel reads `len` bytes of `request`.
+    let answer = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, len) };
     if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

@@ -27,7 +27,10 @@ pub async fn run(hub: Rc<RefCell<Hub>>, mut on_event: impl FnMut(HubEvent)) {
         }
         let more = turn(&hub, tls::send);
         while let Some(event) = next_event(&hub) {
-            on_event(event);
+            // What it would have led to is not done; streams go on.
+            if catch_unwind(AssertUnwindSafe(|| on_event(event))).is_err() {
+                tracing::error!("what a stream had to tell made its core panic");
+            }
         }
         if more {
             rt::yield_now().await;
@@ -64,6 +67,9 @@ pub fn turn(hub: &RefCell<Hub>, mut send: impl FnMut(RawFd, &[IoSlice<'_>]) -> O
                 let outcome = send(socket, &slices);
                 drop(slices);
                 hub.wrote(id, offered, outcome, now);
+                if let Outcome::Batch(taken) = outcome {
+                    return taken;
+                }
             }
             offered
         }));
@@ -72,6 +78,11 @@ pub fn turn(hub: &RefCell<Hub>, mut send: impl FnMut(RawFd, &[IoSlice<'_>]) -> O
             Err(_) => hub.borrow_mut().abort_source_of(id, now),
         }
     }
+}
+
+/// To be called once a second: ends viewers of small streams whose peers have vanished.
+pub fn end_the_vanished(hub: &RefCell<Hub>, now: Instant) {
+    hub.borrow_mut().end_the_vanished(now, super::fd::delivery);
 }
 
 async fn sleep(hub: &RefCell<Hub>) {
@@ -179,5 +190,33 @@ mod tests {
         }
         drop((bad, viewer_of_bad, viewer_of_good));
         assert!(!hub.borrow().holds(&StreamKey::new("live", "bad").expect("valid")));
+    }
+
+    #[test]
+    fn a_panic_in_who_hears_of_streams_does_not_end_the_loop() {
+        let main = || async {
+            let hub = Rc::new(RefCell::new(Hub::new(Default::default(), Instant::now())));
+            let heard = Rc::new(RefCell::new(Vec::new()));
+            let hears = Rc::clone(&heard);
+            rt::spawn(run(Rc::clone(&hub), move |event| {
+                let HubEvent::Emptied { key, .. } = event else { return };
+                assert_ne!(key.name(), "bad", "as the test wants it");
+                hears.borrow_mut().push(key);
+            }));
+            for name in ["bad", "good"] {
+                let held = stream(&hub, name, BAD);
+                // Without grace.
+                let key = StreamKey::new("live", name).expect("valid");
+                hub.borrow_mut().abort(&key, Instant::now());
+                drop(held);
+            }
+            let gave_up = Instant::now() + Duration::from_secs(20);
+            while heard.borrow().is_empty() && Instant::now() < gave_up {
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(heard.borrow().len(), 1);
+        };
+        let thread = rt::launch(0, "test", Default::default(), main).expect("a core");
+        thread.join().expect("the loop has not noticed");
     }
 }

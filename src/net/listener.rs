@@ -62,15 +62,9 @@ impl Listener {
 
     /// The next connection, with its options set, and where it comes from.
     pub async fn accept(&self) -> Result<(TcpStream, SocketAddr), AcceptError> {
-        let stream = self.listener.accept().await.map_err(|error| {
-            let error = io::Error::from(error);
-            if self.closed.get() {
-                AcceptError::Closed
-            } else if is_out_of_fds(&error) {
-                AcceptError::OutOfFds(error)
-            } else {
-                AcceptError::Connection(error)
-            }
+        let stream = self.listener.accept().await.map_err(|error| match self.closed.get() {
+            true => AcceptError::Closed,
+            false => AcceptError::of(error.into()),
         })?;
         let stream = TcpStream::new(stream);
         let peer = self.set_up(&stream).map_err(AcceptError::Connection)?;
@@ -78,16 +72,21 @@ impl Listener {
     }
 
     /// One of those that the kernel has let in already and nobody has accepted, if there is any:
-    /// they would be cut off by [`Self::close`], which must come next.
-    pub fn take_waiting(&self) -> Option<(TcpStream, SocketAddr)> {
+    /// they would be cut off by [`Self::close`], which must come next. An error is of one of them:
+    /// others may stand behind.
+    pub fn take_waiting(&self) -> Option<Result<(TcpStream, SocketAddr), AcceptError>> {
         let taken = fd::with_socket(self.number, |socket| {
             socket.set_nonblocking(true)?;
             socket.accept()
         });
-        let (socket, _) = taken.ok()?;
+        let socket = match taken {
+            Ok((socket, _)) => socket,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(Err(AcceptError::of(error))),
+        };
         let stream = TcpStream::new(fd::stream(socket.into()));
-        let peer = self.set_up(&stream).ok()?;
-        Some((stream, peer))
+        let peer = self.set_up(&stream).map_err(AcceptError::Connection);
+        Some(peer.map(|peer| (stream, peer)))
     }
 
     /// Stops listening at once. Dropping it does so only when the kernel has taken apart the whole
@@ -123,6 +122,15 @@ impl Listener {
 impl TcpStream {
     fn with_socket<T>(&self, work: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
         fd::with_socket(self.fd(), work)
+    }
+}
+
+impl AcceptError {
+    fn of(error: io::Error) -> Self {
+        match is_out_of_fds(&error) {
+            true => Self::OutOfFds(error),
+            false => Self::Connection(error),
+        }
     }
 }
 

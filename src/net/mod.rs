@@ -6,14 +6,19 @@
 
 mod alarm;
 pub mod fd;
+mod file;
 pub mod flush;
 mod listener;
 pub mod rt;
 mod stream;
 mod timers;
 mod tls;
+pub mod udp;
 
 pub use alarm::Alarm;
+pub use file::{File, ReadFile};
 pub use listener::{AcceptError, Listener, bind};
 pub use stream::{Moved, TcpStream};
-pub use tls::TlsConfigs;
+#[cfg(test)]
+pub(crate) use tls::secure;
+pub use tls::{Plaintext, ROOM, Session, TlsConfigs};

@@ -2,11 +2,13 @@
 //! this file, [`stream`](super::TcpStream) and [`listener`](super::Listener).
 
 use std::future::{Future, poll_fn};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares, TaskQueueHandle};
 
 use super::Alarm;
 pub use super::timers::Deadline;
@@ -22,6 +24,10 @@ const IO_MEMORY: usize = 64 << 10;
 /// all sockets that are waited for. The table grows with the ring; at the default depth it has 8
 /// rows, and each turn walks past an eighth of all viewers. From this depth on it has 256.
 const RING_DEPTH: usize = 4096;
+/// Threads of each core for what sleeps in the kernel: as many slow disks or directories hold up
+/// nobody else. They are free of its CPU, which is to do other things meanwhile; one that is idle
+/// costs its stack.
+const BLOCKING_THREADS: usize = 4;
 
 /// A thread that has not begun after this long has slept through its own start.
 const START: Duration = Duration::from_secs(1);
@@ -56,13 +62,22 @@ where
             .io_memory(IO_MEMORY)
             .ring_depth(RING_DEPTH)
             .preempt_timer(PREEMPT)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
             .spawn(move || async move {
                 let taken = main.lock().ok().and_then(|mut main| main.take());
                 let Some((alarm, main)) = taken else { return };
+                // The thread may sleep again before the task below has run for the first time.
+                poll_fn(|cx| {
+                    alarm.set(None, cx.waker());
+                    Poll::Ready(())
+                })
+                .await;
                 // If nobody listens any more, the launch was given up.
                 let _ = standing.send(());
                 drop(standing);
-                spawn(async move { super::timers::run(&alarm).await });
+                // As urgent as the mesh: that a core answers its alarm is to mean that it is not
+                // stuck, however many tasks it has to run.
+                spawn_urgent(async move { super::timers::run(&alarm).await });
                 main().await;
             })
             .map_err(|error| error.to_string())?;
@@ -98,10 +113,11 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
     spawn_into(task, TaskQueueHandle::default());
 }
 
-/// Runs `task` on this core ahead of media: for what other cores wait for.
+/// Runs `task` on this core ahead of media: for what other threads wait for.
 pub fn spawn_urgent(task: impl Future<Output = ()> + 'static) {
     let executor = glommio::executor();
-    let queue = executor.create_task_queue(Shares::Static(1000), Latency::Matters(PREEMPT), "mesh");
+    let queue =
+        executor.create_task_queue(Shares::Static(1000), Latency::Matters(PREEMPT), "urgent");
     spawn_into(task, queue);
 }
 
@@ -125,6 +141,22 @@ pub async fn sleep(time: Duration) {
     sleep_until(Instant::now() + time).await;
 }
 
+/// Runs `work`, which may sleep in the kernel, on a thread beside this core, and waits for it. As much
+/// as there are threads for goes on at once; the rest waits. If it panics, so does who waits.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    // What comes when nobody waits any more, the runtime forgets without a drop: a file would stay open.
+    let place = Arc::new(Mutex::new(None));
+    let done = Arc::clone(&place);
+    let work = move || {
+        // One that unwound its thread would be one thread less, and never be done.
+        let value = panic::catch_unwind(AssertUnwindSafe(work));
+        *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    };
+    glommio::executor().spawn_blocking(work).await;
+    let value = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    value.expect("the work was done").unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+}
+
 /// Lets the other tasks of this core have a turn if this one has had its time.
 pub async fn yield_if_needed() {
     glommio::executor().yield_if_needed().await;
@@ -133,4 +165,55 @@ pub async fn yield_if_needed() {
 /// Lets the other tasks of this core have a turn.
 pub async fn yield_now() {
     futures_lite::future::yield_now().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Receiver;
+
+    use futures_lite::FutureExt;
+    use futures_lite::future::zip;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn on_a_core<F: Future<Output = ()> + 'static>(main: impl FnOnce() -> F + Send + 'static) {
+        let thread = launch(0, "test", Arc::default(), main).expect("a core");
+        thread.join().expect("it ends well");
+    }
+
+    #[test]
+    fn work_that_sleeps_holds_up_no_other_work() {
+        on_a_core(|| async {
+            let (tell, hear) = mpsc::channel();
+            // The first sleeps until the second has run.
+            let sleeps = blocking(move || hear.recv_timeout(PATIENCE));
+            let (slept, told) = zip(sleeps, blocking(move || tell.send(()))).await;
+            assert_eq!((slept, told), (Ok(()), Ok(())));
+        });
+    }
+
+    #[test]
+    fn work_that_sleeps_is_not_bound_to_the_cpu_of_its_core() {
+        let allowed = || rustix::thread::sched_getaffinity(None).expect("the kernel tells").count();
+        let all = allowed();
+        on_a_core(move || async move {
+            assert_eq!(allowed(), 1);
+            assert_eq!(blocking(allowed).await, all);
+        });
+    }
+
+    #[test]
+    fn a_panic_is_that_of_who_waits_and_leaves_the_thread_to_others() {
+        on_a_core(|| async {
+            for _ in 0..2 * BLOCKING_THREADS {
+                let panics = blocking(|| panic!("as the test wants it"));
+                assert!(AssertUnwindSafe(panics).catch_unwind().await.is_err());
+            }
+            let (tell, hear): (_, Receiver<u8>) = mpsc::channel();
+            assert!(blocking(move || tell.send(1)).await.is_ok());
+            assert_eq!(hear.try_recv(), Ok(1));
+        });
+    }
 }

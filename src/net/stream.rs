@@ -5,22 +5,40 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use futures_lite::{AsyncRead, AsyncWrite};
 use rustix::net::RecvFlags;
 use rustls::ServerConfig;
 
 use super::fd;
-use super::tls::{self, Link, Plaintext, ROOM, Session};
+use super::tls::{self, Link, Session, Turn, WRAPPING};
 use crate::bytes::Chain;
+use crate::plane::Outcome;
 
 /// A connected TCP socket on one core.
 #[derive(Debug)]
 pub struct TcpStream {
     /// `None` for a socket without TLS.
-    tls: Option<Link>,
+    tls: Option<Box<Secured>>,
     stream: glommio::net::TcpStream,
+}
+
+/// TLS on a connection.
+#[derive(Debug)]
+struct Secured {
+    link: Link,
+    /// Until it is done.
+    handshake: Option<Handshake>,
+}
+
+/// What one that is not done waits for.
+#[derive(Debug, Default)]
+struct Handshake {
+    /// Has come, and waits for its turn: a read at most.
+    held: Vec<u8>,
+    turn: Turn,
 }
 
 /// A socket on its way to another core.
@@ -40,7 +58,9 @@ impl TcpStream {
     /// Takes a socket over on this core.
     pub fn arrive(moved: Moved) -> Self {
         let mut this = Self::new(fd::stream(moved.socket));
-        this.tls = moved.tls.map(|session| tls::enter(this.fd(), *session));
+        this.tls = moved.tls.map(|session| {
+            Box::new(Secured { link: tls::enter(this.fd(), *session), handshake: None })
+        });
         this
     }
 
@@ -51,13 +71,11 @@ impl TcpStream {
     /// From now on the peer is expected to speak TLS, and its first bytes are `begun`.
     ///
     /// # Errors
-    /// `config` cannot be used, or `begun` is no TLS.
+    /// `config` cannot be used.
     pub fn secure(&mut self, config: Arc<ServerConfig>, begun: &[u8]) -> io::Result<()> {
-        let mut session = Session::new(config)?;
-        if !begun.is_empty() {
-            take_in(&mut session, self.fd(), begun)?;
-        }
-        self.tls = Some(tls::enter(self.fd(), session));
+        let session = Session::new(config)?;
+        let handshake = Some(Handshake { held: begun.to_vec(), turn: Turn::default() });
+        self.tls = Some(Box::new(Secured { link: tls::enter(self.fd(), session), handshake }));
         Ok(())
     }
 
@@ -74,17 +92,17 @@ impl TcpStream {
 
     /// Leaves for another core as `socket`, its [duplicate](Self::duplicate).
     pub fn depart(mut self, socket: OwnedFd) -> Moved {
-        let tls = self.tls.take().map(|link| {
+        let tls = self.tls.take().map(|tls| {
             tls::leave(self.fd());
-            Box::new(Rc::into_inner(link).expect("listed once, and held here").into_inner())
+            Box::new(Rc::into_inner(tls.link).expect("listed once, and held here").into_inner())
         });
         Moved { socket, tls }
     }
 
     /// Says that nothing more will be written; what is still read does not matter.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        if let Some(link) = &self.tls {
-            let mut session = link.borrow_mut();
+        if let Some(tls) = &self.tls {
+            let mut session = tls.link.borrow_mut();
             session.close();
             // A full socket does not get it, and sees the end all the same.
             let _ = tls::send_rest(&mut session, self.fd());
@@ -141,9 +159,9 @@ impl TcpStream {
     /// # Errors
     /// `WouldBlock` if there is nothing; the socket broke.
     pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let Some(link) = &self.tls else { return receive(self.fd(), into) };
-        let mut session = link.borrow_mut();
-        let closed = match read_all(&mut session, self.fd(), into) {
+        let Some(tls) = &self.tls else { return receive(self.fd(), into) };
+        let (mut session, mut left) = (tls.link.borrow_mut(), WRAPPINGS_MAX);
+        let closed = match read_all(&mut session, self.fd(), into, &mut left) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             read => read.map(|()| true)?,
         };
@@ -163,13 +181,28 @@ impl TcpStream {
 
     fn poll_read_tls(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let number = self.fd();
-        let Some(link) = &self.tls else { return Poll::Ready(Ok(0)) };
+        let Some(tls) = &mut self.tls else { return Poll::Ready(Ok(0)) };
+        let Secured { link, handshake: under_way } = &mut **tls;
         let mut session = link.borrow_mut();
+        let mut left = WRAPPINGS_MAX;
         loop {
             // Our part of the handshake. The peer waits for it, so it must not wait for the peer.
             while session.is_handshaking() && !session.unsent().is_empty() {
                 let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, session.unsent()))?;
                 session.sent(sent);
+            }
+            if let Some(handshake) = under_way
+                && !handshake.held.is_empty()
+            {
+                ready!(handshake.turn.poll(cx));
+                let (records, began) = (std::mem::take(&mut handshake.held), Instant::now());
+                let taken = take_in(&mut session, number, &records, &mut left);
+                tls::took(began.elapsed());
+                taken?;
+                if !session.is_handshaking() {
+                    *under_way = None;
+                }
+                continue;
             }
             if session.readable() > 0 {
                 return Poll::Ready(Ok(session.read(into)));
@@ -177,13 +210,23 @@ impl TcpStream {
             if session.is_over() {
                 return Poll::Ready(Ok(0));
             }
-            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+            if left == 0 {
+                // Others have their turn: records without a byte of content could go on for ever.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let piece = into.len().min(PIECE);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into[..piece]))?;
             if read == 0 {
                 return Poll::Ready(Ok(0));
             }
-            take_in(&mut session, number, &into[..read])?;
+            if let Some(handshake) = under_way {
+                handshake.held.extend_from_slice(&into[..read]);
+                continue;
+            }
+            take_in(&mut session, number, &into[..read], &mut left)?;
             // As much as there is room for: who gets less takes it for all there was.
-            match read_all(&mut session, number, into) {
+            match read_all(&mut session, number, into, &mut left) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => read?,
             }
@@ -199,11 +242,18 @@ impl TcpStream {
         if self.tls.is_some() {
             return self.poll_write_all_tls(cx, chain);
         }
-        while let Some(slice) = chain.first() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, slice))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                taken => chain.advance(taken),
+        while let Some(first) = chain.first() {
+            let slices = chain.slices().take(SLICES).map(IoSlice::new);
+            let taken = match fd::send(self.fd(), &slices.collect::<ArrayVec<_, SLICES>>()) {
+                Outcome::Wrote(taken) | Outcome::Batch(taken) | Outcome::Held(taken) => taken,
+                Outcome::Failed(kind) => return Poll::Ready(Err(kind.into())),
+                // There is no room. This waits for it.
+                Outcome::Full => ready!(Pin::new(&mut self.stream).poll_write(cx, first))?,
+            };
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            chain.advance(taken);
         }
         Poll::Ready(Ok(()))
     }
@@ -213,7 +263,7 @@ impl TcpStream {
         cx: &mut Context<'_>,
         chain: &mut Chain,
     ) -> Poll<io::Result<()>> {
-        let Some(link) = &self.tls else { return Poll::Ready(Ok(())) };
+        let Some(Secured { link, .. }) = self.tls.as_deref() else { return Poll::Ready(Ok(())) };
         let mut session = link.borrow_mut();
         loop {
             while !session.unsent().is_empty() {
@@ -222,15 +272,26 @@ impl TcpStream {
                     sent => session.sent(sent),
                 }
             }
-            let Some(slice) = chain.first() else { return Poll::Ready(Ok(())) };
-            let mut room = vec![0; ROOM];
-            let slices = [IoSlice::new(slice)];
-            let (taken, made) = session.encrypt(&mut Plaintext::new(&slices), &mut room)?;
-            session.keep(&room[..made]);
-            chain.advance(taken);
+            if chain.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let slices = chain.slices().take(SLICES).map(IoSlice::new);
+            let slices = slices.collect::<ArrayVec<_, SLICES>>();
+            // What the socket does not take is unsent, and waited for above.
+            match tls::send_by(&mut session, self.stream.as_raw_fd(), &slices) {
+                Outcome::Wrote(taken) | Outcome::Batch(taken) | Outcome::Held(taken) => {
+                    drop(slices);
+                    chain.advance(taken);
+                }
+                Outcome::Full => {}
+                Outcome::Failed(kind) => return Poll::Ready(Err(kind.into())),
+            }
         }
     }
 }
+
+/// Slices of a reply that are written in one go, or encrypted together.
+const SLICES: usize = 16;
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
@@ -248,24 +309,48 @@ fn receive(number: RawFd, into: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Takes in what the socket has, by way of `scratch`, until as much can be read as that holds.
-/// `Ok`: that is so, or the peer has closed. `WouldBlock`: there is no more for now.
-fn read_all(session: &mut Session, number: RawFd, scratch: &mut [u8]) -> io::Result<()> {
+/// `Ok`: that is so, or the peer has closed. `WouldBlock`: there is no more for now, or so much came
+/// that holds so little that nothing is `left` of the turn.
+fn read_all(
+    session: &mut Session,
+    number: RawFd,
+    scratch: &mut [u8],
+    left: &mut usize,
+) -> io::Result<()> {
+    let piece = scratch.len().min(PIECE);
     while session.readable() < scratch.len() && !session.is_over() {
-        match receive(number, scratch)? {
+        if *left == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match receive(number, &mut scratch[..piece])? {
             0 => return Ok(()),
-            read => take_in(session, number, &scratch[..read])?,
+            read => take_in(session, number, &scratch[..read], left)?,
         }
     }
     Ok(())
 }
 
+/// What is around the content of all records that one turn works off. A record costs as much time
+/// with one byte in it as with some hundreds, so these are counted: as many as a publisher fills the
+/// largest read with that puts 128 bytes, the smallest chunk of RTMP, into each.
+const WRAPPINGS_MAX: usize = 512 * WRAPPING;
+/// Bytes that are read at once: a turn that has something left goes on for so many records more as
+/// find room in them.
+const PIECE: usize = 8 << 10;
+
 /// What the session has to say to it is sent, as far as the socket takes it: the rest goes before
-/// what is written next.
-fn take_in(session: &mut Session, number: RawFd, records: &[u8]) -> io::Result<()> {
+/// what is written next. What is no content is taken from what is `left` of the turn.
+fn take_in(
+    session: &mut Session,
+    number: RawFd,
+    records: &[u8],
+    left: &mut usize,
+) -> io::Result<()> {
     let taken = session.receive(records);
     if !session.is_handshaking() || taken.is_err() {
         // A broken socket is noticed by whoever reads it next.
         let _ = tls::send_rest(session, number);
     }
-    taken
+    *left = left.saturating_sub(taken?);
+    Ok(())
 }

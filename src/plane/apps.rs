@@ -50,7 +50,7 @@ impl AppSnapshot {
         self.frames += source.stats.frames;
         self.frames_dropped += source.stats.dropped;
         self.ingest_bytes += source.stats.bytes;
-        self.egress_bytes += source.stats.egress_bytes;
+        self.egress_bytes += source.egress_bytes();
         self.skips += source.stats.skips;
     }
 }
@@ -89,6 +89,12 @@ impl Apps {
         self.places.insert(app.into(), place);
         self.ended.push(AppSnapshot { app: app.into(), ..AppSnapshot::default() });
         place
+    }
+
+    /// Viewers of `app` were sent so many bytes of a stream that has ended.
+    pub(super) fn sent(&mut self, app: &str, bytes: u64) {
+        let place = self.place(app);
+        self.ended[place].egress_bytes += bytes;
     }
 
     /// `source` is gone.

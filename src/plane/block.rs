@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use bytes::Bytes;
 
 use super::Framing;
-use crate::proto::http::ws;
+use crate::proto::http::{chunk, ws};
 use crate::time::Timestamp;
 
 /// What a viewer must have been sent before a block: metadata and sequence headers, muxed for
@@ -41,23 +41,23 @@ pub struct Block {
     pub key: Start,
     /// What is in force at its start.
     pub init: Rc<Init>,
+    /// What a viewer must be sent before it that was not sent the block before, if anything.
+    pub rejoin: Bytes,
     /// dts of its first frame.
     pub start: Timestamp,
     /// dts of its last frame.
     pub end: Timestamp,
     /// Bytes of all blocks of its log before it; set when it is appended.
     pub bytes_before: u64,
-    /// What it adds to the bytes of the log: its own, and those of an init first used by it.
+    /// What it adds to the bytes of the log: its own, `rejoin`, and those of an init first used by it.
     cost: usize,
     ws_head: ArrayVec<u8, 10>,
     chunk_head: ArrayVec<u8, 10>,
 }
 
-const CHUNK_TAIL: &[u8] = b"\r\n";
-
 impl Block {
     /// What a block costs beside its bytes, so that many small ones have a bound too.
-    const OVERHEAD: usize = 256;
+    pub(crate) const OVERHEAD: usize = 256;
 
     /// A sealed block; its framings are computed here, once.
     pub fn new(
@@ -68,10 +68,22 @@ impl Block {
         (start, end): (Timestamp, Timestamp),
     ) -> Self {
         let ws_head = ws_head(bytes.len());
-        let chunk_head = chunk_head(bytes.len());
+        let chunk_head = chunk::head(bytes.len());
         let cost = bytes.len() + Self::OVERHEAD;
-        let bytes_before = 0;
-        Self { number, bytes, key, init, start, end, bytes_before, cost, ws_head, chunk_head }
+        let (rejoin, bytes_before) = (Bytes::new(), 0);
+        Self {
+            number,
+            bytes,
+            key,
+            init,
+            rejoin,
+            start,
+            end,
+            bytes_before,
+            cost,
+            ws_head,
+            chunk_head,
+        }
     }
 
     /// Head, body and tail as a viewer of that framing is sent them.
@@ -79,7 +91,7 @@ impl Block {
         match framing {
             Framing::Raw => [&[], &self.bytes, &[]],
             Framing::WebSocket => [&self.ws_head, &self.bytes, &[]],
-            Framing::Chunked => [&self.chunk_head, &self.bytes, CHUNK_TAIL],
+            Framing::Chunked => [&self.chunk_head, &self.bytes, chunk::TAIL],
         }
     }
 
@@ -104,11 +116,11 @@ impl Framing {
         match self {
             Self::Raw => {}
             Self::WebSocket => parts.push(Bytes::copy_from_slice(&ws_head(body.len()))),
-            Self::Chunked => parts.push(Bytes::copy_from_slice(&chunk_head(body.len()))),
+            Self::Chunked => parts.push(Bytes::copy_from_slice(&chunk::head(body.len()))),
         }
         parts.push(body.clone());
         if self == Self::Chunked {
-            parts.push(Bytes::from_static(CHUNK_TAIL));
+            parts.push(Bytes::from_static(chunk::TAIL));
         }
         parts
     }
@@ -117,15 +129,6 @@ impl Framing {
 fn ws_head(len: usize) -> ArrayVec<u8, 10> {
     let (head, used) = ws::header(len);
     head[..used].iter().copied().collect()
-}
-
-/// `chunk-size CRLF` of RFC 9112 7.1; a block is far below 2^32 bytes.
-fn chunk_head(len: usize) -> ArrayVec<u8, 10> {
-    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).clamp(1, 8);
-    let mut head: ArrayVec<u8, 10> =
-        (0..digits).rev().map(|digit| b"0123456789abcdef"[len >> (4 * digit) & 15]).collect();
-    head.extend([b'\r', b'\n']);
-    head
 }
 
 /// A trans stream's sealed blocks, in order: from the last key block or `max_lag` back,
@@ -168,6 +171,11 @@ impl BlockLog {
         self.next
     }
 
+    /// The newest block.
+    pub(crate) fn newest(&self) -> Option<&Rc<Block>> {
+        self.blocks.back()
+    }
+
     /// The oldest block.
     pub(crate) fn oldest(&self) -> Option<&Block> {
         self.blocks.front().map(Rc::as_ref)
@@ -207,10 +215,11 @@ impl BlockLog {
 
     /// Bytes that come in `time`, going by those in the log. None while it holds less than two.
     pub(crate) fn bytes_in(&self, time: Duration) -> Option<usize> {
-        let span = self.end()?.since(self.blocks.front()?.start);
-        let span = Duration::from_nanos(u64::try_from(span).ok()?);
+        let first = self.blocks.front()?;
+        let span = Duration::from_nanos(u64::try_from(self.end()?.since(first.start)).ok()?);
         let times = time.as_secs_f64() / span.as_secs_f64();
-        times.is_finite().then_some((self.bytes as f64 * times) as usize)
+        let bytes = self.bytes_ever - first.bytes_before;
+        times.is_finite().then_some((bytes as f64 * times) as usize)
     }
 
     /// Bytes of all blocks in the log and what they cost beside.
@@ -241,6 +250,7 @@ impl BlockLog {
         if self.blocks.back().is_none_or(|last| !Rc::ptr_eq(&last.init, &block.init)) {
             block.cost += block.init.bytes.len();
         }
+        block.cost += block.rejoin.len();
         self.next += 1;
         block.bytes_before = self.bytes_ever;
         self.bytes_ever += block.bytes.len() as u64;
@@ -293,13 +303,6 @@ impl BlockLog {
 mod tests {
     use super::Start::{No, Picture, Sound};
     use super::*;
-
-    #[test]
-    fn chunk_heads_are_hexadecimal_without_leading_zeros() {
-        for (len, head) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0xa_bcde, "abcde\r\n")] {
-            assert_eq!(chunk_head(len).as_slice(), head.as_bytes());
-        }
-    }
 
     const MAX: usize = 1 << 20;
 

@@ -81,6 +81,18 @@ impl GopCache {
         false
     }
 
+    /// A track has begun of which there was none, so `before` is now `after`. Who starts at what is
+    /// kept hears of it at once: many players take no track later.
+    pub(crate) fn add_track(&mut self, before: &Tracks, after: &Rc<Tracks>) {
+        self.bytes = 0;
+        for (tracks, frame) in std::mem::take(&mut self.entries) {
+            let same = tracks.version == before.version && tracks.private == before.private;
+            let entry = (if same { Rc::clone(after) } else { tracks }, frame);
+            self.bytes += self.cost(&entry);
+            self.entries.push_back(entry);
+        }
+    }
+
     /// The kept frames, each with the tracks in force at it; empty if no decoder could start.
     pub(crate) fn frames(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()

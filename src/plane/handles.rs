@@ -1,6 +1,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,10 +8,10 @@ use bytes::Bytes;
 use super::source::PublisherMail;
 use super::{
     Hub, PlayRefused, PlayRequest, PublishRefused, PublishRequest, PublisherEnd, PushError,
-    Selection, SinkEvent, SinkId, SinkStats, SourceId,
+    Selection, SinkEvent, SinkId, SinkStats, SourceId, Tag,
 };
 use crate::bytes::Chain;
-use crate::media::{Frame, StreamKey, Track};
+use crate::media::{Frame, PrivateStreams, StreamKey, Track};
 
 /// The slot of a source, held by a publisher's driver. Dropping it leaves the slot.
 #[derive(Debug)]
@@ -31,7 +31,12 @@ impl Publisher {
         now: Instant,
     ) -> Result<Self, PublishRefused> {
         let (mail, key) = (Rc::default(), request.key.clone());
-        let (source, serial) = hub.borrow_mut().publish(request, &mail, now)?;
+        let (source, serial) = {
+            let mut hub = hub.borrow_mut();
+            let slot = hub.publish(request, &mail, now)?;
+            hub.publishers += 1;
+            slot
+        };
         Ok(Self { hub: Rc::clone(hub), key, source, serial, mail })
     }
 
@@ -50,6 +55,16 @@ impl Publisher {
         self.hub.borrow_mut().set_metadata(self.source, self.serial, metadata, now);
     }
 
+    /// Its driver knows it by `tag` from now on.
+    pub fn set_tag(&self, tag: Tag) {
+        self.hub.borrow_mut().set_tag(self.source, self.serial, tag);
+    }
+
+    /// The streams of private data beside its tracks, before their frames and whenever they change.
+    pub fn set_private_streams(&self, streams: PrivateStreams) {
+        self.hub.borrow_mut().set_private_streams(self.source, self.serial, streams);
+    }
+
     /// One frame, in the order it came.
     ///
     /// # Errors
@@ -59,7 +74,8 @@ impl Publisher {
     }
 
     /// How long the oldest of what is pushed next may have waited to be read: the merge window
-    /// counts it. Answers the merge window in force.
+    /// counts it. Answers how long what comes may rest before it is read: the merge window in force,
+    /// or less where a part would have to wait for it.
     pub fn set_waited(&self, waited: Duration) -> Duration {
         self.hub.borrow_mut().set_waited(self.source, self.serial, waited)
     }
@@ -70,10 +86,22 @@ impl Publisher {
         match std::mem::take(&mut mail.idle) {
             true => Poll::Ready(()),
             false => {
-                mail.waker = Some(cx.waker().clone());
+                listen(&mut mail.waker, cx);
                 Poll::Pending
             }
         }
+    }
+
+    /// True if nobody has watched since [`Self::poll_idle`] was ready.
+    pub fn is_idle(&self) -> bool {
+        let hub = self.hub.borrow();
+        let source = hub.sources.get(self.source).filter(|it| it.is_held_by(self.serial));
+        source.is_some_and(|source| source.idle.is_told())
+    }
+
+    /// What its driver did has failed inside: the source may be half changed, and ends.
+    pub fn abort(&self, now: Instant) {
+        self.hub.borrow_mut().abort_published(self.source, self.serial, now);
     }
 
     /// Ready when the slot was taken away.
@@ -82,7 +110,7 @@ impl Publisher {
         match mail.end.take() {
             Some(end) => Poll::Ready(end),
             None => {
-                mail.waker = Some(cx.waker().clone());
+                listen(&mut mail.waker, cx);
                 Poll::Pending
             }
         }
@@ -92,10 +120,11 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         let mut hub = self.hub.borrow_mut();
+        hub.publishers -= 1;
         if std::thread::panicking() {
             // The source may be half changed: it ends, and nobody else notices.
             let now = hub.now();
-            hub.abort(&self.key, now);
+            hub.abort_published(self.source, self.serial, now);
         } else {
             hub.unpublish(self.source, self.serial);
         }
@@ -128,7 +157,7 @@ impl Viewer {
         match sink.event() {
             Some(event) => Poll::Ready(event),
             None => {
-                sink.waker = Some(cx.waker().clone());
+                listen(&mut sink.waker, cx);
                 Poll::Pending
             }
         }
@@ -166,6 +195,11 @@ impl Viewer {
         self.hub.borrow().unsent_max(self.id)
     }
 
+    /// A viewer that fetches has fetched so many bytes more.
+    pub fn fetched(&self, bytes: u64) {
+        self.hub.borrow_mut().fetched(self.id, bytes);
+    }
+
     /// What it was sent, and how far it is behind.
     pub fn stats(&self) -> SinkStats {
         self.hub.borrow().sink_stats(self.id)
@@ -180,5 +214,14 @@ impl Viewer {
 impl Drop for Viewer {
     fn drop(&mut self) {
         self.hub.borrow_mut().leave(self.id);
+    }
+}
+
+/// Whoever asked is woken when there is something. A publisher's task asks for two things at each of
+/// its turns, and almost always waits already.
+fn listen(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    match waker {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *waker = Some(cx.waker().clone()),
     }
 }

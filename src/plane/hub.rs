@@ -1,5 +1,6 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::apps::Apps;
+use super::drain::Drain;
+use super::hls::Channel;
 use super::outputs::Outputs;
 use super::pressure::Pressure;
 use super::sink::Sink;
@@ -17,6 +20,7 @@ use super::stats::{Totals, Watched};
 use super::timings::Timings;
 use super::trans::Trans;
 use super::turns::Turn;
+use super::vanished::Silent;
 use super::{PressureSnapshot, Settings, SinkId, SourceId, Tag, TransId};
 use crate::media::StreamKey;
 
@@ -38,8 +42,9 @@ pub struct Hub {
     /// Trans streams whose sweep is under way, first first.
     pub(super) sweeps: VecDeque<TransId>,
     pub(super) pressure: Pressure,
-    /// The server is going out of service: nobody new may watch.
-    pub(super) draining: bool,
+    /// Publishers whose drivers have not let go of them.
+    pub(super) publishers: usize,
+    pub(super) drain: Drain,
     pub(super) totals: Totals,
     pub(super) outputs: Outputs,
     pub(super) apps: Apps,
@@ -53,16 +58,21 @@ pub struct Hub {
     pub(super) published_by: Option<SourceId>,
     serial: u64,
     born: Instant,
+    /// By the clock of the wall, since 1970, and when that was told.
+    wall: (Duration, Instant),
     /// The latest time told; handles that are dropped use it.
     pub(super) now: Instant,
     events: VecDeque<HubEvent>,
     sleeper: Option<(Option<Instant>, Waker)>,
     pub(super) behind_turn: bool,
+    pub(super) silent: Silent,
 }
 
 /// What all cores of a node count together. Counters only: nobody waits for anybody.
 #[derive(Debug, Default)]
 pub struct NodeCounters {
+    /// How many cores count.
+    pub cores: usize,
     /// Viewers that wait for a publisher.
     pub waiting_sinks: AtomicUsize,
     /// Open connections.
@@ -71,18 +81,16 @@ pub struct NodeCounters {
     pub refused_connections: AtomicUsize,
     /// Connections that the owner of their stream had no room for in its inbox.
     pub refused_hand_overs: AtomicUsize,
-    /// Requests that a rule, a hook server or the configuration refused.
-    pub refused_denied: AtomicUsize,
-    /// Publishers that found another there.
-    pub refused_conflicts: AtomicUsize,
-    /// Requests that were refused because there were as many as there may be.
-    pub refused_no_room: AtomicUsize,
-    /// Requests that were refused for want of a file descriptor.
-    pub refused_no_descriptor: AtomicUsize,
     /// Connections that were accepted on an RTMP listener, those included that were then refused.
     pub accepted_rtmp: AtomicUsize,
     /// The same on an HTTP listener.
     pub accepted_http: AtomicUsize,
+    /// Streams that are cut into segments for HTTP Live Streaming.
+    pub hls_streams: AtomicUsize,
+    /// Bytes of their segments, and of those that players may still ask for after the end.
+    pub hls_bytes: AtomicUsize,
+    /// Who watches them so, waiting ones included.
+    pub hls_sessions: AtomicUsize,
 }
 
 /// What the plane tells its core.
@@ -94,6 +102,23 @@ pub enum HubEvent {
         key: StreamKey,
         /// The directory's epoch.
         epoch: u64,
+    },
+    /// Somebody publishes the key, and what it carries is known.
+    Live {
+        /// The key.
+        key: StreamKey,
+    },
+    /// There is a new snapshot, and these cores want to know.
+    HlsNews {
+        /// Where it is.
+        channel: Arc<Channel>,
+        /// Who asked to be told.
+        cores: Vec<u16>,
+    },
+    /// There will be no more of them.
+    HlsGone {
+        /// Where they were.
+        channel: Arc<Channel>,
     },
     /// A viewer was moved forward because it lagged.
     Skipped {
@@ -125,6 +150,7 @@ pub(super) enum Timer {
     Probe(SourceId, u64),
     Grace(SourceId, u64),
     Idle(SourceId, u64),
+    HlsIdle(SourceId, u64),
     /// These two are taken out with their trans stream.
     TransIdle(TransId),
     NewcomerSeal(TransId),
@@ -136,6 +162,7 @@ impl Hub {
         Self {
             node,
             born: now,
+            wall: (Duration::ZERO, now),
             now,
             sources: Slab::new(),
             by_key: HashMap::new(),
@@ -146,7 +173,8 @@ impl Hub {
             behind: BinaryHeap::new(),
             sweeps: VecDeque::new(),
             pressure: Pressure::default(),
-            draining: false,
+            publishers: 0,
+            drain: Drain::default(),
             totals: Totals::default(),
             outputs: Outputs::default(),
             apps: Apps::default(),
@@ -159,6 +187,7 @@ impl Hub {
             events: VecDeque::new(),
             sleeper: None,
             behind_turn: false,
+            silent: Silent::default(),
         }
     }
 
@@ -170,6 +199,7 @@ impl Hub {
             viewers: self.watched.viewers(),
             transes: self.transes.len() as u64,
             log_bytes: self.transes.iter().map(|(_, trans)| trans.log.bytes() as u64).sum(),
+            hls_bytes: self.sources.iter().map(|(_, source)| source.hls_bytes() as u64).sum(),
             gop_bytes: self.sources.iter().map(|(_, source)| source.gop.bytes() as u64).sum(),
             egress_bytes: self.outputs.egress_bytes(),
             ..self.totals
@@ -201,7 +231,7 @@ impl Hub {
             source.configure(settings);
         }
         for id in other_idleness {
-            self.watch_for_idleness(id, self.now);
+            self.go_on_watching_for_idleness(id, self.now);
         }
     }
 
@@ -226,6 +256,16 @@ impl Hub {
         self.now
     }
 
+    /// Tells the time since 1970, which playlists speak of: now and then, as it may be set.
+    pub fn set_wall(&mut self, since_1970: Duration, now: Instant) {
+        self.wall = (since_1970, now);
+    }
+
+    /// Since 1970.
+    pub(super) fn since_1970(&self, now: Instant) -> Duration {
+        self.wall.0 + now.saturating_duration_since(self.wall.1)
+    }
+
     /// Seconds since it was made.
     pub(super) fn age_s(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.born).as_secs()
@@ -246,6 +286,13 @@ impl Hub {
     /// True while pressure is such that nobody new is let in.
     pub fn refuses_newcomers(&self) -> bool {
         self.pressure.refuses_newcomers()
+    }
+
+    /// The same of somebody who comes and of whom nothing is known yet; that is counted.
+    pub(crate) fn turns_away(&mut self) -> bool {
+        let turns_away = self.refuses_newcomers();
+        self.totals.refused_overloaded += u64::from(turns_away);
+        turns_away
     }
 
     /// A second has passed, and `late` more, in which the core was busy for `busy` of 1.
@@ -306,18 +353,48 @@ impl Hub {
         [timer, due, behind].into_iter().flatten().min()
     }
 
-    /// Does what has come due, flushes aside.
+    /// Does what has come due, flushes aside. A panic ends the stream that it was done for.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
-            match entry.remove() {
-                Timer::Wait(id, serial) => self.wait_is_over(id, serial, now),
-                Timer::KeyWait(id, serial) => self.key_wait_is_over(id, serial, now),
-                Timer::Probe(id, serial) => self.probe_is_over(id, serial, now),
-                Timer::Grace(id, serial) => self.grace_is_over(id, serial, now),
-                Timer::Idle(id, serial) => self.look_for_idleness(id, serial, now),
-                Timer::TransIdle(id) => self.drop_idle_trans(id, now),
-                Timer::NewcomerSeal(id) => self.newcomer_seal_is_due(id, now),
+            let timer = entry.remove();
+            let done = catch_unwind(AssertUnwindSafe(|| self.handle_timer(timer, now)));
+            if done.is_err() {
+                self.abort_source_of_timer(timer, now);
             }
+        }
+    }
+
+    fn handle_timer(&mut self, timer: Timer, now: Instant) {
+        match timer {
+            Timer::Wait(id, serial) => self.wait_is_over(id, serial, now),
+            Timer::KeyWait(id, serial) => self.key_wait_is_over(id, serial, now),
+            Timer::Probe(id, serial) => self.probe_is_over(id, serial, now),
+            Timer::Grace(id, serial) => self.grace_is_over(id, serial, now),
+            Timer::Idle(id, serial) => self.look_for_idleness(id, serial, now),
+            Timer::HlsIdle(id, serial) => self.hls_is_idle(id, serial, now),
+            Timer::TransIdle(id) => self.drop_idle_trans(id, now),
+            Timer::NewcomerSeal(id) => self.newcomer_seal_is_due(id, now),
+        }
+    }
+
+    fn abort_source_of_timer(&mut self, timer: Timer, now: Instant) {
+        let source = match timer {
+            Timer::Wait(id, serial) | Timer::KeyWait(id, serial) => {
+                self.sink_mut(id, serial).map(|sink| sink.source)
+            }
+            Timer::Probe(id, serial)
+            | Timer::Grace(id, serial)
+            | Timer::Idle(id, serial)
+            | Timer::HlsIdle(id, serial) => self.source_mut(id, serial).map(|_| id),
+            Timer::TransIdle(id) | Timer::NewcomerSeal(id) => {
+                self.transes.get(id).map(|trans| trans.source)
+            }
+        };
+        let source = source.and_then(|id| self.sources.get(id));
+        let key = source.map(|source| source.key.clone());
+        tracing::error!(stream = key.as_ref().map(StreamKey::as_str), ?timer, "its timer panicked");
+        if let Some(key) = key {
+            self.abort(&key, now);
         }
     }
 
@@ -345,7 +422,10 @@ impl Hub {
             for trans in std::mem::take(&mut self.sources[id].transes) {
                 self.remove_trans(trans);
             }
-            let source = self.sources.remove(id);
+            let mut source = self.sources.remove(id);
+            if let Some(hls) = source.take_hls() {
+                self.forget_hls(*hls);
+            }
             self.by_key.remove(&source.key);
             self.apps.left(&source, self.now);
             if self.sources.is_empty() {
@@ -353,10 +433,19 @@ impl Hub {
                 let before = std::mem::take(&mut self.pressure).snapshot();
                 self.tell_of_pressure(before, None);
             }
-            self.events.push_back(HubEvent::Emptied { key: source.key, epoch: source.epoch });
-            if let Some((_, waker)) = self.sleeper.take() {
-                waker.wake();
-            }
+            self.tell(HubEvent::Emptied { key: source.key, epoch: source.epoch });
+        }
+    }
+
+    pub(super) fn tell_live(&mut self, key: StreamKey) {
+        self.tell(HubEvent::Live { key });
+    }
+
+    /// Also while the flush loop sleeps.
+    pub(super) fn tell(&mut self, event: HubEvent) {
+        self.events.push_back(event);
+        if let Some((_, waker)) = self.sleeper.take() {
+            waker.wake();
         }
     }
 

@@ -5,11 +5,13 @@ use std::time::Instant;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::fetching::HlsOutput;
 use super::flow::Flow;
 use super::sink::{Position, Sink};
 use super::trans::Trans;
-use super::{Framing, Hub, Selection, SinkId, SinkStats, SourceId, StreamSnapshot, Tag};
+use super::{Format, Framing, Hub, Selection, SinkId, SinkStats, SourceId, StreamSnapshot, Tag};
 use crate::codec;
+use crate::container::flv::HevcForm;
 use crate::media::{StreamKey, Track, TrackKind};
 use crate::time::Timestamp;
 
@@ -73,17 +75,24 @@ pub struct TrackSnapshot {
 /// One muxing of a stream, and the log its viewers read.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct OutputSnapshot {
-    /// `rtmp` or `flv`.
+    /// `rtmp`, `flv`, `ts`, `fmp4` or `hls`.
     pub format: &'static str,
+    /// How H.265 is written in RTMP and FLV: `enhanced`, or `legacy` for players that know nothing
+    /// newer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hevc: Option<&'static str>,
+    /// Bytes that a chunk of RTMP carries at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk_size: Option<u32>,
     /// Which of its tracks.
     pub selection: Selection,
-    /// Viewers whose blocks stand bare on the wire.
+    /// Viewers whose blocks stand bare on the wire; those of `hls`, who fetch them.
     pub viewers_raw: u32,
     /// Viewers who are sent each block as a chunk of HTTP.
     pub viewers_chunked: u32,
     /// Viewers who are sent each block as a message of WebSocket.
     pub viewers_websocket: u32,
-    /// Blocks in its log.
+    /// Blocks in its log; segments in its playlist.
     pub log_blocks: usize,
     /// Bytes they hold, and what they cost beside.
     pub log_bytes: usize,
@@ -108,7 +117,7 @@ pub struct SinkSnapshot {
     pub stream: StreamKey,
     /// Where it stands.
     pub state: SinkState,
-    /// `rtmp` or `flv`.
+    /// As that of [`OutputSnapshot`].
     pub format: &'static str,
     /// What stands around a block on its wire.
     pub framing: Framing,
@@ -121,7 +130,8 @@ pub struct SinkSnapshot {
     pub lag_ms: u32,
     /// Bytes of that, without framing.
     pub lag_bytes: u64,
-    /// Bytes that its socket took.
+    /// Bytes that its socket took. By HLS: those of the connections that also fetch its playlists, as
+    /// media are the same for everyone; its stream has them all.
     pub bytes: u64,
     /// Times it was moved forward because it lagged.
     pub skips: u32,
@@ -165,7 +175,12 @@ impl Hub {
                 .flatten()
                 .map(|track| track_snapshot(track, source.flow(track.kind())))
                 .collect(),
-            outputs: source.transes.iter().map(|id| output(&self.transes[*id])).collect(),
+            outputs: source
+                .transes
+                .iter()
+                .map(|id| output(&self.transes[*id]))
+                .chain(source.hls.as_deref().map(hls_output))
+                .collect(),
             gop_bytes: source.gop.bytes(),
         })
     }
@@ -195,7 +210,8 @@ impl Hub {
     pub(super) fn sinks_of(&self, source: SourceId) -> Vec<SinkId> {
         let source = &self.sources[source];
         let seated = source.transes.iter().flat_map(|trans| &self.transes[*trans].sinks);
-        seated.chain(&source.waiting).copied().collect()
+        let fetching = source.hls.iter().flat_map(|hls| &hls.sinks);
+        seated.chain(fetching).chain(&source.waiting).copied().collect()
     }
 
     fn sink_snapshot(&self, id: SinkId, sink: &Sink, now: Instant) -> SinkSnapshot {
@@ -208,7 +224,10 @@ impl Hub {
             stream: self.sources[sink.source].key.clone(),
             state: match sink.position {
                 Position::Waiting => SinkState::Waiting,
-                Position::AwaitingKey { .. } => SinkState::Starting,
+                Position::AwaitingKey { .. } | Position::Fetching { awaits: Some(_) } => {
+                    SinkState::Starting
+                }
+                Position::Fetching { awaits: None } => SinkState::Playing,
                 Position::At { .. } if sink.paused => SinkState::Paused,
                 Position::At { .. } => SinkState::Playing,
                 Position::Ended => SinkState::Ended,
@@ -231,21 +250,29 @@ fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
     to.since(from).max(0).unsigned_abs() / 1_000_000
 }
 
-fn track_snapshot(track: &Track, flow: &Flow) -> TrackSnapshot {
-    let is_video = track.kind() == TrackKind::Video;
-    let rate = flow.rate();
-    TrackSnapshot {
-        kind: if is_video { "video" } else { "audio" },
-        codec: track.codec.to_string(),
-        profile: codec::profile(track),
-        level: codec::level(track),
-        width: track.video.map(|video| video.width),
-        height: track.video.map(|video| video.height),
-        fps: rate.filter(|_| is_video).map(|rate| rate.frames_s),
-        sample_rate_hz: track.audio.map(|audio| audio.sample_rate_hz),
-        channels: track.audio.map(|audio| audio.channels),
-        bit_s: rate.map(|rate| rate.bit_s),
+impl TrackSnapshot {
+    /// What is known of `track` by itself.
+    pub fn of(track: &Track) -> Self {
+        let is_video = track.kind() == TrackKind::Video;
+        Self {
+            kind: if is_video { "video" } else { "audio" },
+            codec: track.codec.to_string(),
+            profile: codec::profile(track),
+            level: codec::level(track),
+            width: track.video.map(|video| video.width),
+            height: track.video.map(|video| video.height),
+            fps: None,
+            sample_rate_hz: track.audio.map(|audio| audio.sample_rate_hz),
+            channels: track.audio.map(|audio| audio.channels),
+            bit_s: None,
+        }
     }
+}
+
+fn track_snapshot(track: &Track, flow: &Flow) -> TrackSnapshot {
+    let rate = flow.rate();
+    let fps = rate.filter(|_| track.kind() == TrackKind::Video).map(|rate| rate.frames_s);
+    TrackSnapshot { fps, bit_s: rate.map(|rate| rate.bit_s), ..TrackSnapshot::of(track) }
 }
 
 fn output(trans: &Trans) -> OutputSnapshot {
@@ -254,6 +281,11 @@ fn output(trans: &Trans) -> OutputSnapshot {
     let of = |framing: Framing| trans.framings[framing as usize];
     OutputSnapshot {
         format: trans.format.name(),
+        hevc: trans.format.hevc().map(|hevc| match hevc {
+            HevcForm::Enhanced => "enhanced",
+            HevcForm::Legacy => "legacy",
+        }),
+        chunk_size: trans.format.chunk_size(),
         selection: trans.selection,
         viewers_raw: of(Framing::Raw),
         viewers_chunked: of(Framing::Chunked),
@@ -261,5 +293,22 @@ fn output(trans: &Trans) -> OutputSnapshot {
         log_blocks: log.blocks(),
         log_bytes: log.bytes(),
         log_ms: span.map_or(0, |(start, end)| millis_between(start, end)),
+    }
+}
+
+fn hls_output(hls: &HlsOutput) -> OutputSnapshot {
+    let listed = hls.packager.snapshot().map(|snapshot| snapshot.listed());
+    let (segments, span) = listed.unwrap_or_default();
+    OutputSnapshot {
+        format: Format::Hls(hls.packager.container()).name(),
+        hevc: None,
+        chunk_size: None,
+        selection: Selection::ALL,
+        viewers_raw: u32::try_from(hls.sinks.len()).unwrap_or(u32::MAX),
+        viewers_chunked: 0,
+        viewers_websocket: 0,
+        log_blocks: segments,
+        log_bytes: hls.packager.bytes(),
+        log_ms: u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
     }
 }

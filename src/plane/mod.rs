@@ -8,9 +8,11 @@
 mod apps;
 mod block;
 mod drain;
+mod fetching;
 mod flow;
 mod gop;
 mod handles;
+pub mod hls;
 mod hub;
 mod idle;
 mod kick;
@@ -23,12 +25,14 @@ mod sink;
 mod source;
 mod stats;
 mod tag;
+mod tap;
 mod timeline;
 mod timings;
 mod tracks;
 mod trans;
 mod trans_streams;
 mod turns;
+mod vanished;
 mod viewers;
 mod visit;
 
@@ -54,10 +58,12 @@ pub use stats::{
     CoreSnapshot, CoreTimes, PressureSnapshot, Rates, StreamSnapshot, StreamState, Totals,
 };
 pub use tag::Tag;
+pub use tap::{Piece, Tap, TapEnd};
 pub use timings::{Quantiles, Timings};
 pub use tracks::Tracks;
-pub use trans::{Format, Selection};
-pub use viewers::{PlayRefused, PlayRequest};
+pub use trans::{Format, Muxer, Selection};
+pub use vanished::Delivery;
+pub use viewers::{NO_SOCKET, PlayRefused, PlayRequest};
 pub use visit::{Outcome, Slices};
 
 /// A sink's place in its core's slab.

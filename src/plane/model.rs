@@ -46,8 +46,8 @@ struct Viewing {
     started: bool,
     /// It was told to leave, at a time at which it had to wait for a key frame for that.
     left_at_key: bool,
-    /// Its socket has been full: it may have lagged too far to wait for a key frame.
-    slow: bool,
+    /// The least lag and the least bytes of a log that were allowed since it last had all there was.
+    bounds: (Duration, usize),
 }
 
 struct Life {
@@ -143,7 +143,7 @@ impl Life {
         let known = match kind {
             TrackKind::Video => stream.config.0.is_some(),
             TrackKind::Audio => stream.config.1.is_some(),
-            TrackKind::Data => true,
+            TrackKind::Data | TrackKind::Private => true,
         };
         if !known || (kind == TrackKind::Video && stream.needs_key && !key) {
             return;
@@ -207,6 +207,7 @@ impl Life {
             request.from_cache = from_cache;
         });
         let joined = self.stream.taken.len();
+        let bounds = (self.rig.settings.max_lag, self.rig.settings.log_max_bytes);
         let viewing = Viewing {
             watcher,
             selection,
@@ -217,7 +218,7 @@ impl Life {
             ended: None,
             started: false,
             left_at_key: false,
-            slow: false,
+            bounds,
         };
         self.viewings.push(viewing);
         self.rig.run();
@@ -233,7 +234,6 @@ impl Life {
             1..4 => self.below(3000) as usize,
             _ => usize::MAX,
         };
-        self.viewings[at].slow |= room < usize::MAX;
         self.rig.socket(&self.viewings[at].watcher).room = room;
     }
 
@@ -312,9 +312,13 @@ impl Life {
     fn hear_events(&mut self) {
         let pictures = self.publisher.is_some()
             && self.stream.taken.last().is_some_and(|taken| taken.has_video);
-        // Whole seconds pass between frames at times: who may lag so little may leave anywhere.
-        let may_lag = self.rig.settings.max_lag < Duration::from_secs(8);
+        let (max_lag, log_bytes) = (self.rig.settings.max_lag, self.rig.settings.log_max_bytes);
         for viewing in &mut self.viewings {
+            let stats = viewing.watcher.viewer.stats();
+            viewing.bounds = match viewing.bounds {
+                _ if stats.lag_bytes == 0 => (max_lag, log_bytes),
+                (lag, bytes) => (lag.min(max_lag), bytes.min(log_bytes)),
+            };
             while let Some(event) = viewing.watcher.event() {
                 assert!(viewing.ended.is_none(), "an event after the end");
                 match event {
@@ -332,9 +336,9 @@ impl Life {
                     }
                     SinkEvent::Ended(end) => {
                         let moved = viewing.resumes > 0 || viewing.paused;
-                        let moved = moved || viewing.watcher.viewer.stats().skips > 0;
-                        let lags = viewing.slow || may_lag;
-                        let waits = viewing.selection.video && pictures && !moved && !lags;
+                        let moved = moved || stats.skips > 0;
+                        let waits = viewing.selection.video && pictures && !moved;
+                        let waits = waits && !viewing.lags(stats);
                         viewing.left_at_key = end == SinkEnd::Draining && waits;
                         viewing.ended = Some(end);
                     }
@@ -485,11 +489,21 @@ impl Life {
 }
 
 impl Viewing {
+    /// It leaves at a gap, and waits for no key frame: the log may have let go of what would have
+    /// come next, or it lay further behind than anyone may. A viewer that reads all the time gets
+    /// there too where a log holds less than comes in one merge window, as here it may, and where
+    /// such a bound was wider again when the window was over.
+    fn lags(&self, stats: SinkStats) -> bool {
+        let (max_lag, log_bytes) = self.bounds;
+        // What blocks cost beside their bytes counts in a log too; here it is less than they are.
+        u128::from(stats.lag_ms) >= max_lag.as_millis() || 2 * stats.lag_bytes > log_bytes as u64
+    }
+
     fn takes(&self, kind: TrackKind) -> bool {
         match kind {
             TrackKind::Video => self.selection.video,
             TrackKind::Audio => self.selection.audio,
-            TrackKind::Data => true,
+            TrackKind::Data | TrackKind::Private => true,
         }
     }
 }

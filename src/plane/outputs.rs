@@ -9,6 +9,11 @@ pub(crate) enum Output {
     Rtmp,
     HttpFlv,
     WsFlv,
+    HttpTs,
+    WsTs,
+    HttpFmp4,
+    WsFmp4,
+    Hls,
 }
 
 /// Viewers of one kind at one moment, and what they were sent since the start of the core.
@@ -29,16 +34,30 @@ pub struct OutputTotals {
 /// One for each [`Output`]. The egress of a core is their sum, so that a write counts its bytes
 /// here instead of there and pays nothing for it.
 #[derive(Debug)]
-pub(super) struct Outputs([OutputTotals; 3]);
+pub(super) struct Outputs([OutputTotals; Output::ALL.len()]);
 
 impl Output {
-    const ALL: [Self; 3] = [Self::Rtmp, Self::HttpFlv, Self::WsFlv];
+    const ALL: [Self; 8] = [
+        Self::Rtmp,
+        Self::HttpFlv,
+        Self::WsFlv,
+        Self::HttpTs,
+        Self::WsTs,
+        Self::HttpFmp4,
+        Self::WsFmp4,
+        Self::Hls,
+    ];
 
     pub(super) fn of(format: Format, framing: Framing) -> Self {
         match (format, framing) {
             (Format::Rtmp { .. }, _) => Self::Rtmp,
             (Format::Flv { .. }, Framing::WebSocket) => Self::WsFlv,
             (Format::Flv { .. }, Framing::Raw | Framing::Chunked) => Self::HttpFlv,
+            (Format::Ts, Framing::WebSocket) => Self::WsTs,
+            (Format::Ts, Framing::Raw | Framing::Chunked) => Self::HttpTs,
+            (Format::Fmp4, Framing::WebSocket) => Self::WsFmp4,
+            (Format::Fmp4, Framing::Raw | Framing::Chunked) => Self::HttpFmp4,
+            (Format::Hls(_), _) => Self::Hls,
         }
     }
 
@@ -47,6 +66,11 @@ impl Output {
             Self::Rtmp => ("rtmp", "rtmp"),
             Self::HttpFlv => ("http", "flv"),
             Self::WsFlv => ("ws", "flv"),
+            Self::HttpTs => ("http", "ts"),
+            Self::WsTs => ("ws", "ts"),
+            Self::HttpFmp4 => ("http", "fmp4"),
+            Self::WsFmp4 => ("ws", "fmp4"),
+            Self::Hls => ("http", "hls"),
         }
     }
 }

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::drain::Admits;
 use super::hub::Timer;
 use super::sink::Position;
 use super::source::{Phase, Placed, PublisherMail, Slot};
 use super::{
-    Hub, OnConflict, PublisherEnd, PushError, Settings, SinkEnd, SinkId, SourceId, Tag, TransId,
+    Hub, OnConflict, PublisherEnd, PushError, Settings, SinkEnd, SinkId, SourceId, Tag, TapEnd,
+    TransId,
 };
-use crate::media::{Frame, StreamKey, Track};
+use crate::media::{Frame, PrivateStreams, StreamKey, Track};
 
 /// A request to publish, authorised.
 #[derive(Debug, Clone)]
@@ -32,14 +34,18 @@ pub struct PublishRequest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishRefused {
     /// `on_conflict = "refuse"`, and somebody is there.
-    #[error("{key} is being published already, since {since:?} (on_conflict = \"refuse\")")]
+    #[error("{key} is being published already, for {:.0} s (on_conflict = \"refuse\")", since.as_secs_f64())]
     InUse {
         /// The key.
         key: StreamKey,
         /// How long the other has been there.
         since: Duration,
     },
+    /// The node is going out of service, and its publishers have been ended.
+    #[error("this server is going out of service: try another")]
+    Draining,
 }
+
 impl Hub {
     pub(super) fn publish(
         &mut self,
@@ -47,6 +53,9 @@ impl Hub {
         mail: &Rc<RefCell<PublisherMail>>,
         now: Instant,
     ) -> Result<(SourceId, u64), PublishRefused> {
+        if self.drain.admits == Admits::Nobody {
+            return Err(PublishRefused::Draining);
+        }
         let id = self.source_for(&request.key, &request.settings, request.epoch, now);
         let serial = self.next_serial();
         let source = &mut self.sources[id];
@@ -63,9 +72,11 @@ impl Hub {
         let (until, serial_of_source) = (now + source.settings.probe_timeout, source.serial);
         self.at(until, Timer::Probe(id, serial_of_source));
         self.watch_for_idleness(id, now);
+        self.interrupt_hls(id);
         for trans in self.sources[id].transes.clone() {
             // Newcomers start with this publisher, not with the end of the one before.
             self.forget_starts(trans, now);
+            self.transes[trans].end_taps(&TapEnd::TakenOver);
         }
         Ok((id, serial))
     }
@@ -75,9 +86,11 @@ impl Hub {
         let Some(source) = self.published(id, serial) else { return };
         source.leave(now);
         let (phase, serial) = (source.phase, source.serial);
+        self.interrupt_hls(id);
         // What the publisher said last must not wait for a frame that never comes.
         for trans in self.sources[id].transes.clone() {
             self.seal(trans, now);
+            self.transes[trans].end_taps(&TapEnd::PublisherGone);
             self.flush_by(trans, now);
         }
         match phase {
@@ -107,11 +120,33 @@ impl Hub {
         }
     }
 
+    pub(super) fn set_tag(&mut self, id: SourceId, serial: u64, tag: Tag) {
+        let source = self.published(id, serial);
+        if let Some(slot) = source.and_then(|source| source.publisher.as_mut()) {
+            slot.tag = Some(tag);
+        }
+    }
+
+    pub(super) fn set_private_streams(
+        &mut self,
+        id: SourceId,
+        serial: u64,
+        streams: PrivateStreams,
+    ) {
+        if let Some(source) = self.published(id, serial) {
+            source.set_private_streams(streams);
+        }
+    }
+
     pub(super) fn set_waited(&mut self, id: SourceId, serial: u64, waited: Duration) -> Duration {
         if let Some(source) = self.published(id, serial) {
             source.waited = waited;
         }
-        self.sources.get(id).map_or(Duration::ZERO, |source| self.window_of(source))
+        let Some(source) = self.sources.get(id) else { return Duration::ZERO };
+        let window = self.window_of(source);
+        // A part ends when its time has come, not at the next flush.
+        let part = source.hls.as_ref().map(|_| source.settings.hls.part / READS_PER_PART);
+        part.map_or(window, |part| window.min(part))
     }
 
     pub(super) fn push(
@@ -127,8 +162,10 @@ impl Hub {
         };
         self.totals.ingest_bytes += frame.data.len() as u64;
         self.published_by = Some(id);
-        let starving = |trans: &TransId| !self.transes[*trans].awaiting_key.is_empty();
-        let seek_start = source.gop.is_overgrown() || source.transes.iter().any(starving);
+        let starving = |trans: &TransId| self.transes[*trans].is_awaited();
+        let fetched = source.hls.as_ref().is_some_and(|hls| hls.is_awaited());
+        let seek_start =
+            source.gop.is_overgrown() || fetched || source.transes.iter().any(starving);
         let Some(placed) = source.place(now, frame, seek_start)? else { return Ok(()) };
         self.totals.jumps += u64::from(placed.jumped);
         self.totals.gop_overgrown += u64::from(placed.overgrown);
@@ -141,6 +178,7 @@ impl Hub {
             let trans = self.sources[id].transes[at];
             self.push_to(id, trans, &placed, now);
         }
+        self.push_hls(id, &placed, now);
         Ok(())
     }
 
@@ -170,6 +208,15 @@ impl Hub {
         self.end_source(id, &SinkEnd::SourceFailed, now);
     }
 
+    /// As [`Self::abort`], for the source of a publisher, unless another has taken the slot over: then
+    /// nothing that this one did can have changed it.
+    pub(super) fn abort_published(&mut self, id: SourceId, serial: u64, now: Instant) {
+        if let Some(source) = self.published(id, serial) {
+            let key = source.key.clone();
+            self.abort(&key, now);
+        }
+    }
+
     /// As [`Self::abort`], for the source of a sink.
     pub fn abort_source_of(&mut self, id: SinkId, now: Instant) {
         if let Some(sink) = self.sinks.get(id).filter(|sink| sink.position != Position::Ended) {
@@ -178,11 +225,18 @@ impl Hub {
         }
     }
 
+    /// What the publisher of `key` is known by, if it has one.
+    pub fn publisher_tag(&self, key: &StreamKey) -> Option<Tag> {
+        let source = &self.sources[*self.by_key.get(key)?];
+        source.publisher.as_ref()?.tag.clone()
+    }
+
     fn went_live(&mut self, id: SourceId, now: Instant) {
         for sink in std::mem::take(&mut self.sources[id].waiting) {
             self.node.waiting_sinks.fetch_sub(1, Ordering::Relaxed);
             self.seat(sink, now);
         }
+        self.tell_live(self.sources[id].key.clone());
     }
 
     pub(super) fn probe_is_over(&mut self, id: SourceId, serial: u64, now: Instant) {
@@ -208,12 +262,29 @@ impl Hub {
 
     /// Ends every seated sink and drops the trans streams; waiting ones go on waiting.
     fn end_source(&mut self, id: SourceId, why: &SinkEnd, now: Instant) {
+        let end = match why {
+            SinkEnd::SourceFailed => TapEnd::SourceFailed,
+            _ => TapEnd::PublisherGone,
+        };
+        let fetching = self.finish_hls(id, why);
         for trans in std::mem::take(&mut self.sources[id].transes) {
+            self.transes[trans].end_taps(&end);
             for sink in self.transes[trans].sinks.clone() {
                 self.end_sink(sink, why.clone(), now);
             }
             self.remove_trans(trans);
         }
+        for sink in fetching {
+            self.end_sink(sink, why.clone(), now);
+        }
+        // The last of them may have taken it along.
+        if let Some(hls) = self.sources.get_mut(id).and_then(|source| source.take_hls()) {
+            self.forget_hls(*hls);
+        }
         self.drop_unused(id);
     }
 }
+
+/// So often a publisher is looked at in the time of a part, where somebody fetches them: a part is
+/// there at most as much after its time.
+const READS_PER_PART: u32 = 10;

@@ -1,4 +1,7 @@
+use std::rc::Rc;
 use std::time::Duration;
+
+use super::hls;
 
 /// What happens when a second publisher asks for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,13 @@ pub struct Settings {
     pub sinks_max: usize,
     /// How long nobody watches before the publisher's driver is told; zero for never.
     pub idle_timeout: Duration,
+    /// How streams are cut for HTTP Live Streaming; what `dir` says there is not used. Holds for those
+    /// that are cut from then on.
+    pub hls: Rc<hls::Settings>,
+    /// Most viewers by HTTP Live Streaming on this node.
+    pub hls_sessions: usize,
+    /// Most bytes of segments on this node: beyond, each stream may have an equal share.
+    pub hls_node_max_bytes: usize,
     /// Most viewers that may wait for one key.
     pub waiting_sinks_per_key: usize,
     /// Most viewers that may wait on this node.
@@ -103,6 +113,9 @@ impl Default for Settings {
             publisher_bitrate_action: BitrateAction::Cut,
             sinks_max: 0,
             idle_timeout: Duration::from_secs(60),
+            hls: Rc::default(),
+            hls_node_max_bytes: 1 << 30,
+            hls_sessions: 100_000,
             waiting_sinks_per_key: 1000,
             waiting_sinks: 10_000,
         }

@@ -63,6 +63,9 @@ pub enum SinkEnd {
     /// The node is going out of service.
     #[error("this server is going out of service: try another")]
     Draining,
+    /// Its format has no place for any track that it wants: the greeting was not sent.
+    #[error("{0}")]
+    NotCarried(Rc<String>),
     /// Somebody outside wants it to end, perhaps before it was greeted.
     #[error("{0}")]
     Kicked(Rc<String>),
@@ -71,7 +74,14 @@ pub enum SinkEnd {
 impl SinkEnd {
     /// True if the socket may stand inside a message: close it without another word.
     pub fn breaks_off(&self) -> bool {
-        !matches!(self, Self::PublisherGone | Self::SourceFailed | Self::Draining | Self::Kicked(_))
+        !matches!(
+            self,
+            Self::PublisherGone
+                | Self::SourceFailed
+                | Self::Draining
+                | Self::NotCarried(_)
+                | Self::Kicked(_)
+        )
     }
 }
 
@@ -123,6 +133,8 @@ pub(crate) struct Sink {
     pub(crate) leaving: bool,
     /// Bytes that it counts as written lie before its socket.
     pub(crate) held: bool,
+    /// Its cursor was moved: it was not sent the block before the next one.
+    pub(crate) rejoins: bool,
     /// True once the cursor stood at the head: from then on lag is the viewer's.
     pub(crate) caught_up: bool,
     pub(crate) position: Position,
@@ -172,6 +184,11 @@ pub(crate) enum Position {
         trans: TransId,
         index: usize,
         next: u64,
+    },
+    /// It fetches from any core, and nothing is written to it. `awaits`: there is nothing yet that it
+    /// could start with, and it gives up at that time.
+    Fetching {
+        awaits: Option<Instant>,
     },
     Ended,
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::fetching::{HlsOutput, KeyIntervals};
 use super::flow::Flow;
 use super::gop::GopCache;
 use super::idle::Idle;
@@ -14,7 +15,7 @@ use super::timeline::Timeline;
 use super::{BitrateAction, Settings, SinkId, Tag, Tracks, TransId};
 use crate::codec;
 use crate::container::amf0;
-use crate::media::{Frame, StreamKey, Track, TrackKind};
+use crate::media::{Frame, PrivateStreams, StreamKey, Track, TrackKind};
 
 /// Why a publisher was ended by the plane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +80,9 @@ pub(crate) struct Source {
     pub(crate) tracks: Rc<Tracks>,
     pub(crate) gop: GopCache,
     pub(crate) transes: Vec<TransId>,
+    /// Made on first demand, too.
+    pub(super) hls: Option<Box<HlsOutput>>,
+    pub(super) key_intervals: KeyIntervals,
     pub(crate) waiting: BTreeSet<SinkId>,
     /// Every sink that has not ended, wherever it stands.
     pub(crate) sinks: usize,
@@ -156,6 +160,7 @@ pub(crate) struct SourceStats {
     pub(crate) bytes: u64,
     pub(crate) dropped: u64,
     pub(crate) gop_overgrown: u64,
+    /// Without what is fetched while [`Source::hls`] is there.
     pub(crate) egress_bytes: u64,
     pub(crate) skips: u64,
     pub(crate) ingest_ns: u64,
@@ -212,6 +217,8 @@ impl Source {
             tracks: Rc::default(),
             gop,
             transes: Vec::new(),
+            hls: None,
+            key_intervals: KeyIntervals::default(),
             waiting: BTreeSet::new(),
             sinks: 0,
             since: now,
@@ -260,10 +267,12 @@ impl Source {
         self.publisher = Some(slot);
         self.expected = None;
         self.seen = Expected::default();
+        self.set_private_streams(PrivateStreams::default());
         // Frames of the one before and of this one do not decode together.
         self.needs_key = self.tracks.video.is_some();
         self.timeline.resume();
         self.gop = gop_cache(&self.settings);
+        self.key_intervals = KeyIntervals::default();
         self.last_video = None;
         self.video_stalled = false;
     }
@@ -312,10 +321,15 @@ impl Source {
                 // Who watches already has nothing the first pictures could be made from.
                 self.needs_key |= self.tracks.video.is_none() && self.timeline.latest().is_some();
             }
-            TrackKind::Audio | TrackKind::Data => self.seen.audio = true,
+            TrackKind::Audio | TrackKind::Data | TrackKind::Private => self.seen.audio = true,
         }
         if self.tracks.track(track.kind()) != Some(&track) {
-            self.tracks = Rc::new(self.tracks.with_track(track));
+            let is_new = self.tracks.track(track.kind()).is_none();
+            let before = Rc::clone(&self.tracks);
+            self.tracks = Rc::new(before.with_track(track));
+            if is_new {
+                self.gop.add_track(&before, &self.tracks);
+            }
         }
         self.probe_is_complete() && self.end_probe()
     }
@@ -326,6 +340,13 @@ impl Source {
         self.expected = announced(&metadata);
         self.tracks = Rc::new(self.tracks.with_metadata(metadata));
         self.probe_is_complete() && self.end_probe()
+    }
+
+    /// Private streams of before are no more.
+    pub(crate) fn set_private_streams(&mut self, streams: PrivateStreams) {
+        if self.tracks.private != streams {
+            self.tracks = Rc::new(self.tracks.with_private(streams));
+        }
     }
 
     /// The metadata in force as a frame for those who watch already.
@@ -377,7 +398,8 @@ impl Source {
     ) -> Result<Option<Placed>, PushError> {
         self.count(now, frame.data.len())?;
         let is_video = frame.kind == TrackKind::Video;
-        let unknown = frame.kind != TrackKind::Data && self.tracks.track(frame.kind).is_none();
+        let is_data = matches!(frame.kind, TrackKind::Data | TrackKind::Private);
+        let unknown = !is_data && self.tracks.track(frame.kind).is_none();
         let seek_start = seek_start || self.needs_key;
         let starts = is_video && (frame.key || (seek_start && self.is_recovery_point(&frame)));
         if unknown || (is_video && self.needs_key && !starts) {
@@ -392,9 +414,20 @@ impl Source {
             self.notice_stalled_video(now);
         }
         let jumps = self.timeline.jumps();
-        (frame.dts, frame.pts) = self.timeline.place(frame.kind, frame.dts, frame.pts);
-        if frame.kind != TrackKind::Data {
+        let placed = match frame.kind {
+            TrackKind::Private => self.timeline.place_beside(frame.pts),
+            kind => Some(self.timeline.place(kind, frame.dts, frame.pts)),
+        };
+        let Some(placed) = placed else {
+            self.stats.dropped += 1;
+            return Ok(None);
+        };
+        (frame.dts, frame.pts) = placed;
+        if !is_data {
             self.flows[usize::from(!is_video)].count(frame.dts, frame.data.len());
+        }
+        if starts {
+            self.key_intervals.note(frame.dts);
         }
         let has_video = self.has_video();
         let overgrown =
@@ -410,6 +443,24 @@ impl Source {
         }
         let jumped = self.timeline.jumps() != jumps;
         Ok(Some(Placed { frame, starts, has_video, overgrown, jumped }))
+    }
+
+    /// Bytes its viewers were sent.
+    pub(super) fn egress_bytes(&self) -> u64 {
+        let fetched = self.hls.as_ref().map_or(0, |hls| hls.channel.served());
+        self.stats.egress_bytes + fetched
+    }
+
+    /// Nobody fetches it any more; what was fetched is counted.
+    pub(super) fn take_hls(&mut self) -> Option<Box<HlsOutput>> {
+        let hls = self.hls.take()?;
+        self.stats.egress_bytes += hls.channel.take_served();
+        Some(hls)
+    }
+
+    /// Bytes of its segments.
+    pub(super) fn hls_bytes(&self) -> usize {
+        self.hls.as_ref().map_or(0, |hls| hls.packager.bytes())
     }
 
     /// How much of a track flows.

@@ -63,14 +63,27 @@ pub struct Totals {
     pub not_found: u64,
     /// Viewers refused because too many wait.
     pub refused_waiting: u64,
-    /// Viewers refused because the core was overloaded.
+    /// Viewers refused because the core was overloaded, and whoever came over TLS then.
     pub refused_overloaded: u64,
     /// Viewers not let in because their stream had as many as it may.
     pub refused_full: u64,
+    /// Viewers by HTTP Live Streaming not let in because the node had as many of them, or of segments,
+    /// as it may.
+    pub refused_hls: u64,
     /// GOPs that outgrew their cache.
     pub gop_overgrown: u64,
     /// Jumps of publishers' clocks that were taken out.
     pub jumps: u64,
+    /// Bytes of segments for HTTP Live Streaming.
+    pub hls_bytes: u64,
+    /// Such segments that ended without a key frame, as none came in time.
+    pub hls_forced: u64,
+    /// Such segments that went before their time, for `hls_max_bytes`.
+    pub hls_cut_short: u64,
+    /// Times that a part was so large that the stream was broken off until its next key frame.
+    pub hls_overgrown: u64,
+    /// Such segments in whose time nothing came.
+    pub hls_gaps: u64,
 }
 
 /// One core at one moment. The same names in every release; what is new is added.
@@ -270,7 +283,7 @@ impl Hub {
             frames: stats.frames,
             frames_dropped: stats.dropped,
             ingest_bytes: stats.bytes,
-            egress_bytes: stats.egress_bytes,
+            egress_bytes: source.egress_bytes(),
             skips: stats.skips,
             ingest_ns: stats.ingest_ns,
             flush_ns: stats.flush_ns,
@@ -398,8 +411,14 @@ impl std::ops::AddAssign for Totals {
             refused_waiting: self.refused_waiting + more.refused_waiting,
             refused_overloaded: self.refused_overloaded + more.refused_overloaded,
             refused_full: self.refused_full + more.refused_full,
+            refused_hls: self.refused_hls + more.refused_hls,
             gop_overgrown: self.gop_overgrown + more.gop_overgrown,
             jumps: self.jumps + more.jumps,
+            hls_bytes: self.hls_bytes + more.hls_bytes,
+            hls_forced: self.hls_forced + more.hls_forced,
+            hls_cut_short: self.hls_cut_short + more.hls_cut_short,
+            hls_overgrown: self.hls_overgrown + more.hls_overgrown,
+            hls_gaps: self.hls_gaps + more.hls_gaps,
         };
     }
 }

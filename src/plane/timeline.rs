@@ -18,7 +18,7 @@ pub(crate) struct Timeline {
     shift: i64,
     /// The shift before the last jump, for stragglers.
     old_shift: Option<i64>,
-    clocks: [Option<Clock>; 3],
+    clocks: [Option<Clock>; 4],
     /// The next frame, of whichever track, goes on where the line ended.
     resuming: bool,
     jumps: u64,
@@ -43,7 +43,7 @@ impl Timeline {
             forward: 0,
             shift: 0,
             old_shift: None,
-            clocks: [None; 3],
+            clocks: [None; 4],
             resuming: false,
             jumps: 0,
         };
@@ -84,7 +84,7 @@ impl Timeline {
             self.shift = (last + interval).since(dts);
         }
         let shift = match kind {
-            TrackKind::Data => self.shift_for_data(dts),
+            TrackKind::Data | TrackKind::Private => self.shift_for_data(dts),
             TrackKind::Video | TrackKind::Audio => self.shift_for(kind, dts),
         };
         let wanted = dts + shift;
@@ -104,6 +104,14 @@ impl Timeline {
             }
         };
         (placed, pts + shift)
+    }
+
+    /// The place of private data that is shown at `pts`: behind what has come, and as far from the
+    /// pictures as it was. It never moves the line. None where there is none yet, or the next frame
+    /// is the first of another publisher.
+    pub(crate) fn place_beside(&self, pts: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let (last, _) = self.latest().filter(|_| !self.resuming)?;
+        Some((last, pts + self.shift))
     }
 
     fn shift_for(&mut self, kind: TrackKind, dts: Timestamp) -> i64 {
@@ -253,6 +261,24 @@ mod tests {
         assert_eq!(place(&mut line, TrackKind::Data, 0), 60_000);
         assert_eq!(place(&mut line, Video, 60_040), 60_040);
         assert_eq!(line.jumps(), 0);
+    }
+
+    #[test]
+    fn private_data_keeps_its_distance_to_the_pictures_and_moves_nothing() {
+        let mut line = timeline();
+        let beside = |line: &Timeline, ms| {
+            let placed = line.place_beside(Timestamp::from_millis(ms));
+            placed.map(|(dts, pts)| (dts.as_millis(), pts.as_millis()))
+        };
+        assert_eq!(beside(&line, 0), None);
+        place(&mut line, Video, 60_000);
+        assert_eq!(beside(&line, 59_900), Some((60_000, 59_900)));
+        assert_eq!(beside(&line, 100_000), Some((60_000, 100_000)));
+        assert_eq!(place(&mut line, Video, 60_040), 60_040);
+        line.resume();
+        assert_eq!(beside(&line, 5), None, "its publisher has sent no picture yet");
+        assert_eq!(place(&mut line, Video, 0), 60_080);
+        assert_eq!(beside(&line, 5), Some((60_080, 60_085)));
     }
 
     #[test]

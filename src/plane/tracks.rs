@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use crate::media::{Codec, Track, TrackKind};
+use crate::media::{Codec, PrivateStreams, Track, TrackKind};
 
 /// What a decoder must know, as it was in force from some frame on. Immutable: a change makes a
 /// new one with the next version.
@@ -14,6 +14,8 @@ pub struct Tracks {
     pub audio: Option<Track>,
     /// The publisher's `onMetaData`, as AMF0 with its name first.
     pub metadata: Option<Bytes>,
+    /// Streams of private data beside them.
+    pub private: PrivateStreams,
 }
 
 impl Tracks {
@@ -22,29 +24,35 @@ impl Tracks {
         self.track(kind).map(|track| track.codec)
     }
 
-    /// The track of that kind; script data has none.
+    /// The track of that kind; data has none.
     pub fn track(&self, kind: TrackKind) -> Option<&Track> {
         match kind {
             TrackKind::Video => self.video.as_ref(),
             TrackKind::Audio => self.audio.as_ref(),
-            TrackKind::Data => None,
+            TrackKind::Data | TrackKind::Private => None,
         }
     }
 
-    /// Bytes of metadata and configurations.
+    /// Bytes of metadata, configurations and descriptors.
     pub(crate) fn bytes(&self) -> usize {
         let of = |track: &Track| track.config.len() + track.hdr.as_ref().map_or(0, Bytes::len);
         let tracks = [&self.video, &self.audio].into_iter().flatten();
-        tracks.map(of).sum::<usize>() + self.metadata.as_ref().map_or(0, Bytes::len)
+        let metadata = self.metadata.as_ref().map_or(0, Bytes::len);
+        tracks.map(of).sum::<usize>() + metadata + self.private.bytes()
     }
 
     pub(crate) fn with_track(&self, track: Track) -> Self {
         let mut next = self.next();
         match track.kind() {
             TrackKind::Video => next.video = Some(track),
-            TrackKind::Audio | TrackKind::Data => next.audio = Some(track),
+            TrackKind::Audio | TrackKind::Data | TrackKind::Private => next.audio = Some(track),
         }
         next
+    }
+
+    /// Private data changes no decoder: the version stays.
+    pub(crate) fn with_private(&self, private: PrivateStreams) -> Self {
+        Self { private, ..self.clone() }
     }
 
     /// Metadata changes no decoder: the version stays.

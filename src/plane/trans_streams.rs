@@ -14,16 +14,24 @@ use super::{Format, Hub, Selection, Settings, SinkEnd, SinkId, SourceId, TransId
 pub(super) const TRANS_IDLE: Duration = Duration::from_secs(5);
 
 impl Hub {
-    /// The source's trans stream of that kind. A new one begins with what the GOP cache holds.
+    /// The source's trans stream of that kind, if there is one.
+    pub(super) fn trans_of(&self, source: &Source, what: (Format, Selection)) -> Option<TransId> {
+        let of = |id: TransId| (self.transes[id].format, self.transes[id].selection);
+        source.transes.iter().copied().find(|id| of(*id) == what)
+    }
+
+    /// The same; a new one begins with what the GOP cache holds.
     pub(super) fn trans_for(&mut self, source_id: SourceId, what: (Format, Selection)) -> TransId {
         let source = &self.sources[source_id];
-        let same =
-            |id: &&TransId| (self.transes[**id].format, self.transes[**id].selection) == what;
-        if let Some(id) = source.transes.iter().find(same) {
-            return *id;
+        if let Some(id) = self.trans_of(source, what) {
+            return id;
         }
         let first = source.gop.frames().next().map(|(tracks, _)| tracks);
         let tracks = Rc::clone(first.unwrap_or(&source.tracks));
+        for track in what.1.of(&source.tracks).filter(|track| !what.0.carries(track)) {
+            tracing::info!(stream = %source.key, format = what.0.name(), codec = %track.codec,
+                "left out: it has no place in this format");
+        }
         let mut trans = Trans::new(source_id, what, &source.settings, tracks);
         let gop = source.gop.is_of_pictures();
         for (at, (tracks, frame)) in source.gop.frames().enumerate() {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::drain::Admits;
 use super::hub::{Revisit, Timer};
 use super::sink::{Position, Sink};
 use super::source::{Phase, Source};
-use super::trans_streams::TRANS_IDLE;
 use super::{
     Format, Framing, Hub, Selection, Settings, SinkEnd, SinkEvent, SinkId, SinkStats, SourceId,
     Tag, TransId,
@@ -29,7 +29,8 @@ pub struct PlayRequest {
     pub settings: Rc<Settings>,
     /// The directory's epoch of the key.
     pub epoch: u64,
-    /// The socket. It must stay open until the [`Viewer`](super::Viewer) is dropped.
+    /// The socket. It must stay open until the [`Viewer`](super::Viewer) is dropped. A viewer that
+    /// fetches ([`Format::Hls`]) has none: [`NO_SOCKET`].
     pub fd: RawFd,
     /// What to send.
     pub format: Format,
@@ -45,6 +46,9 @@ pub struct PlayRequest {
     pub tag: Option<Tag>,
 }
 
+/// What the plane never writes to.
+pub const NO_SOCKET: RawFd = -1;
+
 /// Why a viewer was not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlayRefused {
@@ -59,6 +63,12 @@ pub enum PlayRefused {
         "expected at most {0} viewers of one stream (viewers_max_per_stream): try this one again later"
     )]
     StreamIsFull(usize),
+    /// The segments of other streams are as many as the node may keep.
+    #[error("expected at most {0} bytes of HLS segments on this node (limits.hls_max_bytes)")]
+    TooManySegments(usize),
+    /// As many watch by HTTP Live Streaming as may.
+    #[error("expected at most {0} viewers by HLS on this node (limits.hls_sessions)")]
+    TooManySessions(usize),
     /// The widest merge window was not enough.
     #[error("this server is overloaded: try another, or this one again later")]
     Overloaded,
@@ -80,12 +90,21 @@ impl Hub {
         let waiting = live.map_or(0, |source| source.waiting.len());
         let sinks = live.map_or(0, |source| source.sinks);
         let settings = &request.settings;
-        let refused = if self.draining {
+        let fetches = matches!(request.format, Format::Hls(_));
+        let refused = if self.drain.admits != Admits::Everyone {
             Some(PlayRefused::Draining)
         } else if self.pressure.refuses_newcomers() {
             Some(PlayRefused::Overloaded)
         } else if settings.sinks_max > 0 && sinks >= settings.sinks_max {
             Some(PlayRefused::StreamIsFull(settings.sinks_max))
+        } else if fetches && self.node.hls_sessions.load(Ordering::Relaxed) >= settings.hls_sessions
+        {
+            Some(PlayRefused::TooManySessions(settings.hls_sessions))
+        } else if fetches
+            && live.is_none_or(|source| source.hls.is_none())
+            && self.node.hls_bytes.load(Ordering::Relaxed) > settings.hls_node_max_bytes
+        {
+            Some(PlayRefused::TooManySegments(settings.hls_node_max_bytes))
         } else if live.is_some_and(Source::is_live) {
             None
         } else if waiting >= settings.waiting_sinks_per_key {
@@ -100,6 +119,9 @@ impl Hub {
                 PlayRefused::Overloaded => self.totals.refused_overloaded += 1,
                 PlayRefused::Draining => {}
                 PlayRefused::StreamIsFull(_) => self.totals.refused_full += 1,
+                PlayRefused::TooManySegments(_) | PlayRefused::TooManySessions(_) => {
+                    self.totals.refused_hls += 1;
+                }
                 _ => self.totals.refused_waiting += 1,
             }
             return Err(refused);
@@ -120,6 +142,7 @@ impl Hub {
             paused: false,
             leaving: false,
             held: false,
+            rejoins: false,
             caught_up: false,
             position: Position::Waiting,
             in_hand: None,
@@ -137,8 +160,9 @@ impl Hub {
             waker: None,
             stats: SinkStats::default(),
         });
+        self.node.hls_sessions.fetch_add(usize::from(fetches), Ordering::Relaxed);
         self.sources[source].sinks += 1;
-        self.sources[source].idle.since = None;
+        self.sources[source].idle.end();
         self.outputs.of(self.sinks[id].output()).plays += 1;
         if self.sources[source].is_live() {
             self.seat(id, now);
@@ -155,6 +179,8 @@ impl Hub {
         let now = self.now;
         self.unseat(id, now);
         let sink = self.sinks.remove(id);
+        let fetched = matches!(sink.format, Format::Hls(_));
+        self.node.hls_sessions.fetch_sub(usize::from(fetched), Ordering::Relaxed);
         if sink.position != Position::Ended {
             self.left_source(sink.source);
         }
@@ -230,7 +256,9 @@ impl Hub {
     pub(super) fn key_wait_is_over(&mut self, id: SinkId, serial: u64, now: Instant) {
         let Some(sink) = self.sink_mut(id, serial) else { return };
         sink.key_wait_set = false;
-        let Position::AwaitingKey { trans, until, .. } = sink.position else { return };
+        let Position::AwaitingKey { trans, until, .. } = sink.position else {
+            return self.fetching_waited_in_vain(id, now);
+        };
         if until <= now {
             let head = self.transes[trans].log.head();
             self.start_at(id, head, now);
@@ -239,8 +267,19 @@ impl Hub {
         }
     }
 
-    /// Gives `id` a trans stream, and a block to start at if there is one.
+    /// Gives `id` a trans stream, and a block to start at if there is one. Nobody waits for what
+    /// cannot come.
     pub(super) fn seat(&mut self, id: SinkId, now: Instant) {
+        if let Some(why) = self.nothing_carried(&self.sinks[id]) {
+            let sink = &mut self.sinks[id];
+            let source = sink.source;
+            sink.position = Position::Ended;
+            sink.tell(SinkEvent::Ended(SinkEnd::NotCarried(why.into())));
+            return self.left_source(source);
+        }
+        if let Format::Hls(_) = self.sinks[id].format {
+            return self.seat_fetching(id, now);
+        }
         let sink = &self.sinks[id];
         let after = sink.sent_until();
         // Who comes from another trans stream goes on as soon as it can.
@@ -276,6 +315,23 @@ impl Hub {
         }
     }
 
+    /// Why the format of `sink` has nothing for it of the tracks there are, if there are some.
+    fn nothing_carried(&self, sink: &Sink) -> Option<String> {
+        let (source, Sink { format, selection, .. }) = (&self.sources[sink.source], sink);
+        let tracks = &source.tracks;
+        // Who comes to a trans stream that runs does not look into the tracks' records once more.
+        let running = self.trans_of(source, (*format, *selection));
+        if running.is_some_and(|id| self.transes[id].carries_some_of(tracks))
+            || selection.of(tracks).any(|track| format.carries(track))
+        {
+            return None;
+        }
+        let codecs: Vec<_> = selection.of(tracks).map(|track| track.codec.to_string()).collect();
+        let (codecs, format) = (codecs.join(" and "), format.name());
+        let why = || format!("this stream is {codecs}, which has no place in {format}");
+        (!codecs.is_empty()).then(why)
+    }
+
     /// The block to start at now. None also if a key frame waits in the open block, which will
     /// be sealed in a moment.
     fn start_in_log(
@@ -306,6 +362,7 @@ impl Hub {
         let sink = &mut self.sinks[id];
         let Position::AwaitingKey { trans, index, .. } = sink.position else { return };
         sink.position = Position::At { trans, index, next };
+        sink.rejoins = sink.greeting.is_none();
         sink.log_bytes = self.transes[trans].log.bytes_before(next);
         if let Some(greeting) = sink.greeting.take() {
             sink.private.push(*greeting);
@@ -335,13 +392,9 @@ impl Hub {
                 self.sources[source].watched.left(now);
                 self.watched.left(now);
                 self.outputs.of(self.sinks[id].output()).viewers -= 1;
-                if from.sinks.is_empty() {
-                    from.idle_since = Some(now);
-                    if !std::mem::replace(&mut from.idle_set, true) {
-                        self.at(now + TRANS_IDLE, Timer::TransIdle(trans));
-                    }
-                }
+                self.rest_if_unread(trans, now);
             }
+            Position::Fetching { .. } => self.unseat_fetching(id, now),
             Position::Ended => {}
         }
     }
@@ -359,6 +412,7 @@ impl Hub {
         if let Position::At { trans, index, next } = sink.position {
             let newest = self.transes[trans].log.newest_key().unwrap_or(next);
             sink.position = Position::At { trans, index, next: next.max(newest) };
+            sink.rejoins |= newest > next;
             sink.caught_up = false;
             self.visit_at(id, now);
         }

@@ -19,7 +19,7 @@ use super::{Hub, SinkEnd, SinkId, TransId};
 pub type Slices<'a> = ArrayVec<IoSlice<'a>, 64>;
 
 /// A socket may hold this much unsent, however small the stream is.
-const UNSENT_MIN: usize = 128 << 10;
+pub(super) const UNSENT_MIN: usize = 128 << 10;
 /// Most bytes one visit hands to the socket, so that one viewer cannot hold up the sweep.
 const VISIT_BYTES: usize = 256 << 10;
 /// A sink whose socket is full is tried again after this.
@@ -34,6 +34,8 @@ const OVERRUN_MIN: Duration = Duration::from_millis(20);
 pub enum Outcome {
     /// It took this many bytes.
     Wrote(usize),
+    /// It took this many bytes, a batch; it would take more, but the rest is for another visit.
+    Batch(usize),
     /// They were taken, but some lie between here and the socket, which is full: they must be
     /// written on even if nothing comes behind them.
     Held(usize),
@@ -82,9 +84,10 @@ impl Hub {
             && !sink.paused
         {
             for block in self.transes[trans].log.from(next) {
-                // A changed init goes first, and is made private on the next visit. Who leaves does
-                // so before a key block.
+                // A changed init goes first, and so does what tells of a jump: both are made private
+                // on the next visit. Who leaves does so before a key block.
                 if Some(block.init.version) != sink.init_sent
+                    || sink.rejoins
                     || (sink.leaving && block.key != Start::No)
                     || !list.add_after(block.parts(sink.framing), 0)
                 {
@@ -96,13 +99,19 @@ impl Hub {
     }
 
     /// The socket's answer to the write of all slices, which held `offered` bytes.
-    pub fn wrote(&mut self, id: SinkId, offered: usize, outcome: Outcome, now: Instant) {
+    pub fn wrote(&mut self, id: SinkId, mut offered: usize, outcome: Outcome, now: Instant) {
         self.totals.writes += 1;
         let sink = &mut self.sinks[id];
         let (taken, full) = match outcome {
             Outcome::Wrote(taken) => {
                 sink.held = false;
                 (taken, taken == 0 && offered > 0)
+            }
+            Outcome::Batch(taken) => {
+                sink.held = false;
+                // As if no more had been offered: the next visit comes at once.
+                offered = taken;
+                (taken, false)
             }
             Outcome::Held(taken) => {
                 sink.held = true;
@@ -273,6 +282,7 @@ impl Hub {
                     skipped_bytes, blocks = key - next, bytes_sent = sink.stats.bytes,
                     "viewer lagged past max_lag: moved to the newest key block");
                 sink.position = Position::At { trans: trans_id, index, next: key };
+                sink.rejoins = true;
                 skip = Some((skipped_ms, skipped_bytes));
                 key
             }
@@ -299,10 +309,13 @@ impl Hub {
             }
             _ => next,
         };
-        let init = &log.get(number).expect("chosen from the log").init;
-        if sink.init_sent != Some(init.version) {
-            sink.init_sent = Some(init.version);
-            sink.send_framed(&Rc::clone(init).bytes);
+        let block = log.get(number).expect("chosen from the log");
+        if sink.init_sent != Some(block.init.version) {
+            sink.init_sent = Some(block.init.version);
+            sink.send_framed(&block.init.bytes);
+        }
+        if std::mem::take(&mut sink.rejoins) {
+            sink.send_framed(&block.rejoin);
         }
         if let Some((ms, bytes)) = skip {
             self.tell_skip(id, ms, bytes);

@@ -9,7 +9,8 @@ pub trait Machine {
     /// What the peer did wrong; the connection is over.
     type Error: Display;
 
-    /// Takes bytes from the front of `input` and says how many: all, unless a question is open.
+    /// Takes bytes from the front of `input` and says how many: all, unless a question is open or
+    /// what it has said is to be polled first.
     fn handle_input(&mut self, now: Instant, input: &[u8]) -> Result<usize, Self::Error>;
 
     /// The time has come that [`Self::deadline`] named.

@@ -3,5 +3,6 @@
 pub mod http;
 mod machine;
 pub mod rtmp;
+pub mod ts_udp;
 
 pub use machine::Machine;

@@ -2,20 +2,20 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::conn::{About, Conn, End};
+use super::access::Network;
+use super::conn::{About, Conn};
 use super::core::Core;
 use super::doors::Place;
-use super::end_line::EndLine;
+use super::guard;
 use super::hand_over::{Driver, HandOver};
 use super::proxied;
 use super::proxy_header::ProxyHeader;
+use super::refusals::Reason;
 use super::session::{Protocol, Session};
 use super::turn_away::{Begun, TurnAway};
 use super::verdict::{ClientId, Protocol as Kind};
@@ -65,7 +65,7 @@ pub(super) fn open(
         Kind::Http => &node.counters.accepted_http,
     };
     accepted.fetch_add(1, Ordering::Relaxed);
-    let here = node.addresses.enter(peer.ip());
+    let here = node.addresses.enter(Network::of(peer.ip()));
     let (client, node_of) = (core.next_client(), Arc::clone(node));
     let about = About::new(client, peer, protocol, opened, node_of);
     let mut conn = Conn::new(core, socket, about);
@@ -79,6 +79,7 @@ pub(super) fn open(
             asked if asked == most => "limits.connections",
             _ => "as many as file descriptors allow, `ulimit -n`",
         };
+        node.refused.count(Reason::Connections);
         Some(format!("expected at most {most} connections ({by})"))
     } else {
         too_many_of_one(core, peer.ip(), here)
@@ -93,17 +94,29 @@ pub(super) fn open(
 /// Has the connection go on over TLS, of which `begun` has come. False: it cannot, and is to be
 /// closed.
 pub(super) fn begin_tls(conn: &mut Conn, begun: &[u8]) -> bool {
-    let About { peer, protocol, .. } = conn.about;
+    let About { client, peer, protocol, .. } = conn.about;
+    let may_log = || conn.core.violations.borrow_mut().allow(Instant::now());
+    if conn.core.hub.borrow_mut().turns_away() {
+        // A handshake costs more than all that would be done for it.
+        conn.about.node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
+        if let Some(suppressed) = may_log() {
+            tracing::warn!(%client, %peer, %protocol, suppressed, "refused: overloaded, no handshake");
+        }
+        return false;
+    }
     match conn.core.secure(&mut conn.socket, protocol, begun) {
         Ok(()) => return true,
-        Err(error) if begun.is_empty() => tracing::error!(%error, %peer, "TLS cannot be begun"),
-        Err(error) => EndLine::default().write(conn, &End::Socket(error)),
+        Err(error) => {
+            if let Some(suppressed) = may_log() {
+                tracing::error!(%error, %peer, suppressed, "TLS cannot be begun");
+            }
+        }
     }
     false
 }
 
-/// Why `address`, which has `here` connections now, may not have so many, or so many in a second. A
-/// proxy may: they are not its own.
+/// Why `address`, which has `here` connections now, with all of its network, may not have so many, or
+/// so many in a second; that is counted. A proxy may: they are not its own.
 pub(super) fn too_many_of_one(core: &Core, address: IpAddr, here: usize) -> Option<String> {
     let setup = core.setup();
     if setup.config.proxy.trusts(address) {
@@ -111,21 +124,26 @@ pub(super) fn too_many_of_one(core: &Core, address: IpAddr, here: usize) -> Opti
     }
     let limits = &setup.config.limits;
     let (most, rate) = (limits.connections_per_address, limits.connects_per_second_per_address);
+    let network = Network::of(address);
+    let one = network.kind();
     if most > 0 && here > most {
+        core.node.refused.count(Reason::ConnectionsPerAddress);
         return Some(format!(
-            "expected at most {most} connections from one address \
+            "expected at most {most} connections from {one} \
              (limits.connections_per_address), found {here}"
         ));
     }
-    (!core.node.arrivals.let_in(address, rate, Instant::now())).then(|| {
+    (!core.node.arrivals.let_in(network, rate, Instant::now())).then(|| {
+        core.node.refused.count(Reason::ConnectsPerSecond);
         format!(
-            "expected at most {rate} new connections per second from one address \
+            "expected at most {rate} new connections per second from {one} \
              (limits.connects_per_second_per_address)"
         )
     })
 }
 
-/// Turns a newcomer away, of whom a header may still have to come, and then TLS if that is true.
+/// Turns a newcomer away, of whom a header may still have to come, and then TLS if that is true. Who is
+/// to speak TLS is closed without a word.
 pub(super) fn refuse(conn: Conn, header: Option<(ProxyHeader, bool)>, reason: &str) {
     let Conn { core, socket, about, unread, .. } = conn;
     let About { client, peer, protocol, .. } = about;
@@ -135,13 +153,14 @@ pub(super) fn refuse(conn: Conn, header: Option<(ProxyHeader, bool)>, reason: &s
         tracing::warn!(%client, %peer, %protocol, suppressed, "refused: {reason}");
     }
     match protocol {
-        // Over TLS nothing can be said without a handshake.
-        Kind::Http if socket.is_secure() || matches!(header, Some((_, true))) => {}
+        // Over TLS nothing can be said without a handshake, of which an address that comes too often
+        // would have as many as it likes.
+        _ if socket.is_secure() || matches!(header, Some((_, true))) => {}
         Kind::Http => http::refuse_at_the_door(&socket, reason),
         Kind::Rtmp => {
             let reason = format!("{reason}: try another server, or this one again later");
             let seed = rtmp::seed(client, peer);
-            let begun = Begun { header, unread };
+            let begun = Begun { header: header.map(|(header, _)| header), unread };
             if let Some(it) = TurnAway::new(&core, socket, seed, reason, now, begun) {
                 drive(&core, client, it.run());
             }
@@ -156,6 +175,7 @@ pub(super) fn serve(conn: Conn) {
     let now = Instant::now();
     if let Some(reason) = core.blocked(peer.ip(), now) {
         // It is closed without a word.
+        core.node.refused.count(Reason::Blocked);
         conn.about.node.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
         if let Some(suppressed) = core.violations.borrow_mut().allow(now) {
             tracing::warn!(%client, %peer, %protocol, suppressed, "refused: {reason}");
@@ -170,7 +190,7 @@ pub(super) fn serve(conn: Conn) {
 }
 
 /// Goes on with a connection that comes from another core.
-pub(crate) fn take_over(core: &Rc<Core>, moved: HandOver) {
+pub(crate) fn take_over(core: &Rc<Core>, moved: Box<HandOver>) {
     let About { client, peer, protocol, .. } = &moved.about;
     tracing::debug!(%client, %peer, %protocol, stream = %moved.key, core = %core.id, "moved here");
     match moved.driver {
@@ -179,74 +199,86 @@ pub(crate) fn take_over(core: &Rc<Core>, moved: HandOver) {
     }
 }
 
-fn go_on<P: Protocol>(core: &Rc<Core>, moved: HandOver) {
-    let client = moved.about.client;
-    if let Some((session, ticket, wish)) = Session::<P>::unpack(core, moved) {
-        drive(core, client, session.arrive_and_run(ticket, wish));
-    }
+fn go_on<P: Protocol>(core: &Rc<Core>, moved: Box<HandOver>) {
+    let (client, here) = (moved.about.client, Rc::clone(core));
+    drive(core, client, async move {
+        if let Some(session) = Session::<P>::take_over(&here, *moved) {
+            session.run().await;
+        }
+    });
 }
 
 /// Runs a driver; its panic is its own.
-///
-/// The driver is boxed, because a future that is handed another by value has room for it twice,
-/// and there may be many thousands.
 fn drive(core: &Rc<Core>, client: ClientId, driver: impl Future<Output = ()> + 'static) {
-    let (core, mut driver) = (Rc::clone(core), Box::pin(driver));
-    rt::spawn(std::future::poll_fn(move |cx| {
-        let polled = core.turn(|| catch_unwind(AssertUnwindSafe(|| driver.as_mut().poll(cx))));
-        polled.unwrap_or_else(|_| {
-            tracing::error!(%client, reason = "its driver panicked", "close");
-            Poll::Ready(())
-        })
-    }));
+    let told = move || tracing::error!(%client, reason = "its driver panicked", "close");
+    guard::spawn(core, driver, told);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::task::{Context, Waker};
-
     use super::*;
-    use crate::media::StreamKey;
-    use crate::plane::Publisher;
+    use crate::net::{TlsConfigs, bind, secure};
     use crate::serve::Mesh;
     use crate::serve::core::Node;
+    use crate::serve::doors::Door;
     use crate::shard::CoreId;
 
     #[test]
-    fn a_panic_in_a_driver_ends_its_source_and_nothing_else() {
+    fn an_overloaded_core_makes_no_handshake_and_counts_whom_it_sends_away() {
+        use std::io::{Read, Write};
+        let certificate = secure::Certificate::new(4, &["media.test"]);
+        let server = certificate.server();
+        let configs = Arc::new(TlsConfigs { rtmp: Arc::clone(&server), http: server });
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let socket = bind(any, false, 16).expect("a free port");
+        let address = socket2::SockRef::from(&socket).local_addr().expect("bound");
+        let address = address.as_socket().expect("of IPv4");
         let node = Arc::new(Node { connections_max: 10, ..Node::new(Mesh::new(1, 16)) });
+        let (relieved, is_relieved) = std::sync::mpsc::channel();
+        let client = std::thread::spawn(move || {
+            let connect = || std::net::TcpStream::connect(address).expect("it listens");
+            let mut said = [Vec::new(), Vec::new()];
+            let mut socket = connect();
+            let hello = certificate.hello("media.test");
+            // Err: it was closed, perhaps before all of this had come.
+            let _ = socket.write_all(&hello).and_then(|()| socket.read_to_end(&mut said[0]));
+            is_relieved.recv().expect("the core says so");
+            let mut plain = certificate.connect(&connect(), "media.test");
+            let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            plain.write_all(request).expect("it is open");
+            plain.read_to_end(&mut said[1]).expect("it answers and closes");
+            said
+        });
+        let counters = Arc::clone(&node.counters);
         let main = move || async move {
             let core = Core::new(CoreId(0), node, Arc::default());
-            core.start();
-            let [bad, good] =
-                ["bad", "good"].map(|name| StreamKey::new("live", name).expect("valid"));
-            let publish = |key: &StreamKey| {
-                let request = core.claim(key).expect("the only core");
-                Publisher::acquire(core.hub(), request, Instant::now()).expect("nobody is there")
-            };
-            let (publisher, other) = (publish(&bad), publish(&good));
-            let hub = Rc::clone(core.hub());
-            drive(&core, ClientId(1), async move {
-                let _held = publisher;
-                // In the midst of the plane, as a bug there would be.
-                let _hub = hub.borrow_mut();
-                panic!("as the test wants it");
+            core.certify(configs);
+            let busy = |busy| core.hub.borrow_mut().second(busy, Duration::ZERO);
+            while !core.hub.borrow().refuses_newcomers() {
+                busy(1.0);
+            }
+            core.open(Door {
+                place: Place { address, protocol: Kind::Http, secure: true },
+                socket,
             });
             let gave_up = Instant::now() + Duration::from_secs(20);
-            while core.hub().borrow().holds(&bad) && Instant::now() < gave_up {
+            let refused = || core.node.counters.refused_connections.load(Ordering::Relaxed);
+            while refused() == 0 && !client.is_finished() && Instant::now() < gave_up {
                 rt::sleep(Duration::from_millis(1)).await;
             }
-            assert!(!core.hub().borrow().holds(&bad), "the source has ended");
-            assert!(core.hub().borrow().holds(&good));
-            assert!(other.poll_end(&mut Context::from_waker(Waker::noop())).is_pending());
-            // The home core has heard of it too.
-            while core.directory.borrow().len() > 1 && Instant::now() < gave_up {
+            assert_eq!(core.hub.borrow().totals().refused_overloaded, 1);
+            busy(0.0);
+            relieved.send(()).expect("it waits");
+            while !client.is_finished() && Instant::now() < gave_up {
                 rt::sleep(Duration::from_millis(1)).await;
             }
-            assert_eq!(core.directory.borrow().len(), 1);
-            publish(&bad);
+            let [then, now] = client.join().expect("it has both answers");
+            assert_eq!(then, b"", "nothing, not even an alert");
+            assert!(now.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&now));
+            core.close_doors();
         };
-        let thread = rt::launch(0, "test", std::sync::Arc::default(), main).expect("a core");
-        thread.join().expect("the core has not noticed");
+        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
+        thread.join().expect("it ends well");
+        assert_eq!(counters.refused_connections.load(Ordering::Relaxed), 1);
     }
 }

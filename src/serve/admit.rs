@@ -11,9 +11,10 @@ use super::conn::About;
 use super::core::Core;
 use super::grant::Grant;
 use super::order::Answer;
+use super::refusals::Reason;
 use super::reply::Reply;
 use super::verdict::{Action, Ask, Question};
-use crate::config::{Hook, Hooks, Secret};
+use crate::config::{Hook, Hooks, NO_APP_REC, REPLAY_APP, Secret};
 use crate::media::StreamKey;
 use crate::net::rt::Deadline;
 use crate::shard::{CoreId, Place};
@@ -38,8 +39,8 @@ pub(crate) enum Admitted {
     Connect,
     /// The stream's owner, and the way in.
     Stream(Ticket),
-    /// No, and what the client is told.
-    Refused(String),
+    /// No, by what, and what the client is told.
+    Refused(Reason, String),
     /// Yes, but there is no place.
     NoRoom(Full),
 }
@@ -62,9 +63,7 @@ impl Admission {
         bearer: Option<&Secret>,
         now: Instant,
     ) -> Result<Self, Admitted> {
-        if let Err(reason) = rules(core, &question, bearer) {
-            return Err(Admitted::Refused(reason));
-        }
+        rules(core, &question, bearer)?;
         let setup = core.setup();
         let hooks = &setup.config.hooks;
         let Some(ask) = who_decides(core, hooks, &question.action) else {
@@ -78,7 +77,7 @@ impl Admission {
             return Self::locate(core, about, question);
         };
         let reply = core.answers.expect();
-        ask.ask(Arc::clone(&question), core.id, reply.id());
+        ask.ask(Arc::clone(&question), Arc::clone(&setup.config), core.id, reply.id());
         let until = now + core.setup().config.limits.verdict_timeout;
         let deadline = Deadline::default();
         Ok(Self { stage: Stage::Verdict { reply, until, deadline }, question })
@@ -92,10 +91,8 @@ impl Admission {
     ) -> Result<Self, Admitted> {
         let Some(key) = question.stream().cloned() else { return Err(Admitted::Connect) };
         // Keys and signatures were for the stream that was asked for.
-        if question.asked.is_some()
-            && let Err(reason) = is_open(core, &question.action)
-        {
-            return Err(Admitted::Refused(reason));
+        if question.asked.is_some() {
+            is_open(core, &question.action)?;
         }
         let setup = core.setup();
         // An app that is no more refuses it later.
@@ -129,7 +126,9 @@ impl Admission {
             match &mut self.stage {
                 Stage::Place(reply) => return reply.poll(cx).map(Admitted::Stream),
                 Stage::Verdict { reply, until, deadline } => match reply.poll(cx) {
-                    Poll::Ready(Err(reason)) => return Poll::Ready(Admitted::Refused(reason)),
+                    Poll::Ready(Err(told)) => {
+                        return Poll::Ready(Admitted::Refused(Reason::Verdict, told));
+                    }
                     Poll::Ready(Ok(grant)) => {
                         let granted = Arc::clone(grant.question());
                         match granted.stream() {
@@ -144,10 +143,11 @@ impl Admission {
                     Poll::Pending => {
                         return deadline.poll(cx, Some(*until)).map(|()| {
                             let limit = core.setup().config.limits.verdict_timeout;
-                            Admitted::Refused(format!(
+                            let told = format!(
                                 "expected a verdict within {limit:?} (limits.verdict_timeout), \
                                  found none"
-                            ))
+                            );
+                            Admitted::Refused(Reason::Verdict, told)
                         });
                     }
                 },
@@ -167,28 +167,34 @@ fn who_decides<'a>(core: &'a Core, hooks: &Hooks, action: &Action) -> Option<&'a
 }
 
 /// What the configuration alone says.
-fn rules(core: &Core, question: &Question, bearer: Option<&Secret>) -> Result<(), String> {
+fn rules(core: &Core, question: &Question, bearer: Option<&Secret>) -> Result<(), Admitted> {
     let name = is_open(core, &question.action)?;
     let setup = core.setup();
     let access = setup.access(name);
-    access.check(question, bearer, SystemTime::now()).map_err(|denied| denied.to_string())
+    access
+        .check(question, bearer, SystemTime::now())
+        .map_err(|denied| Admitted::Refused(denied.reason(), denied.to_string()))
 }
 
 /// The app of `action`, if it has that, for anyone at all.
-fn is_open<'a>(core: &Core, action: &'a Action) -> Result<&'a str, String> {
+fn is_open<'a>(core: &Core, action: &'a Action) -> Result<&'a str, Admitted> {
     let name = match action {
         Action::Connect { app } => app.split('/').next().unwrap_or_default(),
         Action::Publish(key) | Action::Play(key) => key.app(),
     };
     let setup = core.setup();
-    let Some((app, _)) = setup.app(name) else {
-        return Err(format!("expected a configured app (strict_apps), found {name:?}"));
+    let told = match (setup.app(name), action) {
+        (_, Action::Publish(_)) if name == REPLAY_APP => NO_APP_REC.to_owned(),
+        (None, _) => format!("expected a configured app (strict_apps), found {name:?}"),
+        (Some((app, _)), Action::Publish(_)) if !app.publish => {
+            format!("publishing to {name} is not allowed")
+        }
+        (Some((app, _)), Action::Play(_)) if !app.play => {
+            format!("playing from {name} is not allowed")
+        }
+        _ => return Ok(name),
     };
-    match action {
-        Action::Publish(_) if !app.publish => Err(format!("publishing to {name} is not allowed")),
-        Action::Play(_) if !app.play => Err(format!("playing from {name} is not allowed")),
-        _ => Ok(name),
-    }
+    Err(Admitted::Refused(Reason::App, told))
 }
 
 impl Ticket {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
+use super::access::Network;
 use super::core::{Core, Node, SCRATCH_BYTES};
 use super::grant::Grant;
 use super::verdict::{ClientId, Protocol};
@@ -89,9 +90,9 @@ impl About {
     /// The client is at `peer`, as a proxy says of the whole connection. It counts there from now
     /// on; answers with how many do.
     pub(crate) fn set_peer(&mut self, peer: SocketAddr) -> usize {
-        self.node.addresses.leave(self.peer.ip());
+        self.node.addresses.leave(Network::of(self.peer.ip()));
         self.peer = peer;
-        self.node.addresses.enter(peer.ip())
+        self.node.addresses.enter(Network::of(peer.ip()))
     }
 
     /// The same of one request. None: the connection's own.
@@ -110,7 +111,7 @@ impl About {
 impl Drop for About {
     fn drop(&mut self) {
         self.node.counters.connections.fetch_sub(1, Ordering::Relaxed);
-        self.node.addresses.leave(self.peer.ip());
+        self.node.addresses.leave(Network::of(self.peer.ip()));
     }
 }
 

@@ -9,17 +9,23 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering}
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::access::{Arrivals, Census};
+use super::access::{Arrivals, Census, Network};
 use super::admit::Ticket;
 use super::blocks::Blocks;
 use super::doors::{Door, Doors};
 use super::event::{Event, Events};
+use super::guard;
 use super::health::{Health, Unfit};
+use super::hls::Hls;
 use super::order::{Answer, Leave, Order};
+use super::record::{self, Recordings};
+use super::refusals::Refusals;
 use super::reply::Replies;
 use super::scheduled::Scheduler;
+use super::sessions;
 use super::setup::Setup;
 use super::tally::Tally;
+use super::ts_udp::Inputs;
 use super::verdict::{Advice, Ask, ClientId, HttpClient, Protocol, Question};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
@@ -45,7 +51,7 @@ pub struct Node {
     pub mesh: Arc<Mesh>,
     /// Counted by all.
     pub counters: Arc<NodeCounters>,
-    /// Load of each core, in bytes per second moved, see [`SOURCE_LOAD`].
+    /// Load of each core, in bytes per second moved, see [`SOURCE_LOAD`](super::load::SOURCE_LOAD).
     pub loads: Box<[AtomicU64]>,
     /// Asked about each connect, publish and play, if there is anyone to ask; without one the rules
     /// alone decide.
@@ -58,12 +64,20 @@ pub struct Node {
     pub draining: AtomicBool,
     /// Where RTMP can be reached, for the pages to say.
     pub rtmp_port: AtomicU16,
-    /// Open connections by address.
+    /// Open connections by [`Network`].
     pub addresses: Tally,
     /// How often they come.
     pub arrivals: Arrivals,
     /// Who publish and watch.
     pub census: Arc<Census>,
+    /// Who was refused.
+    pub refused: Refusals,
+    /// What becomes of recordings.
+    pub recordings: record::Counters,
+    /// Files that are open for replays.
+    pub replays: AtomicUsize,
+    /// What it receives in datagrams.
+    pub inputs: Inputs,
     /// The next connection's id.
     pub clients: AtomicU64,
     /// How its cores are.
@@ -77,7 +91,7 @@ impl Node {
             connections_max: 0,
             refusals_max: 0,
             refusals: AtomicUsize::new(0),
-            counters: Arc::default(),
+            counters: Arc::new(NodeCounters { cores: mesh.cores(), ..NodeCounters::default() }),
             loads: (0..mesh.cores()).map(|_| AtomicU64::new(0)).collect(),
             health: Health::new(mesh.cores()),
             draining: AtomicBool::new(false),
@@ -90,11 +104,15 @@ impl Node {
             addresses: Tally::default(),
             arrivals: Arrivals::default(),
             census: Arc::new(Census::new(0)),
+            refused: Refusals::default(),
+            recordings: record::Counters::default(),
+            replays: AtomicUsize::new(0),
+            inputs: Inputs::default(),
             clients: AtomicU64::new(1),
         }
     }
 
-    /// Whether this process works: each core has answered within a second.
+    /// Whether this process works: each core has woken up within a second.
     ///
     /// # Errors
     /// What does not.
@@ -115,9 +133,6 @@ impl Node {
     }
 }
 
-/// What a source costs a core beside the bytes it moves, in bytes per second.
-pub const SOURCE_LOAD: u64 = 100_000;
-
 /// One core's streams, its way to the others, and what its drivers need.
 #[derive(Debug)]
 pub struct Core {
@@ -126,7 +141,7 @@ pub struct Core {
     pub(crate) born: Instant,
     /// How many have begun to publish.
     pub(crate) published: Cell<u64>,
-    scheduler: Scheduler,
+    pub(super) scheduler: Scheduler,
     pub(crate) node: Arc<Node>,
     pub(crate) hub: Rc<RefCell<Hub>>,
     pub(crate) post: Post,
@@ -144,12 +159,14 @@ pub struct Core {
     latest_connect: RefCell<Arc<rtmp::Connect>>,
     /// The same of HTTP clients.
     latest_http: RefCell<Arc<HttpClient>>,
+    pub(super) recordings: Recordings,
+    pub(crate) hls: Hls,
     setup: RefCell<Rc<Setup>>,
     doors: Doors,
     blocks: RefCell<Arc<Blocks>>,
     /// For connections over TLS, if there is a certificate.
     tls: RefCell<Option<Arc<TlsConfigs>>>,
-    idle: RefCell<Option<Waker>>,
+    pub(super) idle: RefCell<Option<Waker>>,
     stop: RefCell<Option<Waker>>,
     stopped: Cell<bool>,
 }
@@ -179,6 +196,8 @@ impl Core {
             chatter: RefCell::new(RateLimit::new(CHATTER_PER_SECOND)),
             latest_connect: RefCell::default(),
             latest_http: RefCell::default(),
+            recordings: Recordings::default(),
+            hls: Hls::default(),
             setup: RefCell::new(Rc::new(Setup::new(config))),
             doors: Doors::default(),
             blocks: RefCell::default(),
@@ -198,6 +217,11 @@ impl Core {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.setup.borrow().config)
+    }
+
+    /// From now on newcomers over TLS are shown what `configs` say.
+    pub fn certify(&self, configs: Arc<TlsConfigs>) {
+        self.tls.replace(Some(configs));
     }
 
     /// Has a new connection begin with a handshake, of which `begun` has come.
@@ -244,8 +268,10 @@ impl Core {
         let reason = newly.and_then(|newly| blocks.reason(newly, now).cloned());
         self.blocks.replace(blocks);
         let Some((address, reason)) = newly.zip(reason) else { return 0 };
+        let network = Network::of(address);
         let is_there = |tag: &Tag| {
-            tag.downcast_ref::<Question>().is_some_and(|question| question.peer.ip() == address)
+            let question = tag.downcast_ref::<Question>();
+            question.is_some_and(|question| Network::of(question.peer.ip()) == network)
         };
         self.hub.borrow_mut().end_all_of(is_there, &reason, now)
     }
@@ -316,6 +342,9 @@ impl Core {
                 let home = core.post.mesh().home(&key);
                 core.tell(home, Tell::Emptied { key, epoch });
             }
+            HubEvent::Live { key } => core.record_if_wanted(&key),
+            HubEvent::HlsNews { channel, cores } => core.tell_of_news(&channel, cores),
+            HubEvent::HlsGone { channel } => core.tell_that_gone(&channel),
             HubEvent::Skipped { tag, ms, bytes } => {
                 if let Some(question) = tag.downcast::<Question>() {
                     core.node.events.tell(Event::Skipped { question, ms, bytes });
@@ -351,7 +380,10 @@ impl Core {
     async fn receive(self: &Rc<Self>) {
         loop {
             let message = self.node.mesh.receive(self.id).await;
-            self.handle(message);
+            // Who waits for an answer hears that there is none.
+            if guard::step(|| self.handle(message)).is_none() {
+                tracing::error!(core = %self.id, "a message made it panic, and was given up");
+            }
             rt::yield_if_needed().await;
         }
     }
@@ -375,7 +407,7 @@ impl Core {
                 }
             }
             Tell::Emptied { key, epoch } => self.directory.borrow_mut().emptied(&key, epoch),
-            Tell::HandOver(connection) => super::accept::take_over(self, *connection),
+            Tell::HandOver(connection) => super::accept::take_over(self, connection),
             Tell::Order(order) => self.obey(order),
         }
     }
@@ -398,9 +430,6 @@ impl Core {
                 self.configure(config);
                 let _ = asker.send(());
             }
-            Order::Ping(asker) => {
-                let _ = asker.send(());
-            }
             Order::Open(doors, asker) => {
                 doors.into_iter().for_each(|door| self.open(door));
                 let _ = asker.send(());
@@ -408,6 +437,10 @@ impl Core {
             Order::Close(addresses, asker) => {
                 self.doors.close(self, &addresses);
                 let _ = asker.send(());
+            }
+            Order::Receive(moved, asker) => {
+                self.receive_datagrams(*moved);
+                let _ = asker.map(|asker| asker.send(()));
             }
             Order::Leave(who, asker) => {
                 let _ = asker.send(self.leave(who));
@@ -430,16 +463,26 @@ impl Core {
                 let mut hub = self.hub.borrow_mut();
                 let _ = asker.send(hub.end_publisher(&stream, &reason, Instant::now()));
             }
+            Order::Hls(word) => self.hear(word),
+            Order::Record { key, format, asker } => {
+                let _ = asker.send(self.record(&key, format));
+            }
+            Order::EndRecording(stream, asker) => {
+                let _ = asker.send(self.end_recording(&stream, "by the operator"));
+            }
+            Order::Recordings(asker) => {
+                let _ = asker.send(self.recordings.snapshots());
+            }
             Order::Block { blocks, newly, asker } => {
                 let _ = asker.send(self.block(blocks, newly));
             }
-            Order::Certify(configs) => drop(self.tls.replace(Some(configs))),
-            Order::Pulse => {
-                let refuses = self.hub.borrow().refuses_newcomers();
-                self.node.health.answer(self.id, refuses);
+            Order::Certify(configs, asker) => {
+                self.certify(configs);
+                let _ = asker.send(());
             }
             Order::Stop => {
                 self.hub.borrow_mut().drain_now(Instant::now());
+                sessions::end();
                 self.stopped.set(true);
                 if let Some(waker) = self.stop.take() {
                     waker.wake();
@@ -449,14 +492,21 @@ impl Core {
     }
 
     /// After it was told to stop: gives drivers a moment to say how their viewers and publishers
-    /// ended. The runtime lets go of no task that it has not finished.
+    /// ended, and their connections. The runtime lets go of no task that it has not finished. Three
+    /// kinds of connections end without such a line: those on their way to a core that has stopped
+    /// already, those whose proxy has not said yet whose they are, and those that are being refused.
     pub async fn say_ends(&self) {
         let until = Instant::now() + ENDS;
-        loop {
+        let all_have = || sessions::is_empty() && self.hub.borrow().is_deserted();
+        while !all_have() && Instant::now() < until {
             rt::sleep(ENDS / 100).await;
-            if self.hub.borrow().is_left() || Instant::now() >= until {
-                return;
-            }
+        }
+        // What the last of them said may still be to be written.
+        rt::sleep(ENDS / 100).await;
+        // Their publishers have left, so they have what is to be written.
+        let until = Instant::now() + LAST_WRITES;
+        while !self.recordings.is_empty() && Instant::now() < until {
+            rt::sleep(ENDS / 100).await;
         }
     }
 
@@ -469,73 +519,6 @@ impl Core {
             Leave::Everyone => hub.drain_now(now),
         }
         hub.left()
-    }
-
-    fn least_loaded(&self) -> CoreId {
-        let loads = self.node.loads.iter().map(|load| load.load(Ordering::Relaxed));
-        // The first of equals would make core 0 everybody's choice.
-        let cores = self.node.loads.len();
-        let offset = self.id.index();
-        let (index, _) = loads
-            .enumerate()
-            .min_by_key(|(index, load)| (*load, (index + cores - offset) % cores))
-            .expect("a node has a core");
-        self.node.loads[index].fetch_add(SOURCE_LOAD, Ordering::Relaxed);
-        CoreId(u16::try_from(index).expect("fewer than 2^16 cores"))
-    }
-
-    /// The source that a placing counted in will not be. An idle owner would count it for ever,
-    /// as nobody came who would have made it count anew.
-    fn expect_less_of(&self, owner: CoreId) {
-        let less = |load: u64| Some(load.saturating_sub(SOURCE_LOAD));
-        let load = &self.node.loads[owner.index()];
-        // Err cannot be: `less` always says Some.
-        let _ = load.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// Once a second, while anything moves: how busy the core is, and its load. An idle core must
-    /// not tick.
-    async fn count_seconds(&self) {
-        let mut before = self.look();
-        loop {
-            let due = before.at + SECOND;
-            rt::sleep_until(due).await;
-            let now = self.look();
-            let passed = now.at.saturating_duration_since(before.at).as_secs_f64();
-            let busy = now.wanted.saturating_sub(before.wanted).as_secs_f64() / passed;
-            self.hub.borrow_mut().second(busy, now.at.saturating_duration_since(due));
-            #[allow(
-                clippy::cast_precision_loss,
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss
-            )]
-            let rate = ((now.moved - before.moved) as f64 / passed) as u64;
-            let load = rate + now.sources * SOURCE_LOAD;
-            self.node.loads[self.id.index()].store(load, Ordering::Relaxed);
-            before = now;
-            if !self.hub.borrow().is_active() {
-                let mut first = true;
-                std::future::poll_fn(|cx| {
-                    if std::mem::take(&mut first) {
-                        *self.idle.borrow_mut() = Some(cx.waker().clone());
-                        return std::task::Poll::Pending;
-                    }
-                    std::task::Poll::Ready(())
-                })
-                .await;
-                before = self.look();
-            }
-        }
-    }
-
-    fn look(&self) -> Look {
-        let totals = self.hub.borrow().totals();
-        Look {
-            at: Instant::now(),
-            wanted: self.scheduler.look().wanted(),
-            moved: totals.ingest_bytes + totals.egress_bytes,
-            sources: totals.sources,
-        }
     }
 
     /// What this core has to say of itself.
@@ -570,14 +553,5 @@ fn same<T: PartialEq>(latest: &RefCell<Arc<T>>, new: Arc<T>) -> Arc<T> {
 
 /// A driver that has not been heard by then was stuck.
 const ENDS: Duration = Duration::from_millis(500);
-const SECOND: Duration = Duration::from_secs(1);
-
-/// What is seen of a core once a second.
-struct Look {
-    at: Instant,
-    /// How long its thread has run, or waited for its CPU.
-    wanted: Duration,
-    /// Bytes from publishers and to viewers.
-    moved: u64,
-    sources: u64,
-}
+/// A disk that takes longer over the ends of recordings leaves them as after a crash.
+const LAST_WRITES: Duration = Duration::from_secs(3);

@@ -9,7 +9,7 @@ use super::accept;
 use super::core::Core;
 use super::verdict::Protocol;
 use crate::config::Tcp;
-use crate::net::{Listener, rt};
+use crate::net::{AcceptError, Listener, rt};
 
 /// Where there is a door, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +77,15 @@ impl Doors {
 }
 
 fn close(core: &Rc<Core>, place: Place, listener: &Listener) {
-    while let Some(newcomer) = listener.take_waiting() {
-        accept::open(core, newcomer, place);
+    // No more than the kernel lets wait: who comes meanwhile could go on coming.
+    for _ in 0..core.config().tcp.backlog {
+        match listener.take_waiting() {
+            Some(Ok(newcomer)) => accept::open(core, newcomer, place),
+            Some(Err(error @ AcceptError::Connection(_))) => {
+                tracing::debug!(%error, "not accepted");
+            }
+            Some(Err(AcceptError::OutOfFds(_) | AcceptError::Closed)) | None => break,
+        }
     }
     shut(listener);
 }
@@ -86,5 +93,48 @@ fn close(core: &Rc<Core>, place: Place, listener: &Listener) {
 fn shut(listener: &Listener) {
     if let Err(error) = listener.close() {
         tracing::debug!(%error, "a listener was not closed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::net::bind;
+    use crate::serve::Mesh;
+    use crate::serve::core::Node;
+    use crate::shard::CoreId;
+
+    #[test]
+    fn who_stands_at_a_door_that_closes_comes_in_behind_one_that_has_given_up() {
+        let node = Arc::new(Node { connections_max: 10, ..Node::new(Mesh::new(1, 16)) });
+        let counters = Arc::clone(&node.counters);
+        let main = move || async move {
+            let core = Core::new(CoreId(0), node, Arc::default());
+            let any = "127.0.0.1:0".parse().expect("an address");
+            let socket = bind(any, false, 16).expect("a free port");
+            let local = SockRef::from(&socket).local_addr().expect("bound");
+            let address = local.as_socket().expect("of IPv4");
+            let doors = Doors::default();
+            let place = Place { address, protocol: Protocol::Http, secure: false };
+            doors.open(&core, Door { place, socket });
+            // Nobody accepts before this task pauses.
+            let connect = || TcpStream::connect(address).expect("it listens");
+            let given_up = connect();
+            let reset = SockRef::from(&given_up).set_linger(Some(Duration::ZERO));
+            reset.expect("a socket can");
+            drop(given_up);
+            let _waiting = [connect(), connect()];
+            doors.close(&core, &[address]);
+        };
+        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
+        thread.join().expect("it ends well");
+        assert_eq!(counters.accepted_http.load(Ordering::Relaxed), 2);
     }
 }

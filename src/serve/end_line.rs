@@ -70,7 +70,7 @@ impl EndLine<'_> {
                     "closed: {what}");
             }
         }
-        if *is_check {
+        if *is_check && !matches!(end, End::Violation(_)) {
             return tracing::debug!(%client, %peer, %protocol, reason = end.to_string(), "close");
         }
         let page = request.and_then(|request| request.page);

@@ -26,7 +26,9 @@ pub enum Event {
         /// How it went.
         end: GrantEnd,
     },
-    /// Somebody was refused.
+    /// Somebody was refused what it asked for: to connect, to publish or to play. Who is turned away
+    /// before it has asked for that is in the log and counted, and is no event: who finds no room at
+    /// the door, who is blocked when it comes, or asks through a proxy and is.
     Refused {
         /// What was asked for.
         question: Arc<Question>,
@@ -46,6 +48,61 @@ pub enum Event {
     },
     /// Somebody publishes this, and nobody has watched it for `idle_timeout`.
     Idle(StreamKey),
+    /// A recording has begun. There is one end of each.
+    RecordStarted(Arc<Recorded>),
+    /// It has ended.
+    RecordEnded {
+        /// Which.
+        recording: Arc<Recorded>,
+        /// How it went.
+        end: RecordEnd,
+    },
+    /// A file of a recording is whole.
+    Segment {
+        /// Of which.
+        recording: Arc<Recorded>,
+        /// The file.
+        segment: Segment,
+    },
+}
+
+/// A recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Distinguishes it from all others.
+    pub id: String,
+    /// What is recorded.
+    pub key: StreamKey,
+    /// How it is muxed.
+    pub format: &'static str,
+}
+
+/// How a recording ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordEnd {
+    /// Why.
+    pub reason: Box<str>,
+    /// The disk was full, broken or too slow.
+    pub failed: bool,
+    /// Files that were begun.
+    pub files: u32,
+    /// Bytes that were written.
+    pub bytes: u64,
+}
+
+/// A file of a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Its path.
+    pub file: String,
+    /// That of what says what it holds.
+    pub sidecar: String,
+    /// Which of its recording's files, from 0.
+    pub sequence: u32,
+    /// Bytes it holds.
+    pub bytes: u64,
+    /// Stream time it holds.
+    pub lasted: Duration,
 }
 
 /// How a grant ended.
@@ -81,7 +138,14 @@ impl Events {
     /// the queue, so that starts and ends find room.
     pub fn tell(&self, event: Event) {
         let half_full = self.queue.capacity() < self.queue.max_capacity() / 2;
-        let matters = matches!(event, Event::Started(_) | Event::Ended { .. });
+        let matters = matches!(
+            event,
+            Event::Started(_)
+                | Event::Ended { .. }
+                | Event::RecordStarted(_)
+                | Event::RecordEnded { .. }
+                | Event::Segment { .. }
+        );
         let told =
             if half_full && !matters { Err(()) } else { self.queue.try_send(event).map_err(drop) };
         if told.is_err() {

@@ -37,6 +37,17 @@ impl Grant {
         Self { it: Box::new(Granted { question, events, since, started, ended, counted }) }
     }
 
+    /// Yes to `question`, which is counted in already.
+    pub(crate) fn counted(
+        question: Arc<Question>,
+        events: Arc<Events>,
+        counted: Option<Counted>,
+    ) -> Self {
+        let mut grant = Self::new(question, events);
+        grant.it.counted = counted;
+        grant
+    }
+
     /// Counts it in, if there is a place.
     pub(crate) fn count(
         &mut self,
@@ -90,21 +101,11 @@ impl Drop for Granted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::verdict::{Action, ClientId, Protocol};
 
     #[test]
     fn a_grant_has_one_end_whether_it_is_told_or_dropped() {
         let (events, mut heard) = Events::new(8);
-        let question = Arc::new(Question {
-            client: ClientId(1),
-            peer: ([127, 0, 0, 1], 1).into(),
-            protocol: Protocol::Rtmp,
-            action: Action::Connect { app: "live".to_owned() },
-            asked: None,
-            query: "".into(),
-            connect: None,
-            http: None,
-        });
+        let question = Arc::new(Question::to_connect());
         let grant = || Grant::new(Arc::clone(&question), Arc::clone(&events));
         grant().end("finished", 5, SinkStats::default());
         let mut started = grant();

@@ -1,28 +1,22 @@
 //! Is this node well, and does it want more viewers? Any core can say it of the whole node, without
-//! asking another: the control thread asks each core once a second whether it is there
-//! ([`Order::Pulse`]), and what it hears lies here.
+//! asking another: the control thread wakes each core once a second by its [`Alarm`], which knows
+//! whether it woke up, and each core says here when it refuses newcomers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Mesh;
-use super::order::Order;
-use crate::shard::{CoreId, Tell};
+use crate::net::Alarm;
+use crate::shard::CoreId;
 
 /// What is known of each core.
 #[derive(Debug)]
 pub struct Health {
     zero: Instant,
-    /// When the control thread asked last, in milliseconds from `zero`.
-    asked: AtomicU64,
-    cores: Box<[Beat]>,
-}
-
-#[derive(Debug)]
-struct Beat {
-    /// When the oldest question was asked that is not answered yet; [`NONE`] if all are.
-    unanswered: AtomicU64,
-    refuses_newcomers: AtomicBool,
+    /// When the control thread woke the cores last, in milliseconds from `zero`.
+    rung: AtomicU64,
+    alarms: Box<[Arc<Alarm>]>,
+    refuses_newcomers: Box<[AtomicBool]>,
 }
 
 /// Why a node should not be sent anyone, or should be started anew.
@@ -33,7 +27,7 @@ pub enum Unfit {
     Silent {
         /// Which.
         core: usize,
-        /// Since it was asked.
+        /// Since it was to wake up.
         late: Duration,
     },
     /// The control thread is stuck, so nothing is known of the cores.
@@ -47,94 +41,107 @@ pub enum Unfit {
     Shedding(usize),
 }
 
-const NONE: u64 = u64::MAX;
-/// A core that is not stuck answers within a few milliseconds, busy or not.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// The control thread asks once a second; it may be late as well.
-const ASK_WITHIN: Duration = Duration::from_secs(3);
+/// A core that is not stuck wakes up within a few milliseconds, busy or not.
+const WAKES_WITHIN: Duration = Duration::from_secs(1);
+/// The control thread wakes them once a second; it may be late as well.
+const RINGS_WITHIN: Duration = Duration::from_secs(3);
 
 impl Health {
-    /// Of `cores` cores that were not asked yet.
+    /// Of `cores` cores that do not run yet.
     pub(super) fn new(cores: usize) -> Self {
-        let beat =
-            || Beat { unanswered: AtomicU64::new(NONE), refuses_newcomers: AtomicBool::new(false) };
         Self {
             zero: Instant::now(),
-            asked: AtomicU64::new(0),
-            cores: (0..cores).map(|_| beat()).collect(),
+            rung: AtomicU64::new(0),
+            alarms: (0..cores).map(|_| Arc::default()).collect(),
+            refuses_newcomers: (0..cores).map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
-    /// Asks each core whether it is there. To be called once a second by the control thread.
-    pub fn ask(&self, mesh: &Mesh, now: Instant) {
-        let now = self.millis(now);
-        self.asked.store(now, Ordering::Relaxed);
-        for (core, beat) in (0..).zip(&self.cores) {
-            // Err: an older question is open, and its time counts.
-            let (all, relaxed) = (Ordering::AcqRel, Ordering::Relaxed);
-            let _ = beat.unanswered.compare_exchange(NONE, now, all, relaxed);
-            // Err: its inbox is full. Its answer will not come, then.
-            drop(mesh.try_tell(CoreId(core), Tell::Order(Order::Pulse)));
+    /// What wakes each core: to be given to its thread.
+    pub fn alarms(&self) -> &[Arc<Alarm>] {
+        &self.alarms
+    }
+
+    /// Wakes each core, which is how it is known to be there. To be called once a second by the
+    /// control thread.
+    pub fn ring(&self, now: Instant) {
+        self.rung.store(self.millis(now), Ordering::Relaxed);
+        for (core, alarm) in self.alarms.iter().enumerate() {
+            if let Some(late) = alarm.ring(now) {
+                tracing::warn!(core, ?late, "slept past its deadline, and was woken");
+            }
         }
     }
 
-    /// `core` is there.
-    pub(super) fn answer(&self, core: CoreId, refuses_newcomers: bool) {
-        let beat = &self.cores[core.index()];
-        beat.refuses_newcomers.store(refuses_newcomers, Ordering::Relaxed);
-        beat.unanswered.store(NONE, Ordering::Release);
+    /// Whether `core` lets nobody new in.
+    pub(super) fn set_refuses_newcomers(&self, core: CoreId, refuses: bool) {
+        self.refuses_newcomers[core.index()].store(refuses, Ordering::Relaxed);
     }
 
-    /// Whether each core answered within a second when it was asked last.
+    /// Whether each core woke up within a second when it was woken last.
     ///
     /// # Errors
     /// The first that did not.
     pub fn check(&self, now: Instant) -> Result<(), Unfit> {
-        let now = self.millis(now);
-        let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
-        let unasked = since(self.asked.load(Ordering::Relaxed));
-        if unasked > ASK_WITHIN {
+        let rung = Duration::from_millis(self.rung.load(Ordering::Relaxed));
+        let unasked = now.saturating_duration_since(self.zero + rung);
+        if unasked > RINGS_WITHIN {
             return Err(Unfit::Unasked(unasked));
         }
-        let late = |beat: &Beat| since(beat.unanswered.load(Ordering::Acquire));
-        let mut late = self.cores.iter().map(late).enumerate();
-        match late.find(|(_, late)| *late > ANSWER_WITHIN) {
+        let mut late = self.alarms.iter().map(|alarm| alarm.unheard(now)).enumerate();
+        match late.find(|(_, late)| *late > WAKES_WITHIN) {
             Some((core, late)) => Err(Unfit::Silent { core, late }),
             None => Ok(()),
         }
     }
 
+    /// Whether each core has begun to run.
+    pub fn all_run(&self) -> bool {
+        self.alarms.iter().all(|alarm| alarm.has_been_heard())
+    }
+
     /// The first core that said that it refuses newcomers.
     pub(super) fn shedding(&self) -> Option<usize> {
-        self.cores.iter().position(|beat| beat.refuses_newcomers.load(Ordering::Relaxed))
+        self.refuses_newcomers.iter().position(|refuses| refuses.load(Ordering::Relaxed))
     }
 
     fn millis(&self, at: Instant) -> u64 {
         let passed = at.saturating_duration_since(self.zero).as_millis();
-        u64::try_from(passed).unwrap_or(NONE)
+        u64::try_from(passed).unwrap_or(u64::MAX)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
+    use crate::serve::Mesh;
+
+    /// `core` is awake.
+    fn wakes(health: &Health, core: usize) {
+        health.alarms[core].set(None, Waker::noop());
+    }
 
     #[test]
     fn a_node_is_as_well_as_its_worst_core() {
-        let (health, mesh) = (Health::new(2), Mesh::new(2, 16));
-        let at = |ms| health.zero + Duration::from_millis(ms);
-        assert_eq!(health.check(at(0)), Ok(()), "nobody was asked yet");
-        health.ask(&mesh, at(1000));
-        health.answer(CoreId(0), false);
-        assert_eq!(health.check(at(2000)), Ok(()), "core 1 has a second");
-        health.ask(&mesh, at(2000));
-        health.answer(CoreId(0), true);
-        let late = Duration::from_millis(1001);
-        assert_eq!(health.check(at(2001)), Err(Unfit::Silent { core: 1, late }));
-        assert_eq!(health.shedding(), Some(0));
-        health.answer(CoreId(1), false);
-        health.answer(CoreId(0), false);
-        assert_eq!((health.check(at(2500)), health.shedding()), (Ok(()), None));
+        let health = Health::new(2);
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        assert_eq!(health.check(at(0)), Ok(()), "they are about to run");
+        wakes(&health, 0);
+        assert!(!health.all_run());
+        wakes(&health, 1);
+        assert!(health.all_run());
+        health.ring(at(1000));
+        wakes(&health, 0);
+        assert_eq!(health.check(at(1900)), Ok(()), "core 1 has a second");
+        health.ring(at(2000));
+        wakes(&health, 0);
+        let silent = health.check(at(2100)).expect_err("core 1 does not wake up");
+        assert!(matches!(silent, Unfit::Silent { core: 1, late } if late > WAKES_WITHIN));
+        wakes(&health, 1);
+        assert_eq!(health.check(at(2500)), Ok(()));
     }
 
     #[test]
@@ -142,19 +149,22 @@ mod tests {
         use crate::serve::core::Node;
         let node = Node::new(Mesh::new(2, 16));
         assert_eq!(node.ready(), Ok(()));
-        node.health.answer(CoreId(1), true);
+        node.health.set_refuses_newcomers(CoreId(1), true);
         assert_eq!((node.healthy(), node.ready()), (Ok(()), Err(Unfit::Shedding(1))));
         node.draining.store(true, Ordering::Relaxed);
         assert_eq!((node.healthy(), node.ready()), (Ok(()), Err(Unfit::Draining)));
+        node.draining.store(false, Ordering::Relaxed);
+        node.health.set_refuses_newcomers(CoreId(1), false);
+        assert_eq!(node.ready(), Ok(()));
         assert_eq!(Unfit::Draining.to_string(), "draining");
     }
 
     #[test]
     fn without_a_control_thread_nothing_is_known() {
-        let (health, mesh) = (Health::new(1), Mesh::new(1, 16));
+        let health = Health::new(1);
         let at = |ms| health.zero + Duration::from_millis(ms);
-        health.ask(&mesh, at(1000));
-        health.answer(CoreId(0), false);
+        health.ring(at(1000));
+        wakes(&health, 0);
         assert_eq!(health.check(at(4000)), Ok(()));
         let unasked = Duration::from_millis(3001);
         assert_eq!(health.check(at(4001)), Err(Unfit::Unasked(unasked)));

@@ -1,4 +1,4 @@
-//! What the control thread tells a core, or asks of it. A core obeys between two turns; what it
+//! What the control thread tells a core, or asks of it; and what cores tell each other beside where streams are. A core obeys between two turns; what it
 //! answers goes straight to whoever asked, and a core that nobody asks does nothing for it.
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,8 +9,10 @@ use tokio::sync::oneshot;
 use super::blocks::Blocks;
 use super::doors::Door;
 use super::grant::Grant;
+use super::record::{RecordRefused, RecordingSnapshot};
+use super::ts_udp::Moved;
 use super::verdict::Advice;
-use crate::config::Config;
+use crate::config::{Config, RecordFormat};
 use crate::media::StreamKey;
 use crate::net::TlsConfigs;
 use crate::plane::{CoreSnapshot, Left, SinkId, SinkSnapshot, StreamDetails};
@@ -39,12 +41,13 @@ pub enum Order {
     Measure(oneshot::Sender<CoreSnapshot>),
     /// From now on this holds. Answered when it does.
     Configure(Arc<Config>, oneshot::Sender<()>),
-    /// Are you there?
-    Ping(oneshot::Sender<()>),
     /// Accept here too. Answered when it does.
     Open(Vec<Door>, oneshot::Sender<()>),
     /// Accept no more at these addresses; who has come in by them stays. Answered when it does.
     Close(Vec<SocketAddr>, oneshot::Sender<()>),
+    /// Receive datagrams of an input here, which begins or comes from another core. Whoever asks is
+    /// answered when it does.
+    Receive(Box<Moved>, Option<oneshot::Sender<()>>),
     /// Have these leave. Answered at once with who is left.
     Leave(Leave, oneshot::Sender<Left>),
     /// What do you know of this stream? Answered by none if it is not here.
@@ -80,6 +83,21 @@ pub enum Order {
         /// Whether it was there.
         asker: oneshot::Sender<bool>,
     },
+    /// Record this stream.
+    Record {
+        /// The stream.
+        key: StreamKey,
+        /// What it is muxed as; none: as its app says.
+        format: Option<RecordFormat>,
+        /// Answered by none if nobody publishes it here.
+        asker: oneshot::Sender<Option<Result<RecordingSnapshot, RecordRefused>>>,
+    },
+    /// End the recording of this stream. Answered by false if there is none here.
+    EndRecording(StreamKey, oneshot::Sender<bool>),
+    /// Which recordings are there?
+    Recordings(oneshot::Sender<Vec<RecordingSnapshot>>),
+    /// Of another core: about streams that are fetched.
+    Hls(super::hls::Word),
     /// From now on these may not connect.
     Block {
         /// All of them.
@@ -89,10 +107,8 @@ pub enum Order {
         /// How many publishers and viewers went.
         asker: oneshot::Sender<usize>,
     },
-    /// New connections are to show these certificates.
-    Certify(Arc<TlsConfigs>),
-    /// Are you there? Answered by a word in [`Health`](super::health::Health).
-    Pulse,
+    /// New connections are to show these certificates. Answered when they do.
+    Certify(Arc<TlsConfigs>, oneshot::Sender<()>),
     /// End.
     Stop,
 }

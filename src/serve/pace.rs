@@ -109,7 +109,7 @@ impl Pace {
 }
 
 /// From `time` to the next multiple of `beat`, which is not zero.
-fn next_beat(time: Duration, beat: Duration) -> Duration {
+pub(crate) fn next_beat(time: Duration, beat: Duration) -> Duration {
     let beat = beat.as_nanos();
     Duration::from_nanos((beat - time.as_nanos() % beat) as u64)
 }

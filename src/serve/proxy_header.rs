@@ -9,26 +9,28 @@ use std::net::SocketAddr;
 
 use proxy_header::{ParseConfig, Protocol, ProxiedAddress};
 
+use crate::media::Redacted;
+
 /// A header on its way: bytes in; an address out, and the first bytes of the client.
 #[derive(Debug)]
-pub(crate) struct ProxyHeader {
+pub struct ProxyHeader {
     came: Vec<u8>,
     required: bool,
 }
 
 /// The header has come, or there is none.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Opening {
+pub struct Opening {
     /// Who the client is. `None`: the balancer speaks for itself (LOCAL, UNKNOWN, a client without
     /// an address), or said nothing.
-    pub(crate) client: Option<SocketAddr>,
+    pub client: Option<SocketAddr>,
     /// What followed.
-    pub(crate) rest: Vec<u8>,
+    pub rest: Vec<u8>,
 }
 
 /// A connection that cannot begin so.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// Something else came.
     #[error(
         "proxy: expected a PROXY protocol header, as from every trusted proxy (proxy.trusted, and \
@@ -67,12 +69,12 @@ const BYTES_MAX_V2: usize = 4096;
 
 impl ProxyHeader {
     /// Without a header the connection is the peer's own, unless one is `required`.
-    pub(crate) fn new(required: bool) -> Self {
+    pub fn new(required: bool) -> Self {
         Self { came: Vec::new(), required }
     }
 
     /// Takes all of `input`. `None`: more must come.
-    pub(crate) fn handle_input(&mut self, input: &[u8]) -> Result<Option<Opening>, Error> {
+    pub fn handle_input(&mut self, input: &[u8]) -> Result<Option<Opening>, Error> {
         self.came.extend_from_slice(input);
         let came = &self.came;
         let header = if begins(came, SIGNATURE_V2) {
@@ -90,7 +92,7 @@ impl ProxyHeader {
     }
 
     /// How many bytes have come, none of which is the client's.
-    pub(crate) fn had(&self) -> usize {
+    pub fn had(&self) -> usize {
         self.came.len()
     }
 }
@@ -140,10 +142,19 @@ fn client(address: &ProxiedAddress) -> Option<SocketAddr> {
     (*protocol == Protocol::Stream).then_some(source)
 }
 
-/// Enough to tell what it is.
+/// Enough to tell what it is: of a request its first line, without the values of a query, which may
+/// be keys and tokens.
 fn quote(bytes: &[u8]) -> String {
-    format!("\"{}\"", bytes[..bytes.len().min(40)].escape_ascii())
+    let line = bytes.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.trim_ascii_end();
+    let text = line[..line.len().min(QUOTED_BYTES)].escape_ascii().to_string();
+    match text.contains('?') {
+        true => format!("\"{}\"", Redacted(&text)),
+        false => format!("\"{text}\""),
+    }
 }
+
+const QUOTED_BYTES: usize = 40;
 
 #[cfg(test)]
 mod tests {
@@ -237,6 +248,21 @@ mod tests {
         for bytes in cases {
             let found = ProxyHeader::new(false).handle_input(bytes);
             assert!(matches!(found, Err(Error::Malformed { .. })), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_instead_is_told_without_the_values_of_its_query_and_without_its_fields() {
+        for (bytes, found) in [
+            (b"GET /a.flv?key=SECRET&x HTTP/1.1\r\n".as_slice(), "GET /a.flv?key=***&***"),
+            (b"GET /a?key=SECRET\r\n", "GET /a?key=***"),
+            (b"GET / HTTP/1.1\r\nCookie: SECRET\r\n", "GET / HTTP/1.1"),
+            (b"\r\nGET / HTTP/1.1\nCookie: SECRET\r\n", "GET / HTTP/1.1"),
+            (b"PROXY /a?key=SECRET HTTP/1.1\r\n", "PROXY /a?key=***"),
+            (b"\x03\0\0\0\x01", "\\x03\\x00\\x00\\x00\\x01"),
+        ] {
+            let told = whole(bytes).expect_err("no header").to_string();
+            assert!(told.ends_with(&format!("found \"{found}\"")), "{told}");
         }
     }
 

@@ -11,7 +11,8 @@ use super::reply::Reply;
 use super::session::{Doing, Protocol, Session, Stop, violation};
 use super::verdict::{Advice, Concern};
 use crate::config::Hook;
-use crate::plane::{Publisher, PublisherEnd};
+use crate::container::flv::Item;
+use crate::plane::{Publisher, PublisherEnd, PushError};
 use crate::proto::Machine;
 
 /// A publisher's slot, how often its socket is looked at, and what was asked about it.
@@ -71,6 +72,30 @@ impl Publishing {
 }
 
 impl<P: Protocol> Session<P> {
+    /// Hands on what its publisher has sent, if it publishes.
+    ///
+    /// # Errors
+    /// It sends more than it may.
+    pub(super) fn push(&self, item: Item, now: Instant) -> Result<(), PushError> {
+        let Doing::Publishing(it) = &self.doing else { return Ok(()) };
+        match item {
+            Item::Frame(frame) => match it.publisher.push(frame, now) {
+                // The plane tells it by an event of its own, too.
+                Err(PushError::NotHeld) => {}
+                result => return result,
+            },
+            Item::Track(track) => {
+                self.log_sparingly(&format!("track: {track}"));
+                it.publisher.set_track(track, now);
+            }
+            Item::Metadata(metadata) => it.publisher.set_metadata(metadata, now),
+            Item::PrivateStreams(streams) => it.publisher.set_private_streams(streams),
+            // It may go on with another sequence; viewers are told when it has left.
+            Item::EndOfSequence(_) => {}
+        }
+        Ok(())
+    }
+
     /// Goes by what happened to its publish.
     pub(super) fn hear(&mut self, news: News, now: Instant) -> Result<(), Stop<P::Wish>> {
         match news {
@@ -85,7 +110,10 @@ impl<P: Protocol> Session<P> {
                 }
             }
             News::IdleAdvice(advice) => {
-                if let (Some(true), Doing::Publishing(it)) = (advice, &self.doing) {
+                if let (Some(true), Doing::Publishing(it)) = (advice, &self.doing)
+                    // Somebody may have come while whoever answers thought about it.
+                    && it.publisher.is_idle()
+                {
                     let end = PublisherEnd::Idle(it.publisher.key());
                     self.end_publish(&end);
                 }

@@ -69,7 +69,7 @@ impl<T> Reply<T> {
     }
 
     /// An answer that came but was not looked at.
-    fn take(&self) -> Option<T> {
+    pub(crate) fn take(&self) -> Option<T> {
         match self.replies.waiting.borrow_mut().remove(&self.id) {
             Some(Slot::Answered(answer)) => Some(answer),
             _ => None,

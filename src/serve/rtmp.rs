@@ -6,11 +6,14 @@ use std::time::Instant;
 
 use super::conn::Conn;
 use super::hand_over::Driver;
-use super::session::{Arrival, Doing, Protocol, Refused, Session, Stop};
+use super::refusals::Reason;
+use super::refused::Refused;
+use super::session::{Arrival, Doing, Protocol, Session, Stop, violation};
 use super::verdict::{Action, ClientId, Question};
-use crate::container::flv::HevcForm;
+use crate::container::flv::{HevcForm, Item};
 use crate::plane::{
-    Format, Framing, PlayRefused, PlayRequest, PublisherEnd, PushError, Selection, SinkEnd, Viewer,
+    Format, Framing, PlayRefused, PlayRequest, PublishRefused, PublisherEnd, Selection, SinkEnd,
+    Viewer,
 };
 use crate::proto::http::Query;
 use crate::proto::rtmp::{AskId, Connect, Event, Refusal, Server};
@@ -62,19 +65,24 @@ impl Protocol for Rtmp {
                 let info = session.conn.core.same_connect(info);
                 session.protocol.machine.share_connect(&info);
                 session.protocol.connect = Some(info);
-                session.question(Action::Connect { app }, query, Wish::Connect { ask }, now)?;
+                let question = session.question(Action::Connect { app }, query);
+                session.ask(question, None, Wish::Connect { ask }, now)?;
             }
             Event::Publish { ask, key, query, kind: _ } => {
-                session.question(Action::Publish(key), query, Wish::Publish { ask }, now)?;
+                let question = session.question(Action::Publish(key), query);
+                session.ask(question, None, Wish::Publish { ask }, now)?;
             }
             Event::Play { ask, key, query, hevc, .. } => {
                 let wish = wish_to_play(ask, &query, hevc);
                 if let Wish::Play { selection: Selection { audio: false, video: false }, .. } = wish
                 {
-                    let why = Refused::Denied(NOTHING_LEFT.to_owned());
-                    session.refuse(&wish, &why, now);
+                    // The reason says what was wrong with its query.
+                    let question = session.question(Action::Play(key), String::new());
+                    let why = NOTHING_LEFT.to_owned();
+                    session.deny(question.into(), &wish, (Reason::Request, why), now);
                 } else {
-                    session.question(Action::Play(key), query, wish, now)?;
+                    let question = session.question(Action::Play(key), query);
+                    session.ask(question, None, wish, now)?;
                 }
             }
             Event::PublishEnded { reason } => {
@@ -82,27 +90,20 @@ impl Protocol for Rtmp {
                 session.leave(reason);
             }
             Event::PlayEnded => session.stop_playing("the player stopped"),
-            event => match &session.doing {
-                Doing::Publishing(it) => match event {
-                    Event::Frame(frame) => match it.publisher.push(frame, now) {
-                        // The plane tells it by an event of its own, too.
-                        Ok(()) | Err(PushError::NotHeld) => {}
-                        Err(error) => {
-                            return Err(super::conn::End::Violation(error.to_string()).into());
-                        }
-                    },
-                    Event::Track(track) => {
-                        session.log_sparingly(&format!("track: {track}"));
-                        it.publisher.set_track(track, now);
-                    }
-                    Event::Metadata(metadata) => it.publisher.set_metadata(metadata, now),
-                    Event::Notice(notice) => session.log(&notice.to_string()),
-                    // It may go on with another sequence; viewers are told when it has left.
-                    _ => {}
-                },
-                Doing::Playing(viewer) => control(viewer, &event, now),
-                Doing::Nothing | Doing::Asking(_) => {}
-            },
+            Event::Frame(frame) => session.push(Item::Frame(frame), now).map_err(violation)?,
+            Event::Track(track) => session.push(Item::Track(track), now).map_err(violation)?,
+            Event::Metadata(metadata) => {
+                session.push(Item::Metadata(metadata), now).map_err(violation)?;
+            }
+            Event::EndOfSequence(kind) => {
+                session.push(Item::EndOfSequence(kind), now).map_err(violation)?;
+            }
+            Event::Notice(notice) => session.log(&notice.to_string()),
+            event => {
+                if let Doing::Playing(viewer) = &session.doing {
+                    control(viewer, &event, now);
+                }
+            }
         }
         Ok(true)
     }
@@ -157,10 +158,11 @@ impl Protocol for Rtmp {
                 self.machine.play_refused(&why.to_string());
             }
             Refused::Play(_) => self.machine.play_not_found(now, &why.to_string()),
-            Refused::Publish(_) => {
+            Refused::Publish(PublishRefused::InUse { .. }) => {
                 self.machine.refuse(now, *ask, &Refusal::InUse(why.to_string()));
             }
-            Refused::Denied(_)
+            Refused::Publish(PublishRefused::Draining)
+            | Refused::Denied(..)
             | Refused::NoRoom(_)
             | Refused::NoDescriptor(_)
             | Refused::OwnerIsBusy => {
@@ -214,25 +216,19 @@ impl Protocol for Rtmp {
 }
 
 impl Session<Rtmp> {
-    fn question(
-        &mut self,
-        action: Action,
-        query: String,
-        wish: Wish,
-        now: Instant,
-    ) -> Result<(), Stop<Wish>> {
+    fn question(&self, action: Action, query: String) -> Question {
         let about = &self.conn.about;
-        let question = Question {
+        Question {
             client: about.client,
             peer: about.peer,
-            protocol: about.protocol,
+            protocol: about.protocol.into(),
             action,
             asked: None,
+            record: None,
             query: query.into(),
             connect: self.protocol.connect.clone(),
             http: None,
-        };
-        self.ask(question, None, wish, now)
+        }
     }
 }
 

@@ -1,29 +1,32 @@
 //! The task of one connection: the loop that every driver has.
 
 use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::access::Full;
 use super::admit::{Admission, Admitted, Ticket};
-use super::conn::{About, Conn, End, Io};
-use super::core::Core;
+use super::conn::{Conn, End, Io};
 use super::end_line::{EndLine, RequestLine};
-use super::event::Event;
 use super::grant::Grant;
-use super::hand_over::{Driver, HandOver};
+use super::hand_over::Driver;
+use super::hls::{Fetched, Fetching};
 use super::pace::Pace;
 use super::publishing::{News, Publishing};
+use super::refusals::Reason;
+use super::refused::Refused;
+use super::replay::{News as Replayed, Replay};
+use super::sessions::{self, Listed};
 use super::verdict::Question;
+use crate::bytes::Chain;
 use crate::config::Secret;
 use crate::media::StreamKey;
-use crate::net::{TcpStream, rt};
+use crate::net::rt;
 use crate::plane::{
-    PlayRefused, PlayRequest, PublishRefused, PublishRequest, Publisher, PublisherEnd, Settings,
-    SinkEnd, SinkEvent, SinkStats, Tag, Viewer,
+    PublishRequest, Publisher, PublisherEnd, Settings, SinkEnd, SinkEvent, SinkStats, Tag, Viewer,
 };
 use crate::proto::Machine;
 
@@ -42,9 +45,38 @@ pub(crate) trait Protocol: Sized + 'static {
     /// The client may connect; only protocols that ask for it are told.
     fn connected(&mut self, wish: Self::Wish, now: Instant);
 
+    /// The wish was granted. Answers with it and its ticket if it goes on at the owner of its stream;
+    /// one that is served on this core begins, and its ticket goes back or along.
+    fn granted(
+        _: &mut Session<Self>,
+        ticket: Ticket,
+        wish: Self::Wish,
+        _now: Instant,
+    ) -> Option<(Ticket, Self::Wish)> {
+        Some((ticket, wish))
+    }
+
+    /// What a replay waited for is there. Only protocols that have begun one are told.
+    fn replayed(_: &mut Session<Self>, _: Replayed, _now: Instant) -> Result<(), Stop<Self::Wish>> {
+        Ok(())
+    }
+
+    /// Bytes that its answers have carried of what was granted; from then on none.
+    fn take_sent(&mut self) -> u64 {
+        0
+    }
+
     /// The session is at the owner of the stream it wishes for: take the publisher's slot or a
     /// viewer's place, and only then tell the client.
     fn arrive(session: &mut Session<Self>, at: Arrival, wish: Self::Wish);
+
+    /// What a fetch waited for has come, or not. Only protocols that have begun one are told.
+    fn fetched(_: &mut Session<Self>, _: Fetched, _: Instant) {}
+
+    /// The stream of which something was fetched that nobody asks a question about.
+    fn fetched_stream(&self) -> Option<&StreamKey> {
+        None
+    }
 
     /// No.
     fn refuse(&mut self, wish: &Self::Wish, why: &Refused, now: Instant);
@@ -54,6 +86,12 @@ pub(crate) trait Protocol: Sized + 'static {
 
     /// Nobody published in time, and the greeting was not sent.
     fn not_found(&mut self, reason: &str, now: Instant);
+
+    /// There is nothing in the stream that can be sent as it was asked for, and the greeting was not
+    /// sent.
+    fn not_carried(&mut self, reason: &str, now: Instant) {
+        self.not_found(reason, now);
+    }
 
     /// The server is going out of service, and the greeting was not sent.
     fn turned_away(&mut self, reason: &str, now: Instant);
@@ -90,15 +128,17 @@ pub(crate) struct Session<P: Protocol> {
     pub(crate) conn: Conn,
     pub(crate) protocol: P,
     /// The last question, and once it is granted what it was granted, for the log.
-    question: Option<Arc<Question>>,
-    received: u64,
+    pub(super) question: Option<Arc<Question>>,
+    pub(super) received: u64,
     /// By plays that have ended.
-    sent: Option<Box<SinkStats>>,
+    pub(super) sent: Option<Box<SinkStats>>,
     /// What ended its last wish, which may be what ends the connection.
     #[allow(clippy::box_collection, reason = "of thousands, hardly one has any")]
-    why: Option<Box<String>>,
+    pub(super) why: Option<Box<String>>,
     /// It only asked how the node is, which is not worth a line: balancers do so all the time.
     pub(crate) is_check: bool,
+    /// Until it has said how it ended.
+    listed: Option<Listed>,
 }
 
 /// What the connection waits for, or is let do.
@@ -107,6 +147,10 @@ pub(crate) enum Doing<W> {
     Asking(Box<(Admission, W)>),
     Publishing(Box<Publishing>),
     Playing(Viewer),
+    /// Waits for what it fetches.
+    Fetching(Box<Fetching>),
+    /// A file of a recording is looked for, or read.
+    Replaying(Box<Replay>),
 }
 
 /// Where a session has arrived.
@@ -115,31 +159,6 @@ pub(crate) struct Arrival {
     pub(crate) settings: Rc<Settings>,
     pub(crate) epoch: u64,
     pub(crate) now: Instant,
-}
-
-/// Why a question is answered by no.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
-    /// Not allowed.
-    #[error("{0}")]
-    Denied(String),
-    /// Allowed, but there are as many as there may be.
-    #[error("{0}")]
-    NoRoom(Full),
-    /// Somebody else publishes.
-    #[error(transparent)]
-    Publish(#[from] PublishRefused),
-    /// Too many wait, or the core is overloaded.
-    #[error(transparent)]
-    Play(#[from] PlayRefused),
-    /// Moving takes a descriptor for a moment, and there is none.
-    #[error("no room: {0}")]
-    NoDescriptor(std::io::Error),
-    /// The owner's inbox is full.
-    #[error(
-        "the core that owns this stream is too busy to take more: try another server, or this one again later"
-    )]
-    OwnerIsBusy,
 }
 
 /// Why the loop ended.
@@ -155,10 +174,14 @@ impl<W, E: Into<End>> From<E> for Stop<W> {
 }
 
 enum Wake {
-    Io(std::io::Result<Io>),
+    Io(io::Result<Io>),
     Admitted(Admitted),
     Publisher(News),
     Viewer(SinkEvent),
+    Fetched(Fetched),
+    Replay(Replayed),
+    /// The server ends.
+    End,
 }
 
 impl<P: Protocol> Session<P> {
@@ -168,37 +191,63 @@ impl<P: Protocol> Session<P> {
         let (sent, why, is_check) = (None, None, false);
         // What came behind a proxy's header.
         let received = conn.unread.as_ref().map_or(0, |unread| unread.len() as u64);
-        Box::new(Self { doing, conn, protocol, question, received, sent, why, is_check })
-    }
-
-    /// Goes on with a connection that has come to the owner of its stream.
-    pub(crate) async fn arrive_and_run(mut self: Box<Self>, ticket: Ticket, wish: P::Wish) {
-        self.arrive(ticket, wish, Instant::now());
-        self.run().await;
+        let listed = None;
+        Box::new(Self { doing, conn, protocol, question, received, sent, why, is_check, listed })
     }
 
     /// Serves a connection to its end.
-    pub(crate) async fn run(mut self: Box<Self>) {
-        let end = match self.work_until_stopped().await {
-            Stop::End(end) => end,
-            Stop::Move(ticket, wish) => match self.hand_over(ticket, wish) {
-                Ok(()) => return,
-                Err(this) => {
-                    self = this;
-                    End::Finished("it could not be moved to the owner of the stream".to_owned())
+    ///
+    /// There is one such future per connection: what it keeps from one turn to the next is this
+    /// session and little else.
+    #[allow(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice")]
+    pub(crate) fn run(mut self: Box<Self>) -> impl Future<Output = ()> {
+        async move {
+            let stop = loop {
+                let is_quiet = match self.work_until_quiet() {
+                    Ok(is_quiet) => is_quiet,
+                    Err(stop) => break stop,
+                };
+                if !is_quiet {
+                    rt::yield_if_needed().await;
+                    continue;
                 }
-            },
+                let wake = poll_fn(|cx| self.poll_wake(cx)).await;
+                let answered = matches!(wake, Wake::Io(Ok(Io::Written)));
+                if let Err(stop) = self.handle(wake) {
+                    break stop;
+                }
+                // One answer at a time: who asked for one is not to wait for all that others asked for.
+                if answered && self.conn.unread.is_some() {
+                    rt::yield_now().await;
+                }
+                rt::yield_if_needed().await;
+            };
+            if let Some(mut last) = self.stop(stop) {
+                // Boxed: every driver would have room for it all its life.
+                Box::pin(last.conn.say_goodbye()).await;
+            }
+        }
+    }
+
+    /// Moves, or leaves everything. Answers with itself if something is left to be written.
+    fn stop(mut self: Box<Self>, stop: Stop<P::Wish>) -> Option<Box<Self>> {
+        let end = match stop {
+            Stop::End(end) => end,
+            Stop::Move(ticket, wish) => {
+                self = self.hand_over(ticket, wish).err()?;
+                End::Finished("it could not be moved to the owner of the stream".to_owned())
+            }
         };
         if matches!(end, End::BrokenOff(_)) {
             // What it did not take would stay with the kernel for minutes.
             self.conn.socket.reset_on_close();
         }
         self.end(&end);
-        if !matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_) | End::Blocked(_)) {
-            while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
-            // Boxed: every driver would have room for it all its life.
-            Box::pin(self.conn.say_goodbye()).await;
+        if matches!(end, End::PeerClosed | End::Socket(_) | End::BrokenOff(_) | End::Blocked(_)) {
+            return None;
         }
+        while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
+        Some(self)
     }
 
     /// Leaves everything, and says so.
@@ -219,26 +268,23 @@ impl<P: Protocol> Session<P> {
             is_check: self.is_check,
         };
         line.write(&self.conn, end);
+        self.listed = None;
     }
 
-    async fn work_until_stopped(&mut self) -> Stop<P::Wish> {
-        loop {
-            if let Err(stop) = self.work() {
-                return stop;
-            }
-            if self.conn.out.is_empty() && self.protocol.machine().is_finished() {
-                let why = self.why.take().map_or_else(|| "finished".to_owned(), |why| *why);
-                return End::Finished(why).into();
-            }
-            let wake = poll_fn(|cx| self.poll_wake(cx)).await;
-            if let Err(stop) = self.handle(wake) {
-                return stop;
-            }
-            rt::yield_if_needed().await;
+    /// A turn of its work. False if some is left for the next.
+    fn work_until_quiet(&mut self) -> Result<bool, Stop<P::Wish>> {
+        if !self.work()? {
+            return Ok(false);
         }
+        if self.conn.out.is_empty() && self.protocol.machine().is_finished() {
+            let why = self.why.take().map_or_else(|| "finished".to_owned(), |why| *why);
+            return Err(End::Finished(why).into());
+        }
+        Ok(true)
     }
 
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        self.listed.get_or_insert_with(|| sessions::list(cx.waker()));
         let woken = match &mut self.doing {
             Doing::Nothing => Poll::Pending,
             Doing::Asking(asking) => {
@@ -247,9 +293,16 @@ impl<P: Protocol> Session<P> {
             }
             Doing::Publishing(it) => it.poll(cx).map(Wake::Publisher),
             Doing::Playing(viewer) => viewer.poll_event(cx).map(Wake::Viewer),
+            Doing::Fetching(it) => it.poll(cx, &self.conn.core).map(Wake::Fetched),
+            // A piece is read when the one before was written.
+            Doing::Replaying(_) if !self.conn.out.is_empty() => Poll::Pending,
+            Doing::Replaying(it) => it.poll(cx).map(Wake::Replay),
         };
         if woken.is_ready() {
             return woken;
+        }
+        if sessions::are_to_end() {
+            return Poll::Ready(Wake::End);
         }
         let until = self.protocol.machine().deadline();
         if let Doing::Publishing(it) = &mut self.doing {
@@ -267,12 +320,15 @@ impl<P: Protocol> Session<P> {
         let now = Instant::now();
         self.conn.core.hub.borrow_mut().set_now(now);
         match wake {
+            // What it published before it went is still to be read; that it has gone is read behind it.
+            Wake::Io(Err(error)) if self.leaves_input(&error) => self.conn.out = Chain::default(),
             Wake::Io(io) => match io? {
                 Io::Closed => return Err(End::PeerClosed.into()),
                 Io::Written => {}
                 Io::Deadline => self.time_is_up(now)?,
                 Io::Input { read, all } => {
-                    if let Some(reason) = self.blocked(now) {
+                    // A proxy's connection may be shared: who asks is looked at with each request.
+                    if let Some(reason) = self.blocked(self.conn.about.hop(), now) {
                         return Err(End::Blocked(reason).into());
                     }
                     self.received += read as u64;
@@ -293,59 +349,45 @@ impl<P: Protocol> Session<P> {
                 }
             }
             Wake::Publisher(news) => self.hear(news, now)?,
-            Wake::Viewer(SinkEvent::Started) => {
-                // From here the plane's stall_timeout tells the slow from the dead.
-                self.conn.socket.lift_user_timeout()?;
-                if let Doing::Playing(viewer) = &self.doing {
-                    self.conn.socket.bound_unsent(viewer.unsent_max())?;
-                }
-                self.protocol.started();
-                self.has_started();
-                self.log("play");
-            }
-            Wake::Viewer(SinkEvent::NotFound) => {
-                self.stop_playing(NOT_FOUND);
-                self.protocol.not_found(NOT_FOUND, now);
-            }
-            Wake::Viewer(SinkEvent::TurnedAway) => {
-                let why = SinkEnd::Draining.to_string();
-                self.stop_playing(&why);
-                self.protocol.turned_away(&why, now);
-                self.why = Some(why.into());
-            }
-            Wake::Viewer(SinkEvent::Ended(SinkEnd::Kicked(why))) => {
-                let granted = self.conn.about.granted.as_ref();
-                let started = granted.is_some_and(Grant::has_started);
-                self.stop_playing(&why);
-                self.protocol.kicked(started, &why, now);
-                return Err(End::Finished(why.to_string()).into());
-            }
-            Wake::Viewer(SinkEvent::Ended(end)) => {
-                self.stop_playing(&end.to_string());
-                if end.breaks_off() {
-                    return Err(End::BrokenOff(end).into());
-                }
-                self.protocol.viewer_ended(&end, now);
-                self.ended_for(&end);
+            Wake::Viewer(event) => self.see(event, now)?,
+            Wake::Fetched(fetched) => P::fetched(self, fetched, now),
+            Wake::Replay(news) => P::replayed(self, news, now)?,
+            Wake::End => {
+                let why = self.why.take().map(|why| *why);
+                let why = why.unwrap_or_else(|| SinkEnd::Draining.to_string());
+                return Err(End::Finished(why).into());
             }
         }
         Ok(())
     }
 
+    /// True if it is a publisher that has gone without taking our answers, which is all that `error`
+    /// says: the kernel keeps what had come from it.
+    fn leaves_input(&self, error: &io::Error) -> bool {
+        let gone = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+        gone && matches!(self.doing, Doing::Publishing(_)) && !self.conn.out.is_empty()
+    }
+
     /// Applies what the machine has to say and feeds what was held back, until it is quiet or has
-    /// answers to be written first.
-    fn work(&mut self) -> Result<(), Stop<P::Wish>> {
+    /// answers to be written first. False after [`EVENTS_PER_TURN`]: there may be more.
+    fn work(&mut self) -> Result<bool, Stop<P::Wish>> {
         let now = Instant::now();
+        self.conn.core.hub.borrow_mut().set_now(now);
+        let mut turn = 0..EVENTS_PER_TURN;
         loop {
-            while P::apply(self, now)? {}
+            while P::apply(self, now)? {
+                if turn.next().is_none() {
+                    return Ok(false);
+                }
+            }
             self.take_replies(now);
             if !self.conn.out.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             let machine = self.protocol.machine();
             let fed = self.conn.feed_rest(|input| machine.handle_input(now, input));
             if !fed.map_err(violation)? {
-                return Ok(());
+                return Ok(true);
             }
         }
     }
@@ -364,21 +406,23 @@ impl<P: Protocol> Session<P> {
     /// is a token that stands beside the query; it goes no further than our own rules.
     pub(crate) fn ask(
         &mut self,
-        question: Question,
+        mut question: Question,
         bearer: Option<&Secret>,
         wish: P::Wish,
         now: Instant,
     ) -> Result<(), Stop<P::Wish>> {
-        let question = Arc::new(question);
-        self.question = Some(Arc::clone(&question));
+        self.end_grant("its client asked for something else", SinkStats::default());
         self.why = None;
-        if question.query.len() > QUERY_MAX {
-            let found = question.query.len();
+        let found = question.query.len();
+        if found > QUERY_MAX {
             let why = format!("expected a query of at most {QUERY_MAX} bytes, found {found}");
-            self.refuse(&wish, &Refused::Denied(why), now);
+            // It would lie here until the next question, or the end.
+            question.query = "".into();
+            self.deny(question.into(), &wish, (Reason::Request, why), now);
             return Ok(());
         }
-        self.end_grant("its client asked for something else", SinkStats::default());
+        let question = Arc::new(question);
+        self.question = Some(Arc::clone(&question));
         let Conn { core, about, .. } = &mut self.conn;
         match Admission::begin(core, about, Arc::clone(&question), bearer, now) {
             Ok(admission) => {
@@ -403,12 +447,8 @@ impl<P: Protocol> Session<P> {
                 }
                 self.protocol.connected(wish, now);
             }
-            Admitted::Refused(reason) => {
-                if self.conn.about.granted.is_none() {
-                    let (question, told) = (Arc::clone(question), reason.clone());
-                    self.conn.about.node.events.tell(Event::Refused { question, reason: told });
-                }
-                self.refuse(&wish, &Refused::Denied(reason), now);
+            Admitted::Refused(by, reason) => {
+                self.deny(Arc::clone(question), &wish, (by, reason), now);
             }
             Admitted::NoRoom(full) => self.refuse(&wish, &Refused::NoRoom(full), now),
             Admitted::Stream(ticket) => {
@@ -418,6 +458,9 @@ impl<P: Protocol> Session<P> {
                     self.question = Some(Arc::clone(granted));
                     self.log(&format!("given instead of {asked}"));
                 }
+                // Without them it is served here, wherever the stream is.
+                let goes_on = P::granted(self, ticket, wish, now);
+                let Some((ticket, wish)) = goes_on else { return Ok(()) };
                 if ticket.owner() != self.conn.core.id {
                     return Err(Stop::Move(ticket, wish));
                 }
@@ -435,16 +478,17 @@ impl<P: Protocol> Session<P> {
         // What was said before must not wait with the greeting for the first block.
         while self.protocol.machine().poll_transmit(&mut self.conn.out) {}
         // It may have been on its way when its address was blocked.
-        let blocked = self.blocked(now);
-        match core.setup().app(key.app()) {
-            _ if blocked.is_some() => {
-                self.refuse(&wish, &Refused::Denied(blocked.unwrap_or_default()), now);
-            }
-            Some((_, settings)) => {
+        let blocked = self.blocked(self.conn.about.peer, now);
+        let denied = |by, told| Refused::Denied(by, told);
+        match (blocked, core.setup().app(key.app())) {
+            (Some(told), _) => self.refuse(&wish, &denied(Reason::Blocked, told), now),
+            (None, Some((_, settings))) => {
                 let settings = Rc::clone(settings);
                 P::arrive(self, Arrival { key, settings, epoch, now }, wish);
             }
-            None => self.refuse(&wish, &Refused::Denied("no such app".to_owned()), now),
+            (None, None) => {
+                self.refuse(&wish, &denied(Reason::App, "no such app".to_owned()), now);
+            }
         }
         ticket.used();
         core.is_active();
@@ -468,69 +512,27 @@ impl<P: Protocol> Session<P> {
         Ok(())
     }
 
-    /// Takes a viewer's place.
-    pub(crate) fn play(&mut self, request: PlayRequest, now: Instant) -> Result<(), Refused> {
-        let key = request.key.clone();
-        let viewer = Viewer::join(&self.conn.core.hub, request, now)?;
-        self.doing = Doing::Playing(viewer);
-        let About { granted, node, .. } = &self.conn.about;
-        let vacant = self.conn.core.hub.borrow().is_vacant(&key);
-        if let Some(grant) = granted.as_ref().filter(|_| vacant) {
-            node.events.tell(Event::NotFound(Arc::clone(grant.question())));
-        }
-        Ok(())
-    }
-
-    pub(crate) fn refuse(&mut self, wish: &P::Wish, why: &Refused, now: Instant) {
-        // A client may ask again and again.
-        if self.conn.core.violations.borrow_mut().allow(now).is_some() {
-            self.log_sparingly(&format!("refused: {why}"));
-        }
-        self.count_refusal(why);
-        let reason = why.to_string();
-        if let Some(grant) = &self.conn.about.granted {
-            let (question, reason) = (Arc::clone(grant.question()), reason.clone());
-            self.conn.about.node.events.tell(Event::Refused { question, reason });
-        }
-        self.end_grant(&reason, SinkStats::default());
-        self.why = Some(reason.into());
-        self.protocol.refuse(wish, why, now);
-    }
-
     /// Whom the plane is to know this connection by.
     pub(crate) fn tag(&self) -> Option<Tag> {
         let grant = self.conn.about.granted.as_ref()?;
         Some(Tag::new(Arc::clone(grant.question()) as Arc<_>))
     }
 
-    /// Why nothing may be done from its address, if that is so.
-    fn blocked(&self, now: Instant) -> Option<String> {
-        let reason = self.conn.core.blocked(self.conn.about.peer.ip(), now);
-        reason.map(|reason| reason.to_string())
-    }
-
-    fn count_refusal(&self, why: &Refused) {
-        let counters = &self.conn.core.node.counters;
-        let counter = match why {
-            Refused::Denied(_) => &counters.refused_denied,
-            Refused::Publish(_) => &counters.refused_conflicts,
-            Refused::NoRoom(_) => &counters.refused_no_room,
-            Refused::NoDescriptor(_) => &counters.refused_no_descriptor,
-            // Counted where they are found.
-            Refused::Play(_) | Refused::OwnerIsBusy => return,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+    /// Why nothing may be done from `address`, if that is so.
+    fn blocked(&self, address: SocketAddr, now: Instant) -> Option<String> {
+        self.conn.core.blocked(address.ip(), now).map(|reason| reason.to_string())
     }
 
     /// What was granted has begun.
-    fn has_started(&mut self) {
+    pub(super) fn has_started(&mut self) {
         if let Some(grant) = &mut self.conn.about.granted {
             grant.start();
         }
     }
 
     /// What was granted is over.
-    pub(crate) fn end_grant(&mut self, why: &str, sent: SinkStats) {
+    pub(crate) fn end_grant(&mut self, why: &str, mut sent: SinkStats) {
+        sent.bytes += self.protocol.take_sent();
         if let Some(grant) = self.conn.about.granted.take() {
             grant.end(why, self.received, sent);
         }
@@ -540,16 +542,6 @@ impl<P: Protocol> Session<P> {
         let why = why.to_string();
         self.log(&why);
         self.why = Some(why.into());
-    }
-
-    /// Gives up a viewer's place; what the flush has begun to say is for the driver to finish.
-    pub(crate) fn stop_playing(&mut self, why: &str) {
-        if let Doing::Playing(viewer) = &self.doing {
-            for slice in viewer.take_rest().drain() {
-                self.conn.out.push(slice);
-            }
-        }
-        self.leave(why);
     }
 
     /// Leaves the slot or the place, if it has one.
@@ -563,9 +555,10 @@ impl<P: Protocol> Session<P> {
         self.end_grant(why, sent);
     }
 
-    /// What the last question was about.
+    /// What the last question was about, else what is fetched without one.
     fn stream(&self) -> Option<&StreamKey> {
-        self.question.as_ref()?.stream()
+        let asked = self.question.as_ref().and_then(|question| question.stream());
+        asked.or_else(|| self.protocol.fetched_stream())
     }
 
     /// A line that a client can cause as often as it likes.
@@ -586,68 +579,35 @@ impl<P: Protocol> Session<P> {
         tracing::info!(client = %about.client, peer = %about.peer, protocol = %about.protocol,
             core = %self.conn.core.id, %stream, "{what}");
     }
-
-    fn hand_over(mut self: Box<Self>, ticket: Ticket, wish: P::Wish) -> Result<(), Box<Self>> {
-        let (owner, core) = (ticket.owner(), Rc::clone(&self.conn.core));
-        let socket = match self.conn.socket.duplicate() {
-            Ok(socket) => socket,
-            Err(error) => {
-                self.refuse(&wish, &Refused::NoDescriptor(error), Instant::now());
-                return Err(self);
-            }
-        };
-        let Self { conn, mut protocol, received, sent, .. } = *self;
-        let Conn { socket: here, about, unread, out: mut unsent, input_waits, .. } = conn;
-        let socket = here.depart(socket);
-        while protocol.machine().poll_transmit(&mut unsent) {}
-        let (key, place) = ticket.into_parts();
-        let driver = protocol.pack(wish);
-        let moved = HandOver {
-            socket,
-            about,
-            unread,
-            unsent,
-            input_waits,
-            received,
-            sent,
-            key,
-            place,
-            driver,
-        };
-        match core.post.hand_over(owner, Box::new(moved)) {
-            Ok(()) => Ok(()),
-            Err(moved) => match Self::unpack(&core, *moved) {
-                None => Ok(()),
-                Some((mut this, ticket, wish)) => {
-                    drop(ticket);
-                    core.node.counters.refused_hand_overs.fetch_add(1, Ordering::Relaxed);
-                    this.refuse(&wish, &Refused::OwnerIsBusy, Instant::now());
-                    Err(this)
-                }
-            },
-        }
-    }
-
-    /// Takes over what was packed up, on this core.
-    pub(crate) fn unpack(core: &Rc<Core>, moved: HandOver) -> Option<(Box<Self>, Ticket, P::Wish)> {
-        let ticket = Ticket::new(core, moved.key.clone(), moved.place);
-        let mut conn = Conn::new(core, TcpStream::arrive(moved.socket), moved.about);
-        (conn.unread, conn.out) = (moved.unread, moved.unsent);
-        conn.input_waits = moved.input_waits;
-        let (protocol, wish) = P::unpack(moved.driver)?;
-        let mut this = Self::new(conn, protocol);
-        (this.received, this.sent) = (moved.received, moved.sent);
-        let granted = this.conn.about.granted.as_ref();
-        this.question = granted.map(|grant| Arc::clone(grant.question()));
-        Some((this, ticket, wish))
-    }
 }
 
+/// What a connection says before others have their turn: a frame, with all that is made of it, costs a
+/// microsecond or a few. What is left waits in the machine, and nothing is read meanwhile.
+const EVENTS_PER_TURN: usize = 256;
 /// Of a query, which is kept for as long as what it asks for lasts.
 const QUERY_MAX: usize = 4 << 10;
-/// What a viewer is told whose wait was in vain.
-pub(super) const NOT_FOUND: &str = "nobody publishes this stream";
-
 pub(super) fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
     Stop::End(End::Violation(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{http::Http, rtmp::Rtmp};
+    use super::*;
+
+    /// Each viewer has one, and the allocator rounds up: the next larger sizes cost 64 and 128 bytes.
+    #[test]
+    fn a_session_is_no_larger_than_it_must_be() {
+        assert!(size_of::<Session<Rtmp>>() <= 384, "{}", size_of::<Session<Rtmp>>());
+        assert!(size_of::<Session<Http>>() <= 512, "{}", size_of::<Session<Http>>());
+    }
+
+    #[test]
+    fn a_task_keeps_little_beside_its_session() {
+        fn bytes<S, F>(_: impl Fn(S) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (rtmp, http) = (bytes(Session::<Rtmp>::run), bytes(Session::<Http>::run));
+        assert!(rtmp <= 40 && http <= 40, "{rtmp}, {http}");
+    }
 }

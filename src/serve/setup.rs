@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::access::Access;
 use crate::config::{self, Config};
-use crate::plane::{BitrateAction, OnConflict, Settings};
+use crate::container::{flv, fmp4, ts};
+use crate::plane::{BitrateAction, OnConflict, Settings, hls};
 use crate::proto::{http, rtmp};
 
 /// The configuration, and what follows from it for the machines and the plane.
@@ -79,8 +80,26 @@ fn settings(app: &config::App, limits: &config::Limits) -> Settings {
         },
         sinks_max: app.viewers_max_per_stream,
         idle_timeout: app.idle_timeout,
+        hls: Rc::new(hls_settings(app)),
+        hls_node_max_bytes: limits.hls_max_bytes,
+        hls_sessions: limits.hls_sessions,
         waiting_sinks_per_key: limits.waiting_sinks_per_key,
         waiting_sinks: limits.waiting_sinks,
+    }
+}
+
+fn hls_settings(app: &config::App) -> hls::Settings {
+    hls::Settings {
+        container: match app.hls_container {
+            config::HlsContainer::Fmp4 => hls::Container::Fmp4,
+            config::HlsContainer::Ts => hls::Container::Ts,
+        },
+        segment: app.hls_segment,
+        part: app.hls_part,
+        window: app.hls_window,
+        max_bytes: app.hls_max_bytes,
+        separate_audio: app.hls_audio == config::HlsAudio::Separate,
+        ..hls::Settings::default()
     }
 }
 
@@ -102,10 +121,24 @@ fn rtmp_config(config: &Config) -> rtmp::ServerConfig {
 }
 
 fn http_config(config: &Config) -> http::Config {
+    let limits = &config.limits;
+    let mut flv = flv::Limits::default();
+    flv.tag_bytes = flv.tag_bytes.min(limits.message_bytes);
+    let mut ts = ts::Limits::default();
+    ts.unit_bytes = ts.unit_bytes.min(limits.message_bytes);
+    let mut mp4 = fmp4::Limits::default();
+    mp4.sample_bytes = mp4.sample_bytes.min(limits.message_bytes);
+    mp4.movie_bytes = mp4.movie_bytes.min(limits.message_bytes);
+    mp4.waiting_bytes = mp4.waiting_bytes.min(limits.reassembly_bytes);
     http::Config {
         head_bytes: config.http.head_bytes,
         head_timeout: config.http.head_timeout,
         idle_timeout: config.http.keep_alive,
+        first_frame_timeout: limits.first_frame_timeout,
+        publisher_silence: limits.publisher_silence,
+        flv,
+        ts,
+        mp4,
         client_field: match config.proxy.client_field {
             _ if config.proxy.trusted.is_empty() => None,
             config::ClientField::None => None,

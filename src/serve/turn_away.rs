@@ -4,7 +4,7 @@
 //! of HTTP it cannot be answered at the door. What it costs to get there is bounded on all sides:
 //! [`Node::refusals_max`] of them at once, outside of the connections and within the descriptors
 //! set aside for them, [`INPUT_MAX`] bytes, and `limits.handshake_timeout`. Beyond that they are
-//! closed without a word.
+//! closed without a word, as is who comes over TLS: a handshake costs more than all of that.
 
 use std::io;
 use std::rc::Rc;
@@ -18,7 +18,6 @@ use bytes::BytesMut;
 use super::conn::LINGER;
 use super::core::{Core, Node, SCRATCH_BYTES};
 use super::proxy_header::{Opening, ProxyHeader};
-use super::verdict::Protocol;
 use crate::bytes::Chain;
 use crate::net::TcpStream;
 use crate::net::rt::{self, Deadline};
@@ -42,8 +41,8 @@ pub(super) struct TurnAway {
 
 /// Where the connection stands.
 pub(super) struct Begun {
-    /// What a proxy says first, if it has not yet; true if TLS comes behind it.
-    pub(super) header: Option<(ProxyHeader, bool)>,
+    /// What a proxy says first, if it has not yet.
+    pub(super) header: Option<ProxyHeader>,
     /// What the client has said.
     pub(super) unread: Option<Box<BytesMut>>,
 }
@@ -117,17 +116,13 @@ impl TurnAway {
     fn take(&mut self, read: usize) -> Option<()> {
         let (core, now) = (Rc::clone(&self.core), Instant::now());
         let scratch = core.scratch.borrow();
-        let Some((header, secure)) = &mut self.begun.header else {
+        let Some(header) = &mut self.begun.header else {
             return self.machine.handle_input(now, &scratch[..read]).ok().map(|_| ());
         };
         let opening = header.handle_input(&scratch[..read]).ok()?;
         let Some(Opening { rest, .. }) = opening else { return Some(()) };
-        let secure = *secure;
         self.begun.header = None;
-        match secure {
-            true => core.secure(&mut self.socket, Protocol::Rtmp, &rest).ok(),
-            false => self.machine.handle_input(now, &rest).ok().map(|_| ()),
-        }
+        self.machine.handle_input(now, &rest).ok().map(|_| ())
     }
 
     /// So many bytes lie in the core's scratch buffer. `None`: there will be no more.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::config::{Config, RecordFormat};
 use crate::media::StreamKey;
 use crate::proto::rtmp::Connect;
 use crate::shard::CoreId;
@@ -16,11 +17,13 @@ pub struct Question {
     /// Where it comes from.
     pub peer: SocketAddr,
     /// By which protocol.
-    pub protocol: Protocol,
+    pub protocol: Way,
     /// What it wants, or was given instead.
     pub action: Action,
     /// What it asked for, if it was given another stream.
     pub asked: Option<StreamKey>,
+    /// Of a publish that was granted: what is said of its recording, whatever its app says.
+    pub record: Option<Record>,
     /// Query parameters, raw, without `?`. They may hold secrets.
     pub query: Box<str>,
     /// What an RTMP client said of itself.
@@ -90,6 +93,33 @@ impl Question {
         };
         Self { action, asked, ..self.clone() }
     }
+
+    /// What is granted on `terms`, if that is not what was asked for as it was.
+    #[must_use]
+    pub fn granted(&self, terms: Terms) -> Self {
+        let Terms { key, record } = terms;
+        let granted = match key {
+            Some(key) => self.renamed(key),
+            None => self.clone(),
+        };
+        Self { record, ..granted }
+    }
+
+    /// An RTMP client's first, for tests that ask something.
+    #[cfg(test)]
+    pub(crate) fn to_connect() -> Self {
+        Self {
+            client: ClientId(1),
+            peer: ([127, 0, 0, 1], 1).into(),
+            protocol: Protocol::Rtmp.into(),
+            action: Action::Connect { app: "live".to_owned() },
+            asked: None,
+            record: None,
+            query: "".into(),
+            connect: None,
+            http: None,
+        }
+    }
 }
 
 impl fmt::Display for ClientId {
@@ -116,21 +146,66 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// How somebody publishes or plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// By a connection.
+    Connection(Protocol),
+    /// By an input that receives MPEG-TS in datagrams.
+    TsUdp,
+}
+
+impl From<Protocol> for Way {
+    fn from(protocol: Protocol) -> Self {
+        Self::Connection(protocol)
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(protocol) => protocol.fmt(f),
+            Self::TsUdp => f.write_str("ts_udp"),
+        }
+    }
+}
+
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Yes.
     Allow,
-    /// Yes, but to this stream instead of the one that was asked for.
-    AllowAs(StreamKey),
+    /// Yes, but otherwise than it was asked for.
+    AllowWith(Terms),
     /// No, and what the client is told.
     Deny(String),
 }
 
+/// How a yes differs from what was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// It is to this stream instead.
+    pub key: Option<StreamKey>,
+    /// What is said of the recording of a publish.
+    pub record: Option<Record>,
+}
+
+/// Whether a publish is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// No.
+    No,
+    /// Yes, muxed as its app says.
+    Yes,
+    /// Yes, muxed like this.
+    As(RecordFormat),
+}
+
 /// Takes questions from any core and answers each once, whenever it can. It must not block.
 pub trait Ask: Send + Sync + fmt::Debug {
-    /// `ask` and `core` say where the answer goes.
-    fn ask(&self, question: Arc<Question>, core: CoreId, ask: u64);
+    /// `config` is what the core goes by, whose hooks are to be asked. `ask` and `core` say where the
+    /// answer goes.
+    fn ask(&self, question: Arc<Question>, config: Arc<Config>, core: CoreId, ask: u64);
 
     /// Says what happened to the publish that `question` was about, and asks what is to become of it.
     fn consult(&self, question: Arc<Question>, concern: Concern, core: CoreId, ask: u64);

@@ -34,7 +34,10 @@ fn plays(node: &Server) -> usize {
 fn viewers_of_a_drained_node_play_on_at_the_other_within_three_seconds() {
     const VIEWERS: u16 = 200;
     let _machine = alone();
-    let nodes = [node(WITH_HEADER), node(WITH_HEADER)];
+    // Longer than HAProxy takes to notice.
+    let drain = ["3s", "10s"];
+    let node = || Server::with(&Setup { tables: WITH_HEADER, cores: 2, drain, ..Setup::default() });
+    let nodes = [node(), node()];
     let clip = clips::h264_aac();
     let _publishers = publish(&clip, nodes.each_ref());
     let balancer = Balancer::haproxy(nodes.each_ref());
@@ -47,14 +50,25 @@ fn viewers_of_a_drained_node_play_on_at_the_other_within_three_seconds() {
     let [a, b] = nodes.each_ref().map(plays);
     assert!(a.min(b) == 0 && a.max(b) >= all, "{a} plays at one, {b} at the other");
     let [first, second] = nodes;
-    let (drained, other) = if a > b { (first, second) } else { (second, first) };
+    let (mut drained, other) = if a > b { (first, second) } else { (second, first) };
     // The log has the viewers' own addresses.
     for number in 1..=VIEWERS {
         drained.expect_log(&format!("peer={}:", Returning::address(number)), secs(2));
     }
     assert!(!drained.log().contains(&format!("peer={SOURCE}:")), "the balancer is no viewer");
     let gap_before = viewers.longest_gap();
-    drained.stop();
+    assert_eq!(http::exchange(drained.http, &http::get("readyz")).status, 200);
+    drained.drain();
+    // As soon as it says that it drains, with its listeners still open and its viewers still there.
+    drained.expect_log("drain: not ready any more", secs(2));
+    let ready = http::exchange(drained.http, &http::get("readyz"));
+    assert_eq!((ready.status, &*ready.text()), (503, "draining\n"));
+    assert_eq!(http::exchange(drained.http, &http::get("healthz")).status, 200);
+    assert_eq!(viewers.playing(2), 0, "nobody has been ended");
+    let told = eventually(secs(2), || balancer.log().contains("code: 503"));
+    assert!(told, "HAProxy has not noticed:\n{}", balancer.log());
+    assert!(!drained.log().contains("listens no more"), "it was noticed before the doors closed");
+    drained.drained();
     let play = eventually(secs(20), || viewers.playing(2) == all);
     assert!(play, "{} play again: {:?}", viewers.playing(2), viewers.complaints());
     let gap = viewers.longest_gap();

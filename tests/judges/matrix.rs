@@ -124,12 +124,7 @@ fn enhanced_comes_out_of_a_current_ffmpeg(clip: &Clip, whole: Expect) {
         ];
         (players, socket, record)
     };
-    let early = view();
-    sleep(secs(1));
-    let mut publisher = players::publish(clip, &server.rtmp("live/a"), dir);
-    sleep(secs(5));
-    let late = view();
-    publisher.succeed(secs(40));
+    let [early, late] = players::early_and_late(clip, &server, view);
     let sent = clip.sent();
     for ((players, socket, record), expect) in
         [(early, whole), (late, Expect { start: Start::KeyFrame { every: clip.gop }, ..whole })]
@@ -170,11 +165,11 @@ fn enhanced_ac3() {
 }
 
 #[test]
-fn vlc_shows_every_picture_by_rtmp_and_flv() {
+fn vlc_shows_every_picture_by_rtmp_flv_and_ts() {
     let _machine = beside_others();
     let server = Server::start();
     let clip = clips::h264_aac();
-    let urls = [server.rtmp("live/a"), server.http("live/a.flv")];
+    let urls = [server.rtmp("live/a"), server.http("live/a.flv"), server.http("live/a.ts")];
     let players = urls.map(|url| players::play_vlc(&url, &server.dir));
     sleep(secs(2));
     let mut publisher = players::publish(&clip, &server.rtmp("live/a"), &server.dir);

@@ -5,7 +5,6 @@
 #![allow(dead_code)]
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::node::{eventually, free_port};
+use super::node::{eventually, free_port, listens};
 
 /// The binary, running. Dropped, it is killed.
 pub(crate) struct Binary {
@@ -24,6 +23,8 @@ pub(crate) struct Binary {
     /// Where the API may be served, if the configuration says so.
     pub(crate) admin: u16,
     pub(crate) dir: PathBuf,
+    /// Connections that were made and closed to see that it listens.
+    pub(crate) tried: usize,
 }
 
 impl Binary {
@@ -34,6 +35,15 @@ impl Binary {
 
     /// The same with variables in its environment. `DIR` in their values is its directory.
     pub(crate) fn start_with(open_files: u32, lines: &str, env: &[(&str, &str)]) -> Self {
+        Self::start_as("run", open_files, lines, env)
+    }
+
+    /// `corecast demo`.
+    pub(crate) fn demo(lines: &str) -> Self {
+        Self::start_as("demo", 1000, lines, &[])
+    }
+
+    fn start_as(what: &str, open_files: u32, lines: &str, env: &[(&str, &str)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("binary-{}-{number}", std::process::id());
@@ -47,18 +57,23 @@ impl Binary {
         });
         command
             .args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &open_files.to_string()])
-            .args([env!("CARGO_BIN_EXE_corecast"), "run", "--config", "corecast.toml"])
+            .args([env!("CARGO_BIN_EXE_corecast"), what, "--config", "corecast.toml"])
             .current_dir(&dir)
             .envs(env)
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(log);
         fs::write(dir.join("corecast.toml"), config(rtmp, http, lines)).expect("room for it");
         let child = command.spawn().expect("the binary was built");
-        let mut this = Self { child, rtmp, http, admin, dir };
+        let mut this = Self { child, rtmp, http, admin, dir, tried: 0 };
         eventually("it listens", || {
             let end = this.child.try_wait().expect("our child");
             assert!(end.is_none(), "it ended: {}", this.log());
-            [rtmp, http].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+            [rtmp, http].into_iter().all(|port| {
+                let listens = listens(port);
+                this.tried += usize::from(listens);
+                listens
+            })
         });
         this
     }

@@ -26,12 +26,17 @@ impl Clip {
     /// What a publisher that copies this clip sends. Copying may rewrite a configuration record,
     /// so the file is copied the same way first.
     pub(crate) fn sent(&self) -> Recording {
+        self.sent_with(&[])
+    }
+
+    /// The same with more options, see [`Recording::of_file_with`].
+    pub(crate) fn sent_with(&self, options: &[&str]) -> Recording {
         let copy = self.path.with_extension("sent");
         if !copy.exists() {
             let input = ["-i".as_ref(), self.path.as_os_str()];
             write_once(self.tool, &input, &["-c", "copy"], &copy);
         }
-        Recording::of_file(self.tool, &copy)
+        Recording::of_file_with(self.tool, &copy, options)
     }
 }
 
@@ -91,6 +96,13 @@ pub(crate) fn small() -> Clip {
     make("small", Ffmpeg::Debian, 10, &[&pictures, &SOUND, &h264, &aac])
 }
 
+/// 20 s of a picture each second, with a key frame each five, and AAC.
+pub(crate) fn slideshow() -> Clip {
+    let pictures = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=1"];
+    let h264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "0", "-g", "5"];
+    make("slideshow", Ffmpeg::Debian, 5, &[&pictures, &SOUND, &h264, &AAC, &["-t", "20"]])
+}
+
 /// H.265 with B-frames, and AAC.
 pub(crate) fn h265_aac() -> Clip {
     let h265 = [
@@ -145,6 +157,11 @@ pub(crate) fn vp9_opus() -> Clip {
         "800k",
     ];
     make("vp9_opus", Ffmpeg::Current, GOP, &[&PICTURES, &SOUND, &vp9, &OPUS])
+}
+
+/// H.264 and Opus.
+pub(crate) fn h264_opus() -> Clip {
+    make("h264_opus", Ffmpeg::Current, GOP, &[&PICTURES, &SOUND, &H264, &OPUS])
 }
 
 const OPUS: [&str; 6] = ["-c:a", "libopus", "-b:a", "96k", "-ar", "48000"];
@@ -208,8 +225,16 @@ mod tests {
 
     #[test]
     fn every_clip_holds_what_its_name_says() {
-        let both =
-            [h264_aac(), h264_mp3(), h265_aac(), av1_opus(), vp9_opus(), h264_flac(), h264_ac3()];
+        let both = [
+            h264_aac(),
+            h264_mp3(),
+            h264_opus(),
+            h265_aac(),
+            av1_opus(),
+            vp9_opus(),
+            h264_flac(),
+            h264_ac3(),
+        ];
         for clip in both {
             let sent = clip.sent();
             assert_eq!(sent.video.len(), 250, "{clip:?}");

@@ -44,12 +44,19 @@ pub(crate) struct Expect {
     pub(crate) same_config: bool,
     /// How long before the first picture the sound may begin.
     pub(crate) sound_ahead_ms: i64,
+    /// How far a time may be from what was sent: not every container counts in milliseconds.
+    pub(crate) rounding_ms: i64,
 }
 
 impl Expect {
     /// Everything that was sent.
-    pub(crate) const WHOLE: Self =
-        Self { start: Start::First, tail: 0, same_config: true, sound_ahead_ms: 120 };
+    pub(crate) const WHOLE: Self = Self {
+        start: Start::First,
+        tail: 0,
+        same_config: true,
+        sound_ahead_ms: 120,
+        rounding_ms: 0,
+    };
 
     /// Everything from a key frame on.
     pub(crate) const fn from_key(every: usize) -> Self {
@@ -66,6 +73,11 @@ impl Expect {
         Self { same_config: false, ..self }
     }
 
+    /// The same for a container with a clock of its own.
+    pub(crate) const fn rounded_by(self, rounding_ms: i64) -> Self {
+        Self { rounding_ms, ..self }
+    }
+
     /// The same where sound may be heard before the first key frame comes.
     pub(crate) const fn sound_ahead(self, sound_ahead_ms: i64) -> Self {
         Self { sound_ahead_ms, ..self }
@@ -75,10 +87,17 @@ impl Expect {
 impl Recording {
     /// The packets of a file, read with `tool`.
     pub(crate) fn of_file(tool: Ffmpeg, path: &Path) -> Self {
+        Self::of_file_with(tool, path, &[])
+    }
+
+    /// The same with more output options, such as a filter of bitstreams.
+    pub(crate) fn of_file_with(tool: Ffmpeg, path: &Path, options: &[&str]) -> Self {
         let output = Command::new(tool.path())
             .args(["-nostdin", "-v", "error", "-copyts", "-i"])
             .arg(path)
-            .args(["-c", "copy", "-f", "framemd5", "-"])
+            .args(["-c", "copy"])
+            .args(options)
+            .args(["-f", "framemd5", "-"])
             .stdin(Stdio::null())
             .output()
             .expect("ffmpeg starts");
@@ -167,10 +186,10 @@ impl Recording {
                 return Err(format!("{kind} configuration: sent {sent:?}, received {came:?}"));
             }
         }
-        let video = run_in("video", &self.video, &got.video, expect.tail)?;
-        let audio = run_in("audio", &self.audio, &got.audio, expect.tail)?;
+        let video = run_in("video", &self.video, &got.video, expect)?;
+        let audio = run_in("audio", &self.audio, &got.audio, expect)?;
         if let (Some(video), Some(audio)) = (&video, &audio) {
-            if video.shift != audio.shift {
+            if (video.shift - audio.shift).abs() > expect.rounding_ms {
                 let (v, a) = (video.shift, audio.shift);
                 return Err(format!("A/V offset changed: video moved by {v} ms, audio by {a} ms"));
             }
@@ -211,7 +230,13 @@ struct Run {
 }
 
 /// Finds `got` as an unbroken run of `sent` that reaches its end, all times moved alike.
-fn run_in(kind: &str, sent: &[Packet], got: &[Packet], tail: usize) -> Result<Option<Run>, String> {
+fn run_in(
+    kind: &str,
+    sent: &[Packet],
+    got: &[Packet],
+    expect: Expect,
+) -> Result<Option<Run>, String> {
+    let Expect { tail, rounding_ms, .. } = expect;
     let Some(first) = got.first() else {
         return match sent.is_empty() {
             true => Ok(None),
@@ -223,7 +248,8 @@ fn run_in(kind: &str, sent: &[Packet], got: &[Packet], tail: usize) -> Result<Op
     for start in (0..sent.len()).filter(|&i| sent[i].hash == first.hash) {
         let shift = first.dts - sent[start].dts;
         let same = |(sent, got): (&Packet, &Packet)| {
-            sent.hash == got.hash && got.dts - sent.dts == shift && got.pts - sent.pts == shift
+            let near = |got: i64, sent: i64| (got - sent - shift).abs() <= rounding_ms;
+            sent.hash == got.hash && near(got.dts, sent.dts) && near(got.pts, sent.pts)
         };
         let length = sent[start..].iter().zip(got).take_while(|pair| same(*pair)).count();
         if length == got.len() && start + length + tail >= sent.len() {

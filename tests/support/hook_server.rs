@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
-use super::node::{eventually, free_port};
+use super::node::eventually;
 
 /// A server that hears hooks until it is dropped.
 pub(crate) struct HookServer {
@@ -41,6 +42,8 @@ pub(crate) struct Heard {
 pub(crate) enum Answer {
     Say(u16, String),
     After(Duration, Box<Answer>),
+    /// Once the flag is up.
+    Once(Arc<AtomicBool>, Box<Answer>),
     /// Closes without a word.
     HangUp,
     /// A body without an end.
@@ -62,6 +65,11 @@ pub(crate) fn after(ms: u64, answer: Answer) -> Answer {
     Answer::After(Duration::from_millis(ms), Box::new(answer))
 }
 
+/// `answer`, but not before the flag is up.
+pub(crate) fn once(is_time: &Arc<AtomicBool>, answer: Answer) -> Answer {
+    Answer::Once(Arc::clone(is_time), Box::new(answer))
+}
+
 struct Shared {
     answer: Box<dyn Fn(&Heard) -> Answer + Send + Sync>,
     heard: Mutex<Vec<Heard>>,
@@ -72,10 +80,10 @@ struct Shared {
 
 impl HookServer {
     pub(crate) fn start(answer: impl Fn(&Heard) -> Answer + Send + Sync + 'static) -> Self {
-        Self::on(free_port(), answer)
+        Self::on(0, answer)
     }
 
-    /// The same on a port of the test's choice.
+    /// The same on a port of the test's choice; zero: any that is free.
     pub(crate) fn on(port: u16, answer: impl Fn(&Heard) -> Answer + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared {
             answer: Box::new(answer),
@@ -85,6 +93,7 @@ impl HookServer {
             stop: AtomicBool::new(false),
         });
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+        let port = listener.local_addr().expect("bound").port();
         listener.set_nonblocking(true).expect("a socket can be");
         let of_thread = Arc::clone(&shared);
         let accepts = Some(thread::spawn(move || accept(&listener, &of_thread)));
@@ -130,6 +139,29 @@ impl Drop for HookServer {
         self.shared.stop.store(true, Ordering::Relaxed);
         drop(self.accepts.take().map(JoinHandle::join));
     }
+}
+
+/// Says yes to one request on each connection, by TLS.
+pub(crate) fn say_yes_securely(config: Arc<ServerConfig>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let tls = ServerConnection::new(Arc::clone(&config)).expect("a good configuration");
+            let mut stream = BufReader::new(StreamOwned::new(tls, socket));
+            let mut head = String::new();
+            // Err: the client does not trust us.
+            while let Ok(1..) = stream.read_line(&mut head) {
+                if head.ends_with("\r\n\r\n") {
+                    let yes = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n0";
+                    stream.get_mut().write_all(yes).expect("it listens");
+                    // To the end of the body, and of the connection.
+                    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                }
+            }
+        }
+    });
+    port
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -216,6 +248,15 @@ fn answer(
         Answer::After(time, then) => {
             // A server that is being stopped does not wait.
             for _ in 0..time.as_millis().div_ceil(5) {
+                if shared.stop.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            self::answer(socket, *then, shared, index)
+        }
+        Answer::Once(is_time, then) => {
+            while !is_time.load(Ordering::Relaxed) {
                 if shared.stop.load(Ordering::Relaxed) {
                     return Ok(false);
                 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
@@ -112,6 +112,29 @@ pub(crate) fn record(
         file.write_all(&begun).expect("there is room");
         begun.len() as u64 + io::copy(&mut stream, &mut file).expect("the server closes")
     })
+}
+
+/// What comes of `path` to a viewer with a small socket that stops reading for longer than its socket
+/// and two seconds of lag hold together, and then reads on: without the head, and cut anywhere.
+pub(crate) fn skipped(port: u16, path: &str) -> Vec<u8> {
+    let mut stream = connect(port, Some(8 << 10));
+    stream.write_all(get(path).as_bytes()).expect("the server reads");
+    let (status, _, mut bytes) = read_head(&mut stream);
+    assert_eq!(status, 200);
+    read_for(&mut stream, &mut bytes, secs(3));
+    thread::sleep(secs(8));
+    read_for(&mut stream, &mut bytes, secs(5));
+    bytes
+}
+
+fn read_for(stream: &mut TcpStream, into: &mut Vec<u8>, time: Duration) {
+    let end = Instant::now() + time;
+    let mut buffer = vec![0; 64 << 10];
+    while Instant::now() < end {
+        let count = stream.read(&mut buffer).expect("the server writes");
+        assert!(count > 0, "the server closed");
+        into.extend_from_slice(&buffer[..count]);
+    }
 }
 
 /// A request as a viewer makes it.

@@ -1,12 +1,18 @@
 //! The machine as the tests share it: its ports, its directories, its cores.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+// A program that has `node.rs` too has it twice; the ports are told apart all the same.
+#[allow(clippy::duplicate_mod)]
+#[path = "ports.rs"]
+mod ports;
+
+pub(crate) use ports::free_port;
 
 static CORES: RwLock<()> = RwLock::new(());
 
@@ -18,23 +24,6 @@ pub(crate) fn beside_others() -> RwLockReadGuard<'static, ()> {
 /// Held by a test that loads or measures the machine: no other test of this program runs.
 pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     CORES.write().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// A port nobody listens on, below the range of outgoing connections. Not given out twice soon:
-/// listeners that share ports (SO_REUSEPORT) would not notice another server on theirs.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 10_000;
-    let start = (std::process::id() % 97) as u16 * 100;
-    for _ in 0..COUNT {
-        let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
-        let loopback = TcpListener::bind(("127.0.0.1", port));
-        if loopback.is_ok() && TcpListener::bind(("::1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port between {FIRST} and {}", FIRST + COUNT);
 }
 
 /// A directory for one run; removed with the value unless the test is failing.
@@ -49,6 +38,8 @@ impl RunDir {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("runs/{}-{number}-{name}", std::process::id()));
+        // One of a process that had the same id and failed.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("the target directory is ours");
         Self { path, files: AtomicU32::new(0) }
     }

@@ -5,7 +5,7 @@
 #![allow(dead_code)]
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -16,6 +16,13 @@ use corecast::config::Config;
 use corecast::control::ask::Answerer;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::oneshot;
+
+// A program that has `machine.rs` too has it twice; the ports are told apart all the same.
+#[allow(clippy::duplicate_mod)]
+#[path = "ports.rs"]
+mod ports;
+
+pub(crate) use ports::free_port;
 
 /// Nothing a test waits for takes longer, however busy the machine is.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,18 +53,23 @@ impl Node {
         );
         let config = Config::load(&text, "test", []).unwrap_or_else(|error| panic!("{error}"));
         let (stop, stopped) = oneshot::channel();
-        let listens = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
         let with_admin = config.admin.enabled;
         let options = Options { answerer, stop: Some(stopped), ..Options::default() };
         let thread = thread::spawn(move || app::run(&config, options));
         let node = Self { rtmp, http, admin, stop: Some(stop), thread: Some(thread) };
+        let mut tried = Vec::new();
+        let mut serves = |port| {
+            let socket = try_connect(next_address(), port).ok();
+            tried.extend(socket.iter().map(|socket| socket.local_addr().expect("connected")));
+            socket.is_some()
+        };
         eventually("the server listens", || {
             assert!(!node.thread.as_ref().is_some_and(JoinHandle::is_finished), "it did not start");
-            listens(rtmp) && listens(http) && (!with_admin || listens(admin))
+            serves(rtmp) && serves(http) && (!with_admin || listens(admin))
         });
-        // Of those that tried, none may count among the connections of the test.
-        let last = [rtmp, http].map(|port| connect(port).local_addr().expect("connected"));
-        for peer in last {
+        // Of those that tried, none may count among the connections of the test: on another core one
+        // may be longer about it than those after it.
+        for peer in tried {
             log().wait_for(&[" close ", &format!("peer={peer} ")]);
         }
         node
@@ -67,6 +79,11 @@ impl Node {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("rtmp://127.0.0.1:{}/{path}", self.rtmp)
     }
+}
+
+/// Whether somebody takes connections there.
+pub(crate) fn listens(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 impl Drop for Node {
@@ -79,32 +96,28 @@ impl Drop for Node {
     }
 }
 
-/// A port nobody listens on, below the range of outgoing connections.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 100) as u16 * 20;
-    loop {
-        let port = 12_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 4000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// A connection from an address that no other connection of this program has, so that the log
 /// tells them apart: ports alone may come back.
 pub(crate) fn connect(port: u16) -> TcpStream {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    connect_from([127, 1, high, low], port)
+    connect_from(next_address(), port)
 }
 
 /// A connection from `address`.
 pub(crate) fn connect_from(address: [u8; 4], port: u16) -> TcpStream {
+    try_connect(address, port).expect("it listens")
+}
+
+fn try_connect(address: [u8; 4], port: u16) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
     socket.bind(&SocketAddr::from((address, 0)).into()).expect("a loopback address");
-    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("it listens");
-    socket.into()
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+    Ok(socket.into())
+}
+
+fn next_address() -> [u8; 4] {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    [127, 1, high, low]
 }
 
 /// Asks `done` again and again until it says yes.
@@ -134,26 +147,41 @@ pub(crate) fn log() -> &'static Log {
 
 /// Lines that were logged.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<String>>);
+pub(crate) struct Log(Arc<Mutex<Lines>>);
+
+#[derive(Default)]
+struct Lines {
+    /// With a space behind each, so that every value ends with one.
+    whole: Vec<String>,
+    /// The beginning of the next.
+    rest: String,
+}
+
+impl Lines {
+    fn with(&self, from: usize, texts: &[&str]) -> impl Iterator<Item = &String> {
+        let has_all = move |line: &&String| texts.iter().all(|text| line.contains(text));
+        self.whole[from..].iter().filter(has_all)
+    }
+}
 
 impl Log {
     /// Those that hold all of `texts`, so far.
     pub(crate) fn lines(&self, texts: &[&str]) -> Vec<String> {
-        let all = self.0.lock().expect("nobody panics with it");
-        // With a space behind each, so that every value ends with one.
-        let lines = all.lines().map(|line| format!("{line} "));
-        lines.filter(|line| texts.iter().all(|text| line.contains(text))).collect()
+        self.0.lock().expect("nobody panics with it").with(0, texts).cloned().collect()
     }
 
     /// The first that holds all of `texts`, now or soon.
     #[track_caller]
     pub(crate) fn wait_for(&self, texts: &[&str]) -> String {
-        let mut found = Vec::new();
+        let (mut found, mut looked_at) = (None, 0);
         eventually(&format!("a line of the log with {texts:?}"), || {
-            found = self.lines(texts);
-            !found.is_empty()
+            // The server waits for the lock when it has something to say: each line is looked at once.
+            let all = self.0.lock().expect("nobody panics with it");
+            found = all.with(looked_at, texts).next().cloned();
+            looked_at = all.whole.len();
+            found.is_some()
         });
-        found.swap_remove(0)
+        found.expect("waited for")
     }
 
     /// The core that accepted the connection from `peer`.
@@ -175,7 +203,13 @@ pub(crate) fn field<'a>(line: &'a str, name: &str) -> &'a str {
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = std::str::from_utf8(bytes).expect("a line of text");
-        self.0.lock().expect("nobody panics with it").push_str(text);
+        let mut lines = self.0.lock().expect("nobody panics with it");
+        let Lines { whole, rest } = &mut *lines;
+        rest.push_str(text);
+        while let Some((line, next)) = rest.split_once('\n') {
+            whole.push(format!("{line} "));
+            *rest = next.to_owned();
+        }
         Ok(bytes.len())
     }
 

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::child::Child;
 use super::clips::Clip;
 use super::frames::Recording;
-use super::machine::{RunDir, eventually, root};
+use super::machine::{RunDir, eventually, root, secs};
+use super::server::Server;
 
 /// The two ffmpegs of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +29,7 @@ impl Ffmpeg {
         }
     }
 
-    fn command(self) -> Command {
+    pub(crate) fn command(self) -> Command {
         let mut command = Command::new(self.path());
         command.args(["-nostdin", "-hide_banner", "-nostats", "-v", "info"]);
         command
@@ -214,10 +216,31 @@ pub(crate) fn play_vlc(url: &str, dir: &RunDir) -> Player {
     Player { child, output, form: Form::File(Ffmpeg::Debian), ends_with: &[0] }
 }
 
+/// Publishes `clip` to `live/a`, up to its end. What `view` begins before that, and once more in the
+/// midst of a GOP.
+pub(crate) fn early_and_late<V>(clip: &Clip, server: &Server, view: impl Fn() -> V) -> [V; 2] {
+    let early = view();
+    sleep(secs(1));
+    let mut publisher = publish(clip, &server.rtmp("live/a"), &server.dir);
+    sleep(secs(5));
+    let late = view();
+    publisher.succeed(secs(40));
+    [early, late]
+}
+
 /// The MD5 of each decoded picture of a file, in order.
 pub(crate) fn pictures(tool: Ffmpeg, path: &Path) -> Vec<String> {
+    decoded(tool, path, "0:v")
+}
+
+/// The MD5 of each decoded piece of sound of a file, in order.
+pub(crate) fn sounds(tool: Ffmpeg, path: &Path) -> Vec<String> {
+    decoded(tool, path, "0:a")
+}
+
+fn decoded(tool: Ffmpeg, path: &Path, streams: &str) -> Vec<String> {
     let mut command = tool.command();
-    command.args(["-v", "fatal", "-i"]).arg(path).args(["-map", "0:v", "-f", "framemd5", "-"]);
+    command.args(["-v", "fatal", "-i"]).arg(path).args(["-map", streams, "-f", "framemd5", "-"]);
     let output = command.output().expect("ffmpeg starts");
     let text = String::from_utf8_lossy(&output.stdout);
     let lines = text.lines().filter(|line| !line.starts_with('#'));

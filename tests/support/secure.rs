@@ -5,7 +5,7 @@
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,10 @@ use std::thread;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+use rustls::{
+    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, ServerConfig,
+    SupportedProtocolVersion,
+};
 
 /// A certificate for some names, in files of its own.
 pub(crate) struct Certificate {
@@ -33,7 +36,8 @@ impl Certificate {
 
     /// Writes another one into the same files.
     pub(crate) fn renew(&self, names: &[&str]) {
-        let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
+        let kind = |name: &str| if name.parse::<IpAddr>().is_ok() { "IP" } else { "DNS" };
+        let names: Vec<_> = names.iter().map(|name| format!("{}:{name}", kind(name))).collect();
         let made = Command::new("openssl")
             .args([
                 "req",
@@ -44,13 +48,56 @@ impl Certificate {
                 "ec_paramgen_curve:P-256",
                 "-nodes",
             ])
-            .args(["-days", "2", "-subj", "/CN=test", "-addext"])
+            .args(["-days", "30", "-subj", "/CN=test", "-addext"])
             .arg(format!("subjectAltName={}", names.join(",")))
             .args(["-addext", "basicConstraints=critical,CA:FALSE"])
             .args(["-keyout", &self.key(), "-out", &self.cert()])
             .output()
             .expect("openssl is there");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// Writes another one into the same files, that is good from one day to another; each as date(1)
+    /// reads it, such as `-3 days`.
+    pub(crate) fn renew_for(&self, names: &[&str], from: &str, until: &str) {
+        let run = |program: &str, arguments: &[&str]| {
+            let made = Command::new(program).args(arguments).output().expect("it is there");
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            String::from_utf8(made.stdout).expect("text").trim().to_owned()
+        };
+        let date = |day: &str| run("date", &["--utc", "--date", day, "+%Y%m%d%H%M%SZ"]);
+        // `openssl req` knows no dates before version 3.4, `openssl ca` always did.
+        let at = |name: &str| self.dir.join(name).to_string_lossy().into_owned();
+        let (request, config, index) = (at("request.pem"), at("ca.cnf"), at("index"));
+        let dir = self.dir.display();
+        let text = format!(
+            "[ca]\ndefault_ca = own\n[own]\ndatabase = {index}\nnew_certs_dir = {dir}\n\
+             rand_serial = yes\ndefault_md = sha256\npolicy = any\ncopy_extensions = copy\n\
+             unique_subject = no\n[any]\ncommonName = supplied\n"
+        );
+        std::fs::write(&config, text).expect("ours");
+        std::fs::write(&index, "").expect("ours");
+        let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
+        let names = format!("subjectAltName={}", names.join(","));
+        let key = self.key();
+        run(
+            "openssl",
+            &[
+                &["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"][..],
+                &["-nodes", "-subj", "/CN=test", "-addext", &names, "-addext"],
+                &["basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &request],
+            ]
+            .concat(),
+        );
+        run(
+            "openssl",
+            &[
+                &["ca", "-selfsign", "-batch", "-notext", "-config", &config, "-keyfile", &key][..],
+                &["-startdate", &date(from), "-enddate", &date(until)],
+                &["-in", &request, "-out", &self.cert()],
+            ]
+            .concat(),
+        );
     }
 
     pub(crate) fn cert(&self) -> String {
@@ -66,16 +113,19 @@ impl Certificate {
         format!("{{ cert = '{}', key = '{}' }}", self.cert(), self.key())
     }
 
-    /// Trusts this certificate alone.
-    fn client(&self) -> Arc<ClientConfig> {
+    /// Trusts this certificate alone, and speaks `versions`.
+    pub(crate) fn client(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         for cert in CertificateDer::pem_file_iter(self.cert()).expect("written") {
             roots.add(cert.expect("a certificate")).expect("a good one");
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("both versions")
+            .with_protocol_versions(versions)
+            .expect("known versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
         Arc::new(config)
@@ -96,8 +146,27 @@ impl Certificate {
         Arc::new(config)
     }
 
+    /// The first that a client says to `name`, in its record.
+    pub(crate) fn hello(&self, name: &'static str) -> Vec<u8> {
+        let name = ServerName::try_from(name).expect("a host name");
+        let client = ClientConnection::new(self.client(ALL_VERSIONS), name);
+        let mut said = Vec::new();
+        client.expect("it is good").write_tls(&mut said).expect("a vector takes it");
+        said
+    }
+
     /// A plain socket behind which `server` is spoken to by TLS, as `name`.
     pub(crate) fn connect(&self, server: &TcpStream, name: &'static str) -> TcpStream {
+        self.connect_by(ALL_VERSIONS, server, name)
+    }
+
+    /// The same by one of `versions`.
+    pub(crate) fn connect_by(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        server: &TcpStream,
+        name: &'static str,
+    ) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let plain = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
         let (inner, _) = listener.accept().expect("just connected");
@@ -105,7 +174,8 @@ impl Certificate {
         socket2::SockRef::from(&plain).set_recv_buffer_size(64 << 10).expect("TCP");
         socket2::SockRef::from(&inner).set_send_buffer_size(64 << 10).expect("TCP");
         let name = ServerName::try_from(name).expect("a host name");
-        let mut tls = ClientConnection::new(self.client(), name).expect("a good configuration");
+        let mut tls =
+            ClientConnection::new(self.client(versions), name).expect("a good configuration");
         let mut socket = server.try_clone().expect("descriptors are left");
         while tls.is_handshaking() {
             tls.complete_io(&mut socket).expect("the handshake");

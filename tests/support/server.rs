@@ -21,10 +21,14 @@ pub(crate) struct Setup {
     pub(crate) publisher_grace: &'static str,
     /// How long viewers wait for a publisher.
     pub(crate) wait_for_publisher: &'static str,
+    /// How long its listeners stay open when it drains, and the longest that takes in all.
+    pub(crate) drain: [&'static str; 2],
     /// More of the configuration: whole tables.
     pub(crate) tables: &'static str,
     /// The limit of open files, soft and hard.
     pub(crate) open_files: Option<u32>,
+    /// Whether the API is served.
+    pub(crate) admin: bool,
 }
 
 impl Default for Setup {
@@ -34,8 +38,10 @@ impl Default for Setup {
             app: "",
             publisher_grace: "1s",
             wait_for_publisher: "15s",
+            drain: ["0s", "3s"],
             tables: "",
             open_files: None,
+            admin: false,
         }
     }
 }
@@ -45,6 +51,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) rtmp: u16,
     pub(crate) http: u16,
+    /// Of the API, if [`Setup::admin`] asks for it.
+    pub(crate) admin: u16,
     pub(crate) dir: RunDir,
 }
 
@@ -66,14 +74,19 @@ impl Server {
     }
 
     fn try_start(setup: &Setup) -> Result<Self, String> {
-        let (rtmp, http) = (free_port(), free_port());
+        let (rtmp, http, admin) = (free_port(), free_port(), free_port());
         let dir = RunDir::new("server");
         let mut config = String::new();
         let Setup { cores, app, publisher_grace, wait_for_publisher, tables, .. } = setup;
+        let [delay, timeout] = setup.drain;
+        let api = match setup.admin {
+            true => format!("admin.listen = [\"127.0.0.1:{admin}\"]"),
+            false => "admin.enabled = false".to_owned(),
+        };
         write!(
             config,
             "cores = {cores}\n\
-             admin.enabled = false\ndrain.delay = 0\ndrain.timeout = \"3s\"\n[rtmp]\nlisten = [\"127.0.0.1:{rtmp}\"]\n\
+             {api}\ndrain.delay = \"{delay}\"\ndrain.timeout = \"{timeout}\"\n[rtmp]\nlisten = [\"127.0.0.1:{rtmp}\"]\n\
              [http]\nlisten = [\"127.0.0.1:{http}\"]\n\
              [app_defaults]\n\
              publisher_grace = \"{publisher_grace}\"\n\
@@ -98,12 +111,12 @@ impl Server {
         let log = dir.file("server.log");
         let mut child = Child::start(&mut command, &log);
         let accepts = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
-        let up =
-            eventually(secs(15), || child.ended().is_some() || (accepts(rtmp) && accepts(http)));
+        let all = || accepts(rtmp) && accepts(http) && (!setup.admin || accepts(admin));
+        let up = eventually(secs(15), || child.ended().is_some() || all());
         if !up || child.ended().is_some() {
             return Err(child.log());
         }
-        Ok(Self { child, rtmp, http, dir })
+        Ok(Self { child, rtmp, http, admin, dir })
     }
 
     /// `rtmp://…/KEY`.
@@ -168,13 +181,24 @@ impl Server {
         ticks.sum()
     }
 
+    /// Has it drain, and then end.
+    pub(crate) fn drain(&mut self) {
+        self.child.signal(Signal::TERM);
+    }
+
+    /// Checks that it ends in order after [`Self::drain`].
+    #[track_caller]
+    pub(crate) fn drained(mut self) {
+        self.child.succeed(secs(20));
+        let log = self.log();
+        assert!(!log.contains("panicked at"), "something panicked:\n{}", self.child.log_tail());
+    }
+
     /// Asks it to end and checks that it does so in order: exit code 0, nothing panicked.
     #[track_caller]
     pub(crate) fn stop(mut self) {
         assert!(self.child.ended().is_none(), "the server ended:\n{}", self.child.log_tail());
-        self.child.signal(Signal::TERM);
-        self.child.succeed(secs(20));
-        let log = self.log();
-        assert!(!log.contains("panicked at"), "something panicked:\n{}", self.child.log_tail());
+        self.drain();
+        self.drained();
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corecast::container::flv::{Demux, FileReader, HevcForm, Item, Limits};
-use corecast::media::{Frame, StreamKey, Track, TrackKind};
+use corecast::media::{Frame, PrivateStreams, StreamKey, Track, TrackKind};
 use corecast::plane::{Format, Hub, PublishRequest, Publisher, Settings, Tracks};
 
 const FILE: &[u8] = include_bytes!("../../../src/app/demo/clip.flv");
@@ -40,7 +40,7 @@ impl Clip {
                 Item::Track(track) => clip.tracks.push(track),
                 Item::Metadata(metadata) => clip.metadata = metadata,
                 Item::Frame(frame) => clip.frames.push(frame),
-                Item::EndOfSequence(_) => {}
+                Item::EndOfSequence(_) | Item::PrivateStreams(_) => {}
             }
         }
         clip
@@ -70,6 +70,7 @@ impl Clip {
             video: track(TrackKind::Video),
             audio: track(TrackKind::Audio),
             metadata: Some(self.metadata.clone()),
+            private: PrivateStreams::default(),
         }
     }
 

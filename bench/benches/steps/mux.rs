@@ -18,10 +18,11 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, what), |bencher| {
                 // As in a block, whose buffer has room for what comes.
                 let mut out = BytesMut::with_capacity(1 << 20);
+                let mut muxer = format.muxer();
                 bencher.iter(|| {
                     out.clear();
                     for frame in frames {
-                        format.mux(&mut out, &tracks, black_box(frame));
+                        muxer.push(&mut out, &tracks, black_box(frame));
                     }
                     out.len()
                 });

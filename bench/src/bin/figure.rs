@@ -24,7 +24,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 /// Needs release builds beside it:
 /// cargo build --release -p corecast -p corecast-load -p corecast-bench
 ///
-/// It takes some 34 minutes, and what --repeat-for says. Let the machine do nothing else: a
+/// It takes some 50 minutes, and what --repeat-for says. Let the machine do nothing else: a
 /// measurement in which others use more than 5 % of a core is done again. Each figure is told as
 /// soon as it is there; Ctrl-C ends with those.
 #[derive(Parser)]

@@ -10,7 +10,7 @@ use procfs::process::Process;
 
 use super::ratio::{By, cpu_percent};
 use crate::figure::{Figure, median, range};
-use crate::load::{Load, Play};
+use crate::load::{Load, Manner, Play};
 use crate::suite::{Suite, WINDOW};
 use crate::whole::egress_words;
 
@@ -86,6 +86,7 @@ fn measure(suite: &Suite, cores: &[usize], both: &[usize], viewers: usize) -> io
         inspect_percent: 0.0,
         bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
+        manner: Manner::Segments,
     };
     let report = load.watch(&server, &play)?;
     let (cpu, egress) = cpu_percent(&report, &play)?;

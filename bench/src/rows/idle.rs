@@ -75,7 +75,8 @@ fn waiting(suite: &Suite, connections: usize) -> io::Result<f64> {
 
 fn paused(suite: &Suite, connections: usize) -> io::Result<f64> {
     let server = suite.corecast(WINDOW)?;
-    let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
+    let publish =
+        Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE, sound: true };
     let _publisher = suite.load.publish(&publish)?;
     let (mut clients, by_rtmp) = (Clients::default(), By::Rtmp.url(&server).replace("{n}", "0"));
     // The muxing for a viewer is the stream's own cost.

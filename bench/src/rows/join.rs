@@ -12,7 +12,7 @@ use corecast_load::server::Server;
 
 use super::ratio::By;
 use crate::figure::{Figure, median, range};
-use crate::load::{Play, Publish};
+use crate::load::{Manner, Play, Publish};
 use crate::suite::{Suite, WINDOW};
 
 const NEWCOMERS: usize = 1000;
@@ -79,6 +79,7 @@ fn newcomers(server: &Server, inspect_percent: f64) -> Play {
         // They are sent the past at once.
         bitrate: None,
         pid: None,
+        manner: Manner::Segments,
     }
 }
 
@@ -87,7 +88,8 @@ fn newcomers(server: &Server, inspect_percent: f64) -> Play {
 /// looked at its sockets at worst. In milliseconds.
 fn first_keys(suite: &Suite) -> io::Result<(f64, f64)> {
     let server = suite.corecast(WINDOW)?;
-    let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
+    let publish =
+        Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE, sound: true };
     let _publisher = suite.load.publish(&publish)?;
     suite.sleep(suite.seconds(3))?;
     let report = suite.load.play(&newcomers(&server, 100.0))?;
@@ -117,7 +119,8 @@ fn last_first_key_ms(report: &Report) -> Result<f64, String> {
 /// The others' p99 latency in a usual second, and in the worst one after the newcomers came.
 fn disturbance(suite: &Suite) -> io::Result<[f64; 2]> {
     let server = suite.corecast(WINDOW)?;
-    let publish = Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE };
+    let publish =
+        Publish { url: server.publish.clone(), streams: 1, bitrate: BITRATE, sound: true };
     let _publisher = suite.load.publish(&publish)?;
     let (settle, before) = (suite.seconds(3), suite.seconds(8));
     let ramp = Duration::from_secs(1);
@@ -132,6 +135,7 @@ fn disturbance(suite: &Suite) -> io::Result<[f64; 2]> {
         inspect_percent: 10.0,
         bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
+        manner: Manner::Segments,
     })?;
     suite.sleep(ramp + settle + before)?;
     // By the clock of the others' report, give or take the time a process needs to begin.

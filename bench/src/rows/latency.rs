@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ratio::By;
 use crate::figure::{Figure, median, range};
-use crate::load::Play;
+use crate::load::{Manner, Play};
 use crate::suite::Suite;
 
 const VIEWERS: usize = 500;
@@ -82,6 +82,7 @@ impl Watched {
             inspect_percent: 10.0,
             bitrate: Some(self.bitrate),
             pid: Some(server.process.pid()),
+            manner: Manner::Segments,
         };
         let report = suite.load.watch(&server, &play)?;
         let cost = report.cost;

@@ -2,15 +2,18 @@
 
 use std::io;
 
+use corecast_load::server::Server;
+
 use super::ratio::By;
 use crate::figure::{Figure, median, range};
-use crate::load::Play;
+use crate::load::{Manner, Play};
 use crate::suite::{Suite, WINDOW};
 
 const BITRATE: u64 = 250_000;
 const BOUND_BYTES: f64 = 2048.0;
 /// It depends on nobody else, and is a mean of thousands.
 const ROUNDS: usize = 1;
+const RAMP: f64 = 2000.0;
 
 pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
     let row = |by: By| {
@@ -21,10 +24,9 @@ pub(super) fn rows(suite: &Suite) -> io::Result<Vec<Figure>> {
 }
 
 fn row(suite: &Suite, what: &str, by: By) -> io::Result<Figure> {
-    let (few, many) = if suite.quick { (100, 600) } else { (1000, 9000) };
+    let (few, many) = few_and_many(suite);
     let per_viewer = suite.each_round(what, ROUNDS, |round| {
-        let (least, most) = (rss_bytes(suite, by, few)?, rss_bytes(suite, by, many)?);
-        let each = (most - least) / (many - few) as f64;
+        let each = bytes_each(suite, by, RAMP, || suite.corecast(WINDOW))?;
         eprintln!("  {what}, round {round}: {each:.0} bytes");
         Ok(each)
     })?;
@@ -42,20 +44,38 @@ fn row(suite: &Suite, what: &str, by: By) -> io::Result<Figure> {
     })
 }
 
-fn rss_bytes(suite: &Suite, by: By, viewers: usize) -> io::Result<f64> {
-    let server = suite.corecast(WINDOW)?;
+/// Viewers between which memory is compared.
+pub(super) fn few_and_many(suite: &Suite) -> (usize, usize) {
+    if suite.quick { (100, 600) } else { (1000, 9000) }
+}
+
+/// Bytes of one more viewer of a server that `start` starts. `ramp`: viewers that come per second.
+pub(super) fn bytes_each(
+    suite: &Suite,
+    by: By,
+    ramp: f64,
+    start: impl Fn() -> io::Result<Server>,
+) -> io::Result<f64> {
+    let (few, many) = few_and_many(suite);
+    let least = rss_bytes(suite, by, ramp, few, &start()?)?;
+    let most = rss_bytes(suite, by, ramp, many, &start()?)?;
+    Ok((most - least) / (many - few) as f64)
+}
+
+fn rss_bytes(suite: &Suite, by: By, ramp: f64, viewers: usize, server: &Server) -> io::Result<f64> {
     let play = Play {
-        url: by.url(&server),
+        url: by.url(server),
         streams: 1,
         viewers,
-        ramp: 2000.0,
+        ramp,
         settle: suite.seconds(6),
         duration: suite.seconds(4),
         inspect_percent: 0.0,
         bitrate: Some(BITRATE),
         pid: Some(server.process.pid()),
+        manner: Manner::Segments,
     };
-    let report = suite.load.watch(&server, &play)?;
+    let report = suite.load.watch(server, &play)?;
     report.cost.rss_bytes.map(|bytes| bytes as f64).ok_or_else(|| {
         io::Error::other("expected the memory of a process in the report, found none")
     })

@@ -3,12 +3,14 @@
 mod cores;
 mod flat;
 mod foreign;
+mod hls;
 mod idle;
 mod join;
 mod latency;
 mod memory;
 mod publishers;
 mod ratio;
+mod tls;
 
 use std::io;
 
@@ -24,7 +26,12 @@ pub enum Row {
     HttpFlv,
     /// The same by RTMP.
     Rtmp,
-    /// Both at a merge window of 100 ms.
+    /// The same by HTTP-TS.
+    Ts,
+    /// The same by HTTP in fragmented MP4.
+    #[value(name = "fmp4")]
+    Fmp4,
+    /// HTTP-FLV and RTMP at a merge window of 100 ms.
     #[value(name = "window-100ms")]
     Window100ms,
     /// Both with each frame by itself.
@@ -52,6 +59,16 @@ pub enum Row {
     Latency,
     /// nginx-rtmp beside it.
     Nginx,
+    /// TLS beside none: CPU, and user memory of one more viewer.
+    Tls,
+    /// 2000 viewers of HLS, and nginx beside it with the same segments.
+    Hls,
+    /// 1000 viewers of low-latency HLS: CPU, requests, and how soon a blocking reload is answered.
+    LlHls,
+    /// Requests for part and playlist that one core answers.
+    HlsRequests,
+    /// Memory with HLS on, beyond that without.
+    HlsMemory,
 }
 
 /// Measures `rows`, each once, in their own order, and hands over each figure when it is there.
@@ -112,6 +129,14 @@ fn measure_one(suite: &Suite, rows: &[Row]) -> io::Result<Vec<Figure>> {
             let by = |row: &Row| if *row == Row::Rtmp { By::Rtmp } else { By::HttpFlv };
             ratio::rows(suite, &work, &rows.iter().map(by).collect::<Vec<_>>(), 1.15)
         }
+        Row::Ts => {
+            let work = Work { rounds: 9, inspect_percent: 2.0, ..Work::new(1000, 2_000_000, 350) };
+            ratio::rows(suite, &work, &[By::HttpTs], 1.2)
+        }
+        Row::Fmp4 => {
+            let work = Work { rounds: 9, inspect_percent: 2.0, ..Work::new(1000, 2_000_000, 350) };
+            ratio::rows(suite, &work, &[By::HttpMp4], 1.2)
+        }
         Row::Window100ms => ratio::rows(suite, &Work::new(1000, 2_000_000, 100), &BOTH, 1.2),
         Row::Window0 => {
             // Who looks tells how often the server writes.
@@ -139,6 +164,11 @@ fn measure_one(suite: &Suite, rows: &[Row]) -> io::Result<Vec<Figure>> {
         Row::Idle => idle::rows(suite),
         Row::Latency => latency::rows(suite),
         Row::Nginx => foreign::rows(suite),
+        Row::Tls => tls::rows(suite),
+        Row::Hls => hls::beside_nginx(suite),
+        Row::LlHls => hls::low_latency(suite),
+        Row::HlsRequests => hls::requests(suite),
+        Row::HlsMemory => hls::memory(suite),
     }
 }
 

@@ -9,7 +9,7 @@ use corecast_load::report::Report;
 use corecast_load::server::Server;
 
 use crate::figure::{Figure, median};
-use crate::load::Play;
+use crate::load::{Manner, Play};
 use crate::suite::Suite;
 use crate::whole::{at_nominal, egress_share, egress_words};
 
@@ -22,6 +22,14 @@ pub(crate) enum By {
     Rtmp,
     /// FLV over WebSocket.
     WsFlv,
+    /// HTTP-TS.
+    HttpTs,
+    /// Fragmented MP4 by HTTP.
+    HttpMp4,
+    /// HTTP-FLV over TLS.
+    HttpsFlv,
+    /// RTMP over TLS.
+    Rtmps,
 }
 
 impl By {
@@ -31,6 +39,10 @@ impl By {
             Self::HttpFlv => "HTTP-FLV",
             Self::Rtmp => "RTMP",
             Self::WsFlv => "WS-FLV",
+            Self::HttpTs => "HTTP-TS",
+            Self::HttpMp4 => "HTTP-fMP4",
+            Self::HttpsFlv => "HTTPS-FLV",
+            Self::Rtmps => "RTMPS",
         }
     }
 
@@ -77,7 +89,7 @@ impl Work {
         }
     }
 
-    fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let (viewers, window) = (self.viewers, self.window.as_millis());
         format!("{viewers} × {}, window {window} ms", bits(self.bitrate))
     }
@@ -93,6 +105,7 @@ impl Work {
             inspect_percent,
             bitrate: Some(self.bitrate),
             pid: Some(pid),
+            manner: Manner::Segments,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The crowd's one thread, turn by turn.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,6 +9,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use super::bucket::Bucket;
+use super::fetching::Fetching;
 use super::lateness::Lateness;
 use super::patient::Patient;
 use super::retry::{PAUSE_MAX, Retries};
@@ -19,6 +21,8 @@ use super::{Count, News, Orders, Outcome, Plan, Second, plan, process_cpu};
 use crate::fds;
 use crate::inspect::{Findings, Moment};
 use crate::report::REASONS;
+use crate::viewer::Watched;
+use crate::viewer::hls::{Player, Tally};
 
 /// Whoever is not let in by then is refused.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,6 +56,8 @@ pub(super) struct Crowd {
     retries: Retries,
     /// Slow readers, until when they rest.
     resting: VecDeque<(Instant, Visit)>,
+    /// Viewers of HLS that wait for a time, until when; with those that do not any more.
+    alarms: BinaryHeap<Reverse<(Instant, Visit)>>,
     /// How many wait to be let in, without those of [`Self::retries`].
     talking: usize,
     watching: usize,
@@ -59,6 +65,7 @@ pub(super) struct Crowd {
     reasons: Vec<String>,
     server: Option<String>,
     found: [Findings; 2],
+    hls: Tally,
     start: Instant,
     all_in: bool,
     window: Option<Window>,
@@ -79,7 +86,7 @@ struct Window {
 }
 
 /// One connection in one seat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Visit {
     seat: u32,
     generation: u32,
@@ -123,12 +130,14 @@ impl Crowd {
             returning: VecDeque::new(),
             retries: Retries::default(),
             resting: VecDeque::new(),
+            alarms: BinaryHeap::new(),
             talking: 0,
             watching: 0,
             count: Count::default(),
             reasons: Vec::new(),
             server: None,
             found: Default::default(),
+            hls: Tally::default(),
             all_in: false,
             window: None,
             told: 0,
@@ -152,6 +161,12 @@ impl Crowd {
             self.resting.pop_front();
             self.watch(visit, EventFlags::IN);
             self.look(visit, now, false);
+        }
+        while let Some(Reverse((due, visit))) = self.alarms.peek().copied()
+            && due <= now
+        {
+            self.alarms.pop();
+            self.wake(visit, due);
         }
         self.admit(now);
         if ticked {
@@ -198,7 +213,8 @@ impl Crowd {
         let rested = self.resting.front().map(|(until, _)| *until);
         let knock = (self.knocked < self.seats.len()).then(|| self.due(self.knocked));
         let knock = if self.returning.is_empty() { knock } else { Some(now) };
-        let due = [rested, knock, self.retries.next(), self.patient.due()];
+        let alarm = self.alarms.peek().map(|Reverse((due, _))| *due);
+        let due = [rested, knock, self.retries.next(), self.patient.due(), alarm];
         let next = due.into_iter().flatten().min();
         next.map_or(Lateness::TICK, |next| next.saturating_duration_since(now))
     }
@@ -243,8 +259,20 @@ impl Crowd {
             Ok(socket) => socket,
             Err(error) => return self.lose(number, &error),
         };
-        let random = self.churn.random();
-        seat.sit(socket, target.stream.open(random, since.at), since, due);
+        match &target.watched {
+            Watched::Endless(stream) => {
+                let random = self.churn.random();
+                seat.sit(socket, stream.open(random, since.at), since, due);
+            }
+            Watched::Hls(source) => {
+                let looks = seat.role.inspects;
+                let player = Player::new(Arc::clone(source), looks, since);
+                match Fetching::new(socket, player, looks, since, due) {
+                    Ok(fetching) => seat.sit_and_fetch(fetching),
+                    Err(error) => return self.lose(number, &error),
+                }
+            }
+        }
         let visit = Visit::of(number, seat).to_u64();
         let socket = seat.socket().expect("it has just sat down");
         if let Err(error) = self.sockets.add(socket, visit, EventFlags::OUT) {
@@ -259,10 +287,11 @@ impl Crowd {
             return;
         }
         let findings = &mut self.found[usize::from(seat.role.slow)];
-        let look = match seat.look(now, hung_up, &mut self.scratch, findings) {
+        let look = match seat.look(now, hung_up, &mut self.scratch, findings, &mut self.hls) {
             Ok(look) => look,
             Err(error) => return self.lose(visit.seat, &error),
         };
+        self.alarms.extend(seat.new_alarm().map(|due| Reverse((due, visit))));
         self.count.bytes += look.bytes as u64;
         if let Some(server) = look.joined {
             self.watching += 1;
@@ -287,6 +316,18 @@ impl Crowd {
         } else if look.asked {
             self.watch(visit, EventFlags::IN);
         }
+    }
+
+    /// What a viewer of HLS waited for is due.
+    fn wake(&mut self, visit: Visit, due: Instant) {
+        let seat = &mut self.seats[visit.seat as usize];
+        if seat.generation != visit.generation {
+            return;
+        }
+        if let Err(error) = seat.wake(due) {
+            return self.lose(visit.seat, &error);
+        }
+        self.alarms.extend(seat.new_alarm().map(|due| Reverse((due, visit))));
     }
 
     /// From now on the kernel tells `flags` of a socket.
@@ -378,6 +419,7 @@ impl Crowd {
             self.send_off_the_unheard(now);
             let (latency_ms, latencies) = self.found[0].take_second().unzip();
             self.found[1].take_second();
+            self.hls.tick(now);
             self.say(News::Second(Second {
                 at: now.saturating_duration_since(self.start),
                 cpu: process_cpu(),
@@ -398,6 +440,7 @@ impl Crowd {
 
     fn begin(&mut self) {
         self.found.iter_mut().for_each(Findings::begin);
+        self.hls.begin();
         self.lateness.begin();
         self.seats.iter_mut().for_each(|seat| seat.starves = seat.is_in());
         let (bytes_before, cpu_before) = (self.count.bytes, process_cpu());
@@ -420,9 +463,11 @@ impl Crowd {
     /// A few say a word, so that no server takes them for dead.
     fn show_life(&mut self, now: Instant) {
         for number in self.signs_of_life.turns(now, self.seats.len()) {
-            let seat = &self.seats[number];
+            let seat = &mut self.seats[number];
             let target = &self.plan.targets[seat.role.stream as usize];
-            if let Err(error) = seat.show_life(&*target.stream) {
+            // Who asks again and again shows it by that.
+            let Watched::Endless(stream) = &target.watched else { continue };
+            if let Err(error) = seat.show_life(&**stream) {
                 self.lose(number as u32, &error);
             }
         }
@@ -476,6 +521,7 @@ impl Crowd {
             starved,
             busy: self.lateness.busy(),
             found: [(inspectors[0], ordinary), (inspectors[1], slow)],
+            hls: self.hls,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! and goes on. Slow readers are left alone by the kernel while they rest.
 
 mod bucket;
+mod fetching;
 mod lateness;
 mod life;
 mod patient;
@@ -33,6 +34,7 @@ pub(crate) use plan::{churn, share_of};
 use crate::fds;
 use crate::inspect::Findings;
 use crate::viewer::Target;
+use crate::viewer::hls::Tally;
 use life::Crowd;
 
 /// How often a viewer that answers nothing shows that it lives. Servers that mind wait about a
@@ -152,6 +154,8 @@ pub(crate) struct Outcome {
     pub(crate) busy: Busy,
     /// Of ordinary viewers and of slow ones, with how many they are.
     pub(crate) found: [(usize, Findings); 2],
+    /// What viewers of HLS found.
+    pub(crate) hls: Tally,
 }
 
 impl Running {

@@ -10,9 +10,11 @@ use rustix::net::{RecvFlags, SendFlags};
 use socket2::Socket;
 
 use super::bucket::Bucket;
+use super::fetching::Fetching;
 use super::plan::Role;
 use crate::inspect::{Findings, Inspector, Moment};
-use crate::viewer::{Event, Session, Stream};
+use crate::viewer::hls::Tally;
+use crate::viewer::{Event, Session, Stream, Voice};
 
 /// A place in the crowd. Whoever has it may leave and come back; small, for there are many.
 pub(super) struct Seat {
@@ -38,17 +40,20 @@ pub(super) struct Seat {
 
 /// ```text
 /// Out ─> Talking ─> Discarding | Inspecting ─> Out
-///           └────────── refused ────────────────^
+///  │        └────────── refused ────────────────^
+///  └───> Fetching ──────────────────────────────┘
 /// ```
 pub(super) enum State {
     /// Has not come yet, or has gone.
     Out,
     /// Connects, asks, and waits to be let in.
     Talking(Box<Talking>),
-    /// Lets the kernel throw away what comes.
-    Discarding(Socket),
+    /// Lets the kernel throw away what comes. Over TLS it has a voice, if it says anything.
+    Discarding(Socket, Option<Box<Voice>>),
     /// Looks at every byte.
     Inspecting(Box<Inspecting>),
+    /// Asks for one file after the other.
+    Fetching(Box<Fetching>),
 }
 
 pub(super) struct Talking {
@@ -114,22 +119,39 @@ impl Seat {
         self.state = State::Talking(Box::new(talking));
     }
 
+    /// The same for a viewer that fetches.
+    pub(super) fn sit_and_fetch(&mut self, fetching: Fetching) {
+        self.generation = self.generation.wrapping_add(1);
+        self.received = 0;
+        self.state = State::Fetching(Box::new(fetching));
+    }
+
     /// Whether the server has let it in.
     pub(super) fn is_in(&self) -> bool {
-        matches!(self.state, State::Discarding(_) | State::Inspecting(_))
+        match &self.state {
+            State::Out | State::Talking(_) => false,
+            State::Discarding(..) | State::Inspecting(_) => true,
+            State::Fetching(fetching) => fetching.is_in,
+        }
     }
 
     /// Whether it does not matter when it reads, within reason: it only discards, at no pace of its
     /// own and from a buffer that holds a while.
     pub(super) fn is_patient(&self) -> bool {
         let hurries = self.role.slow || self.role.small_buffer;
-        matches!(self.state, State::Discarding(_)) && !hurries
+        !hurries
+            && match &self.state {
+                State::Discarding(..) => true,
+                State::Fetching(fetching) => fetching.is_patient(),
+                State::Out | State::Talking(_) | State::Inspecting(_) => false,
+            }
     }
 
     /// Since when it waits to be let in.
     pub(super) fn talking_since(&self) -> Option<Instant> {
         match &self.state {
             State::Talking(talking) => Some(talking.since.at),
+            State::Fetching(fetching) if !fetching.is_in => Some(fetching.since.at),
             _ => None,
         }
     }
@@ -139,8 +161,28 @@ impl Seat {
         match &self.state {
             State::Out => None,
             State::Talking(talking) => Some(talking.socket.as_fd()),
-            State::Discarding(socket) => Some(socket.as_fd()),
+            State::Discarding(socket, _) => Some(socket.as_fd()),
             State::Inspecting(inspecting) => Some(inspecting.socket.as_fd()),
+            State::Fetching(fetching) => Some(fetching.socket.as_fd()),
+        }
+    }
+
+    /// What a viewer that fetches has to be woken for, if that is news.
+    pub(super) fn new_alarm(&mut self) -> Option<Instant> {
+        match &mut self.state {
+            State::Fetching(fetching) => fetching.new_alarm(),
+            _ => None,
+        }
+    }
+
+    /// What was due at `alarm` is.
+    ///
+    /// # Errors
+    /// The server does not read.
+    pub(super) fn wake(&mut self, alarm: Instant) -> io::Result<()> {
+        match &mut self.state {
+            State::Fetching(fetching) if fetching.alarm == Some(alarm) => fetching.wake(),
+            _ => Ok(()),
         }
     }
 
@@ -154,6 +196,7 @@ impl Seat {
         hung_up: bool,
         scratch: &mut [u8],
         findings: &mut Findings,
+        tally: &mut Tally,
     ) -> io::Result<Look> {
         let allowed = match &mut self.bucket {
             Some(bucket) if !hung_up => bucket.allowance(now),
@@ -165,12 +208,13 @@ impl Seat {
         let was_in = self.is_in();
         let mut look = match &mut self.state {
             State::Out => Look::default(),
-            State::Discarding(socket) => {
+            State::Discarding(socket, _) => {
                 // The kernel copies nothing for TRUNC on TCP (tcp(7)).
                 let bytes = receive(socket, &mut scratch[..allowed], RecvFlags::TRUNC)?;
                 Look { bytes, ..Look::default() }
             }
             State::Inspecting(inspecting) => inspecting.look(&mut scratch[..allowed], findings)?,
+            State::Fetching(fetching) => fetching.look(scratch, findings, tally)?,
             State::Talking(_) => {
                 let allowed = allowed.min(ANSWER_BYTES);
                 self.talk(now, &mut scratch[..allowed], findings)?
@@ -219,7 +263,7 @@ impl Seat {
         };
         let Talking { socket, session, since, due, .. } = *talking;
         self.state = match self.role.inspects {
-            false => State::Discarding(socket),
+            false => State::Discarding(socket, session.into_voice()),
             true => {
                 let inspector = Inspector::new(since, due);
                 inspector.joined(Instant::now(), findings);
@@ -236,10 +280,13 @@ impl Seat {
     ///
     /// # Errors
     /// Half of it fitted, which the server cannot read.
-    pub(super) fn show_life(&self, stream: &dyn Stream) -> io::Result<()> {
-        let State::Discarding(socket) = &self.state else { return Ok(()) };
+    pub(super) fn show_life(&mut self, stream: &dyn Stream) -> io::Result<()> {
+        let State::Discarding(socket, voice) = &mut self.state else { return Ok(()) };
+        // Over TLS its records are counted whole: some bytes in a hundred more.
         let Some(words) = stream.sign_of_life(self.received) else { return Ok(()) };
-        match rustix::net::send(socket, &words, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        let sealed = voice.as_mut().map(|voice| voice.seal(&words)).transpose()?;
+        let words = sealed.as_deref().unwrap_or(&words);
+        match rustix::net::send(socket, words, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
             Ok(count) if count < words.len() => Err(unread()),
             _ => Ok(()),
         }
@@ -247,8 +294,10 @@ impl Seat {
 
     /// It goes, or the measurement ends.
     pub(super) fn leave(&self, now: Instant, findings: &mut Findings) {
-        if let State::Inspecting(inspecting) = &self.state {
-            inspecting.inspector.leave(now, findings);
+        match &self.state {
+            State::Inspecting(inspecting) => inspecting.inspector.leave(now, findings),
+            State::Fetching(fetching) => fetching.leave(now, findings),
+            State::Out | State::Talking(_) | State::Discarding(..) => {}
         }
     }
 }
@@ -263,8 +312,10 @@ impl Inspecting {
     fn take(&mut self, mut input: &[u8], findings: &mut Findings) -> io::Result<()> {
         let read = Moment::now();
         while let Some(event) = self.session.handle_input(read.at, &mut input)? {
-            if let Event::Frame(frame) = event {
-                self.inspector.take(&frame, read, findings);
+            match event {
+                Event::Frame(frame) => self.inspector.take(&frame, read, findings),
+                Event::Fragment(fragment) => Inspector::take_fragment(&fragment, findings),
+                Event::Joined { .. } => {}
             }
         }
         transmit(&self.socket, &mut *self.session)
@@ -285,11 +336,16 @@ fn transmit(socket: &Socket, session: &mut dyn Session) -> io::Result<()> {
     })
 }
 
-fn unread() -> io::Error {
+/// The server lets requests wait in its socket.
+pub(super) fn unread() -> io::Error {
     io::Error::other("the server does not read what the viewer says")
 }
 
-fn receive(socket: &Socket, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+/// Reads what is there; nothing if nothing is.
+///
+/// # Errors
+/// The server hung up.
+pub(super) fn receive(socket: &Socket, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
     match rustix::net::recv(socket, into, flags | RecvFlags::DONTWAIT) {
         Ok((_, 0)) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up")),
         Ok((_, count)) => Ok(count),

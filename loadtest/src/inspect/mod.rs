@@ -16,6 +16,7 @@ use corecast::time::Timestamp;
 
 use crate::mark::Mark;
 use crate::report::{Distribution, Inspected};
+use crate::viewer::Fragment;
 use sounds::Sounds;
 
 /// A player that keeps this much in hand runs dry when frames come later than that, compared to
@@ -168,6 +169,14 @@ impl Inspector {
             (Stage::Sound(first), _) if frame.dts.since(*first) < ONLY_SOUND => return,
             (Stage::Sound(_), _) => self.begin(frame, read, findings),
         };
+    }
+
+    /// A fragment is whole: its frames were taken before.
+    pub(crate) fn take_fragment(fragment: &Fragment, findings: &mut Findings) {
+        let counts = &mut findings.counts;
+        counts.fragments += 1;
+        counts.fragments_missing += u64::from(fragment.missing);
+        counts.fragments_s += fragment.lasts.as_secs_f64();
     }
 
     fn begin(&self, frame: &Frame, read: Moment, findings: &mut Findings) -> Stage {

@@ -31,6 +31,13 @@ pub(super) fn can_read(url: &str) -> io::Result<()> {
         );
         return invalid(why);
     }
+    if url.split('?').next().is_some_and(|path| path.ends_with(".m3u8")) {
+        let why = format!(
+            "frames of HLS are compared by nobody here, found {url:?} (cure: judge the same stream \
+             by another format, or leave --judge out)"
+        );
+        return invalid(why);
+    }
     let version = Command::new(PROGRAM).arg("-version").stdin(Stdio::null()).output();
     match version {
         Ok(output) if output.status.success() => Ok(()),

@@ -1,6 +1,7 @@
 //! `corecast-load play`: its options, and what it prints.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,10 +9,10 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Options, Slow, SmallBuffer, Spread};
+use super::{Manner, Options, Slow, SmallBuffer, Spread, Trust};
 use crate::progress::Progress;
 use crate::report::outputs::Outputs;
-use crate::report::{Cost, Distribution, Inspected, Judged, Published, Report, SHARING_MIN};
+use crate::report::{Cost, Distribution, Hls, Inspected, Judged, Published, Report, SHARING_MIN};
 use crate::{crowd, judge, meter, publish, units};
 
 /// The options of `play`.
@@ -22,10 +23,26 @@ use crate::{crowd, judge, meter, publish, units};
     after_help = EXAMPLES
 )]
 pub struct Args {
-    /// What to watch: http://HOST/APP/NAME.flv, ws://HOST/APP/NAME.flv or rtmp://HOST/APP/NAME;
-    /// {n} becomes the number of the stream, from 0.
+    /// What to watch: http://HOST/APP/NAME.flv, .ts or .mp4, the same by ws://, rtmp://HOST/APP/NAME, or
+    /// over TLS https://, wss:// or rtmps://; or HLS, http://HOST/APP/NAME.m3u8. {n} becomes the number
+    /// of the stream, from 0.
     #[arg(long)]
     pub url: String,
+    /// Over TLS, believe servers whose certificates one in this PEM file has signed, or that are in
+    /// it; otherwise those that this host trusts.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Over TLS, believe every server, whatever its certificate says.
+    #[arg(long, conflicts_with = "ca")]
+    pub insecure: bool,
+    /// HLS by parts: blocking reloads, delta updates and the part of the PRELOAD-HINT, where the server
+    /// offers them.
+    #[arg(long, conflicts_with = "closed_loop")]
+    pub low_latency: bool,
+    /// HLS as no player would: each viewer asks for the newest part and the playlist in turn, without a
+    /// pause. Tells how many requests a second a server answers.
+    #[arg(long)]
+    pub closed_loop: bool,
     /// How many streams there are; several need {n} in the URL.
     #[arg(long, default_value_t = 1, value_parser = positive)]
     pub streams: usize,
@@ -100,6 +117,15 @@ Examples:
   A check that fails (exit status 2) if a frame is missing or a viewer is lost, with a page to keep:
     corecast-load play --publish rtmp://127.0.0.1/live/x --url rtmp://127.0.0.1/live/x \\
       --viewers 100 --inspect 10% --fail-if missing=0,lost=0,refused=0 --html run.html
+  By HTTPS from a server that has made its own certificate:
+    corecast-load play --url https://127.0.0.1:8443/live/x.flv --ca /etc/corecast/cert.pem
+  HLS, 2000 players that take segments; and LL-HLS, 1000 that take parts, 1 in 100 looking inside:
+    corecast-load play --url http://127.0.0.1:8080/live/x.m3u8 --viewers 2000 --pid $(pidof corecast)
+    corecast-load play --url http://127.0.0.1:8080/live/x.m3u8 --low-latency --inspect 1% \\
+      --publish rtmp://127.0.0.1/live/x --bitrate 2M --audio none --pid $(pidof corecast)
+  How many requests a second for the newest part and the playlist a server answers:
+    corecast-load play --url http://127.0.0.1:8080/live/x.m3u8 --closed-loop --viewers 64 \\
+      --duration 10s --pid $(pidof corecast)
   More than one process can hold (see `ulimit -Hn`), on a remote server:
     corecast-load play --url http://edge.example/live/x.flv --viewers 50000 --procs 3
 
@@ -117,6 +143,21 @@ that for a word drops them, and they are counted as lost (cure: a longer timeout
 A viewer that the server drops or does not let in tries again, as players do: after 1 s, then after
 twice as long each time, up to 30 s. It stays counted as lost or refused. A run ends with an error if
 nobody is let in at first, if nobody watches for a minute, or if nobody watches at its end.
+
+A viewer of HLS goes the way of a player, on one connection that it keeps: the multivariant playlist,
+its first variant, the init, then segments from where the playlist wants it to begin (HOLD-BACK), the
+playlist again after a target duration, or half of one if nothing was new. It throws bodies away and
+counts requests, segments that were gone or not given, gaps, other statuses than 200, and the times that
+playback would have had to wait. Any server of files will do. With --low-latency it asks for all that
+comes next at once, pipelined: listed parts, the blocking reload of the next, the part of the
+PRELOAD-HINT. A blocking reload is timed by the kernel's clock of its last byte, in two ways: from the
+first viewer's answer for the same part (what it takes to tell all), and from when the picture was sent
+that ends the part (with a share that inspects, of a stream of ours; --audio none, for a sound
+may end a part before). Renditions beside the variant are not fetched.
+
+Over TLS those who inspect decrypt everything; the others throw records away as they are, so that
+thousands still fit on one core. No two viewers share a session: each costs the server a whole handshake.
+Bytes are counted as they come, with what TLS adds, about 1 %.
 
 Ctrl-C ends the run early, with a report of what there was; again, at once. A run that fails on its
 way, as when the server dies, reports what was measured before, and its exit status is 1.";
@@ -152,6 +193,12 @@ impl Args {
         };
         Ok(Options {
             url: self.url.clone(),
+            trust: Trust { ca: self.ca.clone(), insecure: self.insecure },
+            manner: match (self.low_latency, self.closed_loop) {
+                (_, true) => Manner::ClosedLoop,
+                (true, false) => Manner::LowLatency,
+                (false, false) => Manner::Segments,
+            },
             streams: self.streams,
             spread: self.spread,
             viewers: self.viewers,
@@ -173,6 +220,10 @@ impl Args {
 }
 
 impl Args {
+    fn is_hls(&self) -> bool {
+        self.url.split('?').next().is_some_and(|path| path.ends_with(".m3u8"))
+    }
+
     /// The best that such a run can find: everything it measures is zero. A threshold that this
     /// exceeds cannot be kept.
     fn best(&self) -> Report {
@@ -195,6 +246,13 @@ impl Args {
             latency_ms: Some(zero.clone()),
             ..Inspected::default()
         };
+        let hls = Hls {
+            playlist_ms: zero.clone(),
+            media_ms: zero.clone(),
+            reload_spread_ms: zero.clone(),
+            reload_ms: zero.clone(),
+            ..Hls::default()
+        };
         let published = Published { late_ms: zero, ..Published::default() };
         let judged = self.judge.map(|_| Judged { agrees: true, ..Judged::default() });
         Report {
@@ -202,6 +260,7 @@ impl Args {
             inspected: (self.inspect > 0.0).then_some(inspected),
             published: self.publish.as_ref().map(|_| published),
             judged: judged.into_iter().collect(),
+            hls: self.is_hls().then_some(hls),
             ..Report::default()
         }
     }

@@ -23,14 +23,19 @@ use crate::judge;
 use crate::procs;
 use crate::publish::{self, Fleet};
 use crate::report::{About, Cost, Published, Report, Sample, Viewers};
-use crate::viewer::Target;
+pub use crate::viewer::{Manner, Trust};
+use crate::viewer::{Target, Watched};
 
 /// What to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Options {
-    /// `http://HOST/x.flv` (any endless HTTP answer), `ws://HOST/x.flv` or `rtmp://HOST/APP/NAME`;
-    /// `{n}` becomes the number of the stream, from 0.
+    /// `http://HOST/x.flv` (any endless HTTP answer), `http://HOST/x.m3u8` (HLS), `ws://HOST/x.flv` or
+    /// `rtmp://HOST/APP/NAME`, or, but for HLS, over TLS `https`, `wss` or `rtmps`; `{n}` becomes the number of the stream, from 0.
     pub url: String,
+    /// Which servers are believed over TLS.
+    pub trust: Trust,
+    /// How HLS is watched.
+    pub manner: Manner,
     /// How many streams.
     pub streams: usize,
     /// How viewers are spread over them.
@@ -75,6 +80,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             url: String::new(),
+            trust: Trust::default(),
+            manner: Manner::default(),
             streams: 1,
             spread: Spread::Even,
             viewers: 1000,
@@ -177,7 +184,20 @@ pub(crate) fn start(options: &Options, first: usize, part: usize) -> io::Result<
         let why = "expected at least one viewer, one stream and a ramp above 0";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    let targets = Target::all(&options.url, options.streams)?;
+    let targets = Target::all(&options.url, options.streams, &options.trust, options.manner)?;
+    let is_hls = targets.iter().any(|target| matches!(target.watched, Watched::Hls(_)));
+    let why = match () {
+        () if is_hls && slow.is_some() => {
+            "expected readers of an endless stream to be slow, found HLS"
+        }
+        () if options.manner == Manner::ClosedLoop && inspect > 0.0 => {
+            "expected nobody to look in a closed loop, found --inspect"
+        }
+        () => "",
+    };
+    if !why.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     let plan = Plan {
         targets,
         spread,
@@ -298,7 +318,8 @@ fn report_of(outcome: Outcome, wanted: usize, inspect: f64) -> Report {
         window_s: outcome.begin.map_or(0.0, |_| window_s),
         ..About::default()
     };
-    Report { about, cost, viewers, inspected, slow, warnings, ..Report::default() }
+    let hls = outcome.hls.finish(window_s);
+    Report { about, cost, viewers, inspected, slow, hls, warnings, ..Report::default() }
 }
 
 #[cfg(test)]

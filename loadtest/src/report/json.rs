@@ -35,7 +35,18 @@
 //! | `missing`, `repeated`, `damaged` | frames, by the marks; means nothing where `marked` is 0 |
 //! | `out_of_order`, `stalls` | frames with a dts below the last, times a player had run dry |
 //! | `without_key` | stalls of viewers that came to no key frame at all |
+//! | `fragments`, `fragments_missing`, `fragments_s` | of MP4: how many came, numbers left out between them, what they play |
 //! | `join_ms`, `first_key_ms`, `frame_gap_ms`, `latency_ms` | distributions |
+//! | `hls` | of viewers of HLS, in the measured time |
+//! | `requests`, `requests_per_s` | that were answered |
+//! | `playlists`, `unchanged`, `segments`, `parts` | media playlists, those with nothing new, media that came |
+//! | `segments_missing`, `parts_missing` | gone before the viewer came to them, or listed and not given |
+//! | `gaps`, `hints_withdrawn` | what the playlist calls gaps; parts asked for in advance and not given |
+//! | `stalls`, `stalled_s` | times that playback would have had to wait, and how long in all |
+//! | `errors`, `statuses` | answers other than 200, by `status`, so many `times` |
+//! | `playlist_ms`, `media_ms` | from request to last byte of what need not wait (distributions) |
+//! | `reload_spread_ms` | of blocking reloads, from the first viewer's answer for the part to each one's |
+//! | `reload_ms` | of the same, from when the picture was sent that ends the part |
 //! | `published` | by the same run |
 //! | `publishers`, `frames`, `bytes`, `late_ms`, `own_late_ms`, `failed` | how many, what they sent, how late, how late not because of the server, how many failed |
 //! | `samples` | one for each second of the whole run |
@@ -109,8 +120,8 @@ pub fn read(text: &str) -> Result<Report, String> {
 mod tests {
     use serde_json::Value;
 
-    use super::super::Judged;
     use super::super::samples::{bare, plausible, soaked};
+    use super::super::{Hls, Judged, Status};
     use super::*;
 
     fn full() -> Report {
@@ -118,6 +129,8 @@ mod tests {
         report.slow = report.inspected.clone();
         report.soak = Some(soaked());
         report.failure = Some("the server ended".into());
+        let statuses = vec![Status { status: 404, times: 2 }];
+        report.hls = Some(Hls { requests: 9, statuses, ..Hls::default() });
         report.judged = vec![Judged { kind: "ffmpeg".into(), ..Judged::default() }];
         report
     }

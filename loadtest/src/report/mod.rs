@@ -6,6 +6,7 @@
 pub mod axis;
 mod distribution;
 pub mod figures;
+mod hls;
 pub mod html;
 pub mod json;
 pub mod outputs;
@@ -19,6 +20,7 @@ pub mod thresholds;
 use serde::{Deserialize, Serialize};
 
 pub use distribution::Distribution;
+pub use hls::{Hls, Status};
 
 use crate::soak::Soak;
 
@@ -35,6 +37,9 @@ pub struct Report {
     pub inspected: Option<Inspected>,
     /// The same of slow readers (`--slow`), which are meant to miss frames. None if none looked.
     pub slow: Option<Inspected>,
+    /// What viewers of HLS asked for and were given. None if nobody asked.
+    #[serde(default)]
+    pub hls: Option<Hls>,
     /// What was published by the same run.
     pub published: Option<Published>,
     /// The run second by second, from the first connection on, in order of time.
@@ -159,6 +164,15 @@ pub struct Inspected {
     /// end.
     #[serde(default)]
     pub without_key: u64,
+    /// Fragments of MP4 that came whole.
+    #[serde(default)]
+    pub fragments: u64,
+    /// Numbers of fragments between two that came, and did not come.
+    #[serde(default)]
+    pub fragments_missing: u64,
+    /// What those that came play, in all.
+    #[serde(default)]
+    pub fragments_s: f64,
     /// From when the viewer was to connect to the server's yes. Of the whole run: most join before the measured time.
     pub join_ms: Distribution,
     /// From the same moment to the last byte of the first key frame. Of the whole run.
@@ -250,6 +264,7 @@ impl Report {
         self.cost.share_among(self.viewers.fed());
         merge_some(&mut self.inspected, other.inspected, Inspected::merge);
         merge_some(&mut self.slow, other.slow, Inspected::merge);
+        merge_some(&mut self.hls, other.hls, |mine, other| mine.merge(&other));
         merge_some(&mut self.published, other.published, |mine, other| mine.merge(&other));
         merge_samples(&mut self.samples, other.samples);
         self.judged.extend(other.judged);
@@ -321,6 +336,9 @@ impl Inspected {
         self.out_of_order += other.out_of_order;
         self.stalls += other.stalls;
         self.without_key += other.without_key;
+        self.fragments += other.fragments;
+        self.fragments_missing += other.fragments_missing;
+        self.fragments_s += other.fragments_s;
         self.join_ms.merge(&other.join_ms);
         self.first_key_ms.merge(&other.first_key_ms);
         self.frame_gap_ms.merge(&other.frame_gap_ms);

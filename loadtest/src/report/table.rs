@@ -4,7 +4,7 @@
 use textwrap::{Options, WordSplitter};
 
 use super::figures::{bytes, count, many, mbit_s, millis, number, percent, seconds};
-use super::{Distribution, Inspected, Report, SHARING_MIN};
+use super::{Distribution, Hls, Inspected, Report, SHARING_MIN};
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,6 +256,9 @@ pub(super) fn rows(report: &Report) -> Vec<Row> {
     }
     let each = viewers.egress_mbit_s / viewers.fed().max(1.0);
     rows.push(row("egress", mbit_s(viewers.egress_mbit_s), format!("{} each", mbit_s(each))));
+    if let Some(hls) = &report.hls {
+        rows.extend(fetched(hls));
+    }
     match &report.inspected {
         Some(inspected) => rows.extend(faults("", inspected)),
         None => rows.push(row("missing frames", GIVE_INSPECT.to_owned(), String::new())),
@@ -325,6 +328,43 @@ fn memory(rss: Option<u64>, pss: Option<u64>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
+/// What viewers of HLS asked for and were given.
+fn fetched(hls: &Hls) -> Vec<Row> {
+    let row = |label: &str, value: String, note: String| Row { label: label.into(), value, note };
+    let mut given = vec![
+        many(hls.playlists, "playlist", "playlists"),
+        many(hls.segments, "segment", "segments"),
+        many(hls.parts, "part", "parts"),
+    ];
+    if hls.hints_withdrawn > 0 {
+        given.push(many(hls.hints_withdrawn, "hint withdrawn", "hints withdrawn"));
+    }
+    let missing = hls.segments_missing + hls.parts_missing;
+    let mut rows = vec![
+        row(
+            "requests",
+            format!("{} a second", number(hls.requests_per_s.round())),
+            given.join(", "),
+        ),
+        row(
+            "missing segments, parts",
+            count(missing),
+            format!("{} called gaps by the playlist", count(hls.gaps)),
+        ),
+        row(
+            "playback waited",
+            many(hls.stalls, "time", "times"),
+            format!("{} in all", seconds(hls.stalled_s)),
+        ),
+    ];
+    let statuses = hls.statuses.iter().map(|it| format!("{} × {}", count(it.times), it.status));
+    if hls.errors > 0 {
+        let statuses = statuses.collect::<Vec<_>>().join(", ");
+        rows.push(row("other statuses than 200", count(hls.errors), statuses));
+    }
+    rows
+}
+
 fn faults(whose: &str, inspected: &Inspected) -> [Row; 2] {
     let frames = many(inspected.frames, "frame", "frames");
     let who = many(inspected.viewers as u64, "viewer", "viewers");
@@ -349,13 +389,18 @@ fn faults(whose: &str, inspected: &Inspected) -> [Row; 2] {
         0 => String::new(),
         viewers => format!("; {} without a key frame", count(viewers)),
     };
+    let fragments = match (inspected.fragments, inspected.fragments_missing) {
+        (0, _) => String::new(),
+        (came, 0) => format!("; {} fragments", count(came)),
+        (came, missing) => format!("; {} fragments, {} left out", count(came), count(missing)),
+    };
     let order = if order > 0 { format!("; {} out of order", count(order)) } else { String::new() };
     [
         missing,
         Row {
             label: format!("{whose}stalls"),
             value: count(inspected.stalls),
-            note: format!("in {frames} at {who}{order}{no_key}"),
+            note: format!("in {frames} at {who}{order}{no_key}{fragments}"),
         },
     ]
 }
@@ -381,6 +426,17 @@ pub(super) fn times(report: &Report) -> Vec<Times> {
         of("first key frame", inspected.map(|inspected| &inspected.first_key_ms), why),
         of("between frames", inspected.map(|inspected| &inspected.frame_gap_ms), why),
     ];
+    if let Some(hls) = &report.hls {
+        for (label, distribution) in [
+            ("playlist", &hls.playlist_ms),
+            ("segment or part", &hls.media_ms),
+            ("reload after the first", &hls.reload_spread_ms),
+            ("reload after the part", &hls.reload_ms),
+        ] {
+            times
+                .extend((!distribution.is_empty()).then(|| of(label, Some(distribution), NOTHING)));
+        }
+    }
     if let Some(slow) = &report.slow {
         times.push(of("slow: latency", slow.latency_ms.as_ref(), GIVE_MARKS));
         times.push(of("slow: between frames", Some(&slow.frame_gap_ms), NOTHING));

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Distribution, Inspected, Published, Report};
+use super::{Distribution, Hls, Inspected, Published, Report};
 
 /// The most that some figures may be.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,6 +53,12 @@ const COUNTS: &[Count] = &[
     ("out_of_order", |report| Ok(inspected(report)?.out_of_order as f64)),
     ("stalls", |report| Ok(inspected(report)?.stalls as f64)),
     ("without_key", |report| Ok(looked(report)?.without_key as f64)),
+    ("hls_missing", |report| {
+        let hls = hls(report)?;
+        Ok((hls.segments_missing + hls.parts_missing) as f64)
+    }),
+    ("hls_stalls", |report| Ok(hls(report)?.stalls as f64)),
+    ("hls_errors", |report| Ok(hls(report)?.errors as f64)),
     ("disagreeing", |report| match report.judged.is_empty() {
         true => Err("no judge was asked; give --judge ffmpeg"),
         false => Ok(report.judged.iter().filter(|judged| !judged.agrees).count() as f64),
@@ -63,6 +69,10 @@ const TIMES: &[Time] = &[
     ("join", |report| Ok(Some(&looked(report)?.join_ms)), NO_FRAME),
     ("first_key", |report| Ok(Some(&looked(report)?.first_key_ms)), NO_FRAME),
     ("gap", |report| Ok(Some(&looked(report)?.frame_gap_ms)), NO_FRAME),
+    ("playlist", |report| Ok(Some(&hls(report)?.playlist_ms)), NO_ANSWER),
+    ("media", |report| Ok(Some(&hls(report)?.media_ms)), NO_ANSWER),
+    ("reload_spread", |report| Ok(Some(&hls(report)?.reload_spread_ms)), NO_RELOAD),
+    ("reload", |report| Ok(Some(&hls(report)?.reload_ms)), NO_RELOAD),
     ("publish_late", |report| Ok(Some(&published(report)?.late_ms)), NO_FRAME_SENT),
 ];
 const QUANTILES: &[(&str, f64)] =
@@ -73,6 +83,10 @@ const NOT_SHARED: &str =
     "it is not measurable; give --viewers 100 or more, and a server that is freshly started";
 const GIVE_INSPECT: &str = "nobody looked; give --inspect 2%";
 const GIVE_PUBLISH: &str = "the run published nothing; give --publish URL";
+const GIVE_HLS: &str = "nobody watched HLS; give --url http://HOST/APP/NAME.m3u8";
+const NO_ANSWER: &str = "none was answered";
+const NO_RELOAD: &str = "no blocking reload was timed; give --low-latency, and for those from the \
+                         picture that ends a part --inspect 1% and a stream of corecast-load publish";
 const NO_FRAME_SENT: &str = "no frame was published";
 const NO_FRAME: &str = "no inspected viewer received a frame";
 const GIVE_MARKS: &str =
@@ -80,6 +94,10 @@ const GIVE_MARKS: &str =
 
 fn looked(report: &Report) -> Found<&Inspected> {
     report.inspected.as_ref().ok_or(GIVE_INSPECT)
+}
+
+fn hls(report: &Report) -> Found<&Hls> {
+    report.hls.as_ref().ok_or(GIVE_HLS)
 }
 
 fn published(report: &Report) -> Found<&Published> {

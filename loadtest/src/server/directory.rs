@@ -17,7 +17,18 @@ impl Directory {
     /// # Errors
     /// The system's temporary directory takes none.
     pub fn new() -> io::Result<Self> {
-        let place = std::env::temp_dir();
+        Self::within(&std::env::temp_dir(), "set TMPDIR")
+    }
+
+    /// An empty one in memory: of a server's files that no disk is to slow down.
+    ///
+    /// # Errors
+    /// There is no `/dev/shm`, or it takes none.
+    pub fn in_memory() -> io::Result<Self> {
+        Self::within(Path::new("/dev/shm"), "mount tmpfs there")
+    }
+
+    fn within(place: &Path, cure: &str) -> io::Result<Self> {
         for _ in 0..NAMES {
             // Seeded by the kernel, so that nobody can lie in wait for it.
             let random = RandomState::new().hash_one(());
@@ -27,7 +38,7 @@ impl Directory {
                 // One that is there is a stranger's.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
-                    let why = format!("{}: {error} (cure: set TMPDIR)", place.display());
+                    let why = format!("{}: {error} (cure: {cure})", place.display());
                     return Err(io::Error::new(error.kind(), why));
                 }
             }

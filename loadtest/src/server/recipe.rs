@@ -63,13 +63,18 @@ const LOOK: Duration = Duration::from_millis(20);
 
 impl Recipe {
     /// A Corecast: the executable `program`, with `lines` added to its configuration. It plays as
-    /// `HTTP-FLV`, `RTMP` and `WS-FLV`.
+    /// `HLS`, `HTTP-FLV`, `HTTP-TS`, `HTTP-fMP4`, `RTMP`, `WS-FLV`, `WS-TS` and `WS-fMP4`.
     pub fn corecast(program: &Path, lines: &str) -> Self {
         let program = program.display();
         let play = [
             ("HTTP-FLV", "http://127.0.0.1:{http_port}/live/x{n}.flv"),
+            ("HLS", "http://127.0.0.1:{http_port}/live/x{n}.m3u8"),
+            ("HTTP-TS", "http://127.0.0.1:{http_port}/live/x{n}.ts"),
+            ("HTTP-fMP4", "http://127.0.0.1:{http_port}/live/x{n}.mp4"),
             ("RTMP", "rtmp://127.0.0.1:{rtmp_port}/live/x{n}"),
             ("WS-FLV", "ws://127.0.0.1:{http_port}/live/x{n}.flv"),
+            ("WS-TS", "ws://127.0.0.1:{http_port}/live/x{n}.ts"),
+            ("WS-fMP4", "ws://127.0.0.1:{http_port}/live/x{n}.mp4"),
         ];
         Self {
             name: "corecast".to_owned(),

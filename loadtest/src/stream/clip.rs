@@ -75,7 +75,7 @@ impl Clip {
                 }
                 Item::Frame(frame) => frames.push(frame),
                 Item::Metadata(data) => metadata = Some(data),
-                Item::Track(_) | Item::EndOfSequence(_) => {}
+                Item::Track(_) | Item::EndOfSequence(_) | Item::PrivateStreams(_) => {}
             }
         }
         Self::new(tracks, metadata, frames)

@@ -2,11 +2,13 @@
 
 use std::io;
 
-use super::{WORDS_MAX, words};
+use super::{SECURE_PORT, WORDS_MAX, words};
 
 /// `http://HOST[:PORT]/PATH`, or another scheme of that form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Url {
+    /// In small letters.
+    pub(super) scheme: String,
     /// Host name or address; an IPv6 address without its brackets.
     pub(super) host: String,
     pub(super) port: u16,
@@ -20,7 +22,8 @@ impl Url {
     /// `url`, whose scheme is known to be right.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
         let invalid = |what: &str| format!("expected {what} in the URL, found {url:?}");
-        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let scheme = scheme.to_ascii_lowercase();
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => rest.split_once(']').ok_or_else(|| invalid("] after an IPv6 address"))?,
@@ -28,26 +31,36 @@ impl Url {
         };
         let port = match port.strip_prefix(':') {
             Some(port) => port.parse().map_err(|_| invalid("a port from 1 to 65535"))?,
-            None if port.is_empty() => 80,
+            None if port.is_empty() => match scheme.as_str() {
+                "https" | "wss" => SECURE_PORT,
+                _ => 80,
+            },
             None => return Err(invalid("a port after the host")),
         };
         if host.is_empty() || host.contains('@') {
             return Err(invalid("a host without user and password"));
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { host: host.to_owned(), port, authority: authority.to_owned(), path })
+        Ok(Self { scheme, host: host.to_owned(), port, authority: authority.to_owned(), path })
     }
 
-    /// `error`, and what was probably meant if it is that a page came from a path without `.flv`.
-    pub(super) fn explain(&self, scheme: &str, error: io::Error) -> io::Error {
+    /// `error`, and what was probably meant if it is that a page came from a path without an extension.
+    pub(super) fn explain(&self, error: io::Error) -> io::Error {
         let (path, query) = self.path.split_at(self.path.find('?').unwrap_or(self.path.len()));
         let is_page = error.get_ref().is_some_and(|error| error.is::<NotMedia>());
-        if !is_page || path.ends_with(".flv") {
+        if !is_page || self.extension().is_some() {
             return error;
         }
         let path = path.trim_end_matches('/');
-        let meant = format!("{scheme}://{}{path}.flv{query}", self.authority);
+        let meant = format!("{}://{}{path}.flv{query}", self.scheme, self.authority);
         io::Error::other(format!("{error}: did you mean {}?", words(&meant)))
+    }
+
+    /// How the last part of the path ends, if it is one that servers have for streams.
+    pub(super) fn extension(&self) -> Option<&str> {
+        let path = self.path.split('?').next()?;
+        let (_, extension) = path.rsplit('/').next()?.rsplit_once('.')?;
+        ["flv", "m3u8", "mp4", "ts"].contains(&extension).then_some(extension)
     }
 
     /// A GET with `fields`, each ending with a line break.
@@ -179,7 +192,7 @@ impl std::error::Error for NotMedia {}
 
 impl std::fmt::Display for NotMedia {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the answer is {}, not FLV", self.0)
+        write!(f, "the answer is {}, no stream", self.0)
     }
 }
 

@@ -1,14 +1,14 @@
-//! HTTP-FLV: a GET whose answer does not end. The body comes as it is, or in chunks.
+//! HTTP-FLV, HTTP-TS and HTTP-fMP4: a GET whose answer does not end. The body comes as it is, or in chunks.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrayvec::ArrayVec;
 use bytes::Bytes;
 use corecast::bytes::Chain;
 
-use super::flv::Flv;
+use super::body::Body;
+use super::coding::{Chunk, Coding, Next};
 use super::http::{self, Head, NotMedia, Url};
 use super::{Event, Session, Stream};
 
@@ -46,7 +46,7 @@ struct Viewer {
 /// ```
 enum Stage {
     Head { head: Head, url: Arc<Url> },
-    Body { coding: Coding, flv: Box<Flv> },
+    Body { coding: Coding, body: Body },
 }
 
 impl Session for Viewer {
@@ -60,22 +60,23 @@ impl Session for Viewer {
                     None => http::text_type(input).map(str::to_owned),
                 };
                 if let Some(kind) = kind {
-                    return Err(url.explain("http", io::Error::other(NotMedia(kind))));
+                    return Err(url.explain(io::Error::other(NotMedia(kind))));
                 }
                 let coding = match answer.chunked {
                     true => Coding::Chunked(Chunk::default()),
                     false => Coding::Plain,
                 };
-                self.stage = Stage::Body { coding, flv: Box::new(Flv::new()) };
+                self.stage = Stage::Body { coding, body: Body::of(url) };
                 Ok(Some(Event::Joined { server: answer.server }))
             }
-            Stage::Body { coding, flv } => loop {
-                if let Some(frame) = flv.poll_frame() {
-                    return Ok(Some(Event::Frame(frame)));
+            Stage::Body { coding, body } => loop {
+                if let Some(event) = body.poll_event() {
+                    return Ok(Some(event));
                 }
-                match coding.payload(input)? {
-                    0 => return Ok(None),
-                    count => coding.advance(flv.read(input, count)?),
+                match coding.next(input)? {
+                    Next::Body(0) => return Ok(None),
+                    Next::Body(count) => coding.advance(body.read(input, count)?),
+                    Next::End => return Err(io::Error::other("the server ended the stream")),
                 }
             },
         }
@@ -83,71 +84,6 @@ impl Session for Viewer {
 
     fn poll_transmit(&mut self, out: &mut Chain) -> bool {
         self.request.take().map(|request| out.push(request)).is_some()
-    }
-}
-
-/// The transfer coding, RFC 9112 section 7.
-enum Coding {
-    Plain,
-    Chunked(Chunk),
-}
-
-/// `SIZE[;EXTENSION]\r\n` body `\r\n`, over and over.
-#[derive(Default)]
-struct Chunk {
-    /// Bytes of the body that are still to come.
-    left: u64,
-    /// What stands between two bodies, as far as it has come.
-    line: ArrayVec<u8, LINE_MAX>,
-}
-
-const LINE_MAX: usize = 128;
-
-impl Coding {
-    /// Takes what is not the body's off the front of `input`, and says how much of it then is.
-    fn payload(&mut self, input: &mut &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain => Ok(input.len()),
-            Self::Chunked(chunk) => chunk.payload(input),
-        }
-    }
-
-    /// So many bytes of the body were taken.
-    fn advance(&mut self, count: usize) {
-        match self {
-            Self::Plain => {}
-            Self::Chunked(chunk) => chunk.left -= count as u64,
-        }
-    }
-}
-
-impl Chunk {
-    fn payload(&mut self, input: &mut &[u8]) -> io::Result<usize> {
-        while self.left == 0 {
-            let Some((&byte, rest)) = input.split_first() else { return Ok(0) };
-            *input = rest;
-            self.line.try_push(byte).map_err(|_| self.malformed())?;
-            // The line break after the body before.
-            if self.line.as_slice() == b"\r\n" {
-                self.line.clear();
-            }
-            if byte == b'\n' && !self.line.is_empty() {
-                self.left = match httparse::parse_chunk_size(&self.line) {
-                    Ok(httparse::Status::Complete((_, 0))) => {
-                        return Err(io::Error::other("the server ended the stream"));
-                    }
-                    Ok(httparse::Status::Complete((_, size))) => size,
-                    _ => return Err(self.malformed()),
-                };
-                self.line.clear();
-            }
-        }
-        Ok(usize::try_from(self.left).map_or(input.len(), |left| left.min(input.len())))
-    }
-
-    fn malformed(&self) -> io::Error {
-        let found = self.line.escape_ascii();
-        io::Error::other(format!("expected the size of a chunk, found \"{found}\""))
     }
 }
 
@@ -168,6 +104,7 @@ mod tests {
                 match viewer.handle_input(now, &mut piece) {
                     Ok(Some(Event::Joined { .. })) => joined = true,
                     Ok(Some(Event::Frame(_))) => frames += 1,
+                    Ok(Some(Event::Fragment(_))) => unreachable!("FLV has none"),
                     Ok(None) => break,
                     Err(error) => return (frames, joined, Err(error)),
                 }
@@ -193,7 +130,7 @@ mod tests {
         for (head, body) in [(page, ""), ("", "\r\n<!doctype html>")] {
             let error = answer(head, body).expect_err("a page").to_string();
             let words =
-                "the answer is text/html, not FLV: did you mean http://h:81/live/x.flv?k=v?";
+                "the answer is text/html, no stream: did you mean http://h:81/live/x.flv?k=v?";
             assert_eq!(error, words);
         }
         for kind in ["video/x-flv", "video/mp2t", "application/octet-stream", "audio/aac"] {

@@ -10,11 +10,19 @@ use corecast::media::TrackKind;
 use corecast::proto::rtmp::client::Event as Told;
 use corecast::proto::rtmp::{Client, ClientConfig, Goal, Url};
 
-use super::{Event, Session, SignOfLife, Stream, is_http, words};
+use super::{Event, SECURE_PORT, Session, SignOfLife, Stream, is_http, words};
 
-/// A URL of the scheme `rtmp`.
+/// A URL of the scheme `rtmp`, or `rtmps`.
 pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
-    let url: Url = url.parse().map_err(|error| format!("{error}"))?;
+    let (scheme, rest) = url.split_once("://").unwrap_or(("rtmp", url));
+    let has_port = || {
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        authority.rsplit(']').next().is_some_and(|behind| behind.contains(':'))
+    };
+    let default = (scheme.eq_ignore_ascii_case("rtmps") && !has_port()).then_some(SECURE_PORT);
+    // The machine is the same, and knows nothing of TLS.
+    let mut url: Url = format!("rtmp://{rest}").parse().map_err(|error| format!("{error}"))?;
+    url.port = default.unwrap_or(url.port);
     Ok(Box::new(Play { url: url.into(), config: ClientConfig::default().into() }))
 }
 

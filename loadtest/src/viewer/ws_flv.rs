@@ -1,4 +1,4 @@
-//! WS-FLV: an FLV file in the binary messages of a WebSocket (RFC 6455), cut anywhere.
+//! WS-FLV, WS-TS and WS-fMP4: an endless file in the binary messages of a WebSocket (RFC 6455), cut anywhere.
 //!
 //! A server's frames are not masked. Its pings are answered while the session lives; viewers that
 //! let go of it say a Pong by the clock instead, asked or not.
@@ -13,11 +13,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use corecast::bytes::Chain;
 use corecast::proto::http::ws;
 
-use super::flv::Flv;
+use super::body::Body;
 use super::http::{Head, Url};
 use super::{Event, Session, SignOfLife, Stream, words};
 
-/// A URL of the scheme `ws`.
+/// A URL of the scheme `ws`, or `wss`.
 pub(super) fn parse(url: &str) -> Result<Box<dyn Stream>, String> {
     Ok(Box::new(Resource { url: Url::parse(url)?.into() }))
 }
@@ -60,14 +60,14 @@ struct Viewer {
 /// ```
 enum Stage {
     Head { head: Head, key: String, url: Arc<Url> },
-    Frames { frame: Frame, flv: Box<Flv> },
+    Frames { frame: Frame, body: Body },
 }
 
 impl Session for Viewer {
     fn handle_input(&mut self, _now: Instant, input: &mut &[u8]) -> io::Result<Option<Event>> {
         match &mut self.stage {
             Stage::Head { head, key, url } => {
-                let answer = head.read(101, input).map_err(|error| url.explain("ws", error))?;
+                let answer = head.read(101, input).map_err(|error| url.explain(error))?;
                 let Some(answer) = answer else { return Ok(None) };
                 let (found, expected) = (answer.accept.unwrap_or_default(), ws::accept_value(key));
                 if found != expected {
@@ -75,16 +75,16 @@ impl Session for Viewer {
                         "expected Sec-WebSocket-Accept {expected:?}, found {found:?}"
                     )));
                 }
-                self.stage = Stage::Frames { frame: Frame::default(), flv: Box::new(Flv::new()) };
+                self.stage = Stage::Frames { frame: Frame::default(), body: Body::of(url) };
                 Ok(Some(Event::Joined { server: answer.server }))
             }
-            Stage::Frames { frame, flv } => loop {
-                if let Some(frame) = flv.poll_frame() {
-                    return Ok(Some(Event::Frame(frame)));
+            Stage::Frames { frame, body } => loop {
+                if let Some(event) = body.poll_event() {
+                    return Ok(Some(event));
                 }
                 match frame.payload(input, &mut self.out)? {
                     0 => return Ok(None),
-                    count => frame.advance(flv.read(input, count)?),
+                    count => frame.advance(body.read(input, count)?),
                 }
             },
         }

@@ -10,6 +10,8 @@ pub(crate) mod child;
 pub(crate) mod machine;
 #[path = "../../../tests/support/nginx.rs"]
 pub(crate) mod nginx;
+#[path = "../../../tests/support/secure.rs"]
+pub(crate) mod secure;
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! The built-in clip, published in a loop by the ordinary way in.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::container::flv::{Demux, FileReader, Item, Limits};
@@ -59,15 +61,19 @@ async fn publish(core: &Rc<Core>, request: PublishRequest) {
                 Item::Metadata(metadata) => {
                     publisher.set_metadata(metadata.clone(), Instant::now());
                 }
-                Item::EndOfSequence(_) => {}
+                Item::EndOfSequence(_) | Item::PrivateStreams(_) => {}
                 Item::Frame(frame) => {
                     let mut frame = frame.clone();
                     let shift = round * CLIP_MS * 1_000_000;
                     (frame.dts, frame.pts) = (frame.dts + shift, frame.pts + shift);
                     let at = frame.dts.since(Timestamp::ZERO).max(0).unsigned_abs();
                     rt::sleep_until(now + Duration::from_nanos(at)).await;
-                    if core.turn(|| publisher.push(frame, Instant::now())).is_err() {
-                        return tracing::info!("the demo clip was taken over");
+                    if let Err(error) = core.turn(|| publisher.push(frame, Instant::now())) {
+                        let why = poll_fn(|cx| Poll::Ready(publisher.poll_end(cx))).await;
+                        return match why {
+                            Poll::Ready(why) => tracing::info!("the demo clip ends: {why}"),
+                            Poll::Pending => tracing::info!("the demo clip ends: {error}"),
+                        };
                     }
                 }
             }

@@ -411,7 +411,9 @@ impl Demux {
         match kind {
             TrackKind::Video => &mut self.video,
             TrackKind::Audio => &mut self.audio,
-            TrackKind::Data => unreachable!("script data has no codec, and codecs ask for tracks"),
+            TrackKind::Data | TrackKind::Private => {
+                unreachable!("data has no codec, and codecs ask for tracks")
+            }
         }
     }
 

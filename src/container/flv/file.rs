@@ -81,6 +81,23 @@ impl FileReader {
         }
     }
 
+    /// To be called at the end of a file. The last PreviousTagSize may be missing, as some writers
+    /// leave it out.
+    ///
+    /// # Errors
+    /// It ends before its header or a tag does.
+    pub fn finish(&self) -> Result<(), Error> {
+        let found = self.part.len();
+        let (what, expected) = match self.state {
+            State::TagHeader if matches!(found, 0 | PREVIOUS_TAG_SIZE_BYTES) => return Ok(()),
+            State::FileHeader => ("file header", FILE_HEADER_BYTES),
+            State::TagHeader => ("tag header", TAG_HEADER_BYTES),
+            State::Skip(left) => ("what is skipped", left),
+            State::Body { len, .. } => ("tag body", len),
+        };
+        Err(Error::CutOff { what, expected, found })
+    }
+
     /// The next `need` bytes once they are all there.
     fn gather(&mut self, input: &mut &[u8], need: usize) -> Option<Bytes> {
         let take = input.len().min(need - self.part.len());
@@ -126,6 +143,7 @@ fn file_header_rest(part: &[u8]) -> Result<usize, Error> {
 }
 
 const FILE_HEADER_BYTES: usize = 9;
+const PREVIOUS_TAG_SIZE_BYTES: usize = 4;
 /// PreviousTagSize (4) and the tag header (11).
 const TAG_HEADER_BYTES: usize = 15;
 /// The bit of TagType that says the body is filtered.
@@ -213,6 +231,25 @@ mod tests {
         head.extend(tag_header(TagKind::Video, 15 << 20, 0));
         assert_eq!(read_all(&mut reader, &head), []);
         assert!(reader.part.capacity() < 1024);
+    }
+
+    #[test]
+    fn a_file_may_end_behind_a_whole_tag_and_nowhere_else() {
+        let file = file();
+        let mut ends = vec![9, 13];
+        for (_, _, body) in TAGS {
+            let end = ends[ends.len() - 1] + 11 + body.len();
+            ends.extend([end, end + 4]);
+        }
+        for at in 0..=file.len() {
+            let mut reader = FileReader::new(Limits::default());
+            read_all(&mut reader, &file[..at]);
+            assert_eq!(reader.finish().is_ok(), ends.contains(&at), "{at}: {:?}", reader.finish());
+        }
+        let mut reader = FileReader::new(Limits::default());
+        read_all(&mut reader, &file[..26]);
+        let cut = Error::CutOff { what: "tag body", expected: 4, found: 2 };
+        assert_eq!(reader.finish(), Err(cut));
     }
 
     proptest! {

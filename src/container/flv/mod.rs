@@ -9,8 +9,7 @@ mod file;
 mod header;
 mod mux;
 mod notice;
-
-use bytes::Bytes;
+mod tags;
 
 pub use demux::Demux;
 pub use file::FileReader;
@@ -19,10 +18,13 @@ pub use mux::{
     sequence_start, tag_header,
 };
 pub use notice::{CodecTag, Notice};
+pub use tags::Tags;
+
+pub use super::Item;
 
 use crate::bytes::Short;
 use crate::codec;
-use crate::media::{Frame, Track, TrackKind};
+use crate::media::TrackKind;
 
 /// What a tag carries. The number is the FLV tag type and the RTMP message type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,22 +55,9 @@ impl From<TrackKind> for TagKind {
         match kind {
             TrackKind::Audio => Self::Audio,
             TrackKind::Video => Self::Video,
-            TrackKind::Data => Self::Script,
+            TrackKind::Data | TrackKind::Private => Self::Script,
         }
     }
-}
-
-/// What a tag body held.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Item {
-    /// A track began, or its parameters changed.
-    Track(Track),
-    /// One frame of the track of its kind.
-    Frame(Frame),
-    /// AMF0: `onMetaData` and its object; a `@setDataFrame` before it is taken off.
-    Metadata(Bytes),
-    /// The sender says no more frames follow until the next configuration.
-    EndOfSequence(TrackKind),
 }
 
 /// What a demultiplexer or file reader accepts.
@@ -138,6 +127,16 @@ pub enum Error {
     DataOffset {
         /// The offset.
         found: u32,
+    },
+    /// A file that ends before something in it does.
+    #[error("flv/{what}: expected {expected} bytes, found the end of the file after {found}")]
+    CutOff {
+        /// What it was.
+        what: &'static str,
+        /// How long it is.
+        expected: usize,
+        /// What there is of it.
+        found: usize,
     },
     /// A tag with the filter bit: its body is encrypted.
     #[error("flv/tag header: expected no filter, found an encrypted tag")]

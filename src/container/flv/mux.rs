@@ -23,7 +23,7 @@ pub enum HevcForm {
 /// the tag's time gets `pts` rounded.
 pub fn frame_head(frame: &Frame, track: &Track, form: HevcForm) -> ArrayVec<u8, 24> {
     let mut head = ArrayVec::new();
-    if frame.kind == TrackKind::Data {
+    if matches!(frame.kind, TrackKind::Data | TrackKind::Private) {
         return head;
     }
     let kind = if frame.key { frame_type::KEY } else { frame_type::INTER };

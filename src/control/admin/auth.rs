@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Tokens;
+use super::audit::{Caller, LetIn};
 use super::problem::Problem;
 use crate::config;
 
@@ -88,18 +89,29 @@ pub(crate) async fn check(State(token): State<Tokens>, request: Request, next: N
                           another name or from another site's page: set a token";
             Problem::new(403, "forbidden", detail).into_response()
         }
-        (None, _) => next.run(request).await,
-        (Some(token), Some(offered)) if token.is(offered) => next.run(request).await,
+        (None, _) => let_in(request, next).await,
+        (Some(token), Some(offered)) if token.is(offered) => let_in(request, next).await,
         (Some(_), _) => {
-            let detail = "expected the header `Authorization: Bearer TOKEN`, with admin.token";
+            let detail = "expected the header `Authorization: Bearer TOKEN`, with the token of \
+                          admin.token or admin.token_file";
             Problem::new(401, "unauthorized", detail).into_response()
         }
     }
 }
 
+async fn let_in(request: Request, next: Next) -> Response {
+    LetIn::note(&request);
+    next.run(request).await
+}
+
+/// Without a token we listen where no other host comes. A connection may be older than that.
+///
 /// A page of another site may have its own name point to this host, and then its requests come from
 /// here. They still tell that name, or the page they come from.
 fn is_of_this_host(request: &Request) -> bool {
+    if !Caller::of(request).is_some_and(Caller::is_of_this_host) {
+        return false;
+    }
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let host = header(header::HOST);
     let origin = header(header::ORIGIN).map(|origin| origin.split_once("://").map_or("", |o| o.1));

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 use utoipa::openapi::schema::{
     AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
@@ -16,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Admin;
 use super::asking::ask_all;
 use super::extract::{Json, Path, Query};
-use super::page::{Page, Paging};
+use super::page::{Page, Part};
 use super::problem::Problem;
 use super::reason::{self, Reason};
 use crate::serve::blocks::{BLOCKS_MAX, Block, Blocks};
@@ -34,6 +35,7 @@ const FOR_MAX_S: f64 = 365.0 * 24.0 * 3600.0;
 pub(super) struct ToBlock {
     /// One IPv4 or IPv6 address.
     #[schema(schema_with = address_schema)]
+    #[serde(deserialize_with = "address")]
     address: IpAddr,
     /// For so many seconds.
     #[schema(minimum = 1, maximum = 31_536_000, example = 3600)]
@@ -65,19 +67,6 @@ pub(super) struct BlockedNow {
     ended: usize,
 }
 
-/// Which part of the list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    /// As many at most.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<usize>,
-    /// So many are left out first.
-    #[param(minimum = 0, maximum = 1_000_000_000)]
-    offset: Option<usize>,
-}
-
 /// Which address.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
@@ -88,26 +77,27 @@ pub(super) struct Addressed {
 }
 
 /// The addresses that may not connect
-#[utoipa::path(get, path = "/block", tag = "block", params(Wanted), responses(
+#[utoipa::path(get, path = "/block", tag = "block", params(Part), responses(
     (status = 200, body = Page<Blocked>)
 ))]
 pub(super) async fn blocks(
     State(admin): State<Arc<Admin>>,
-    Query(wanted): Query<Wanted>,
+    Query(part): Query<Part>,
 ) -> Result<axum::Json<Page<Blocked>>, Problem> {
-    let paging = Paging::new(wanted.limit, wanted.offset)?;
+    let paging = part.paging()?;
     let (blocks, now) = (admin.blocks.lock().await, Instant::now());
     let mut all: Vec<_> = blocks.in_force(now).collect();
-    all.sort_unstable_by_key(|(address, _)| *address);
-    let told = |(address, block): (IpAddr, &Block)| Blocked::new(address, block, now);
-    Ok(axum::Json(paging.page(all).map(told)))
+    all.sort_unstable_by_key(|block| block.address);
+    Ok(axum::Json(paging.page(all).map(|block| Blocked::new(block, now))))
 }
 
 /// Blocks an address for a time
 ///
 /// Its publishers and viewers are ended with the reason; its other connections close when they next
-/// say something, and new ones at once. A block does not outlive the process. Of clients behind a
-/// proxy it is their own address that counts, if the proxy is trusted to tell it.
+/// say something, and new ones at once. Of IPv6 the whole network of 64 bits is blocked that the
+/// address belongs to, as its host has all of it. It hears nothing from `/healthz` and `/readyz` either,
+/// but on the admin port. A block does not outlive the process. Of clients
+/// behind a proxy it is their own address that counts, if the proxy is trusted to tell it.
 #[utoipa::path(post, path = "/block", tag = "block", request_body = ToBlock, responses(
     (status = 200, body = BlockedNow)
 ))]
@@ -123,14 +113,14 @@ pub(super) async fn block(
     let reason = format!("blocked: {reason}");
     let (address, now) = (address.to_canonical(), Instant::now());
     let until = now + Duration::from_secs_f64(for_s);
-    let block = Block { until, reason: reason.into() };
+    let block = Block { address, until, reason: reason.into() };
     let mut blocks = admin.blocks.lock().await;
-    if !blocks.add(address, block.clone(), now) {
+    if !blocks.add(block.clone(), now) {
         return Err(Problem::unavailable(format!("{BLOCKS_MAX} addresses are blocked already")));
     }
     let ended = tell(&admin, &blocks, Some(address)).await?;
     tracing::info!(%address, for_s, ended, "{}", block.reason);
-    Ok(axum::Json(BlockedNow { blocked: Blocked::new(address, &block, now), ended }))
+    Ok(axum::Json(BlockedNow { blocked: Blocked::new(&block, now), ended }))
 }
 
 /// Lets an address connect again
@@ -164,11 +154,20 @@ async fn tell(
 }
 
 impl Blocked {
-    fn new(address: IpAddr, block: &Block, now: Instant) -> Self {
+    fn new(block: &Block, now: Instant) -> Self {
         let for_s = block.until.saturating_duration_since(now).as_secs_f64().ceil();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        Self { address, for_s: for_s as u64, reason: block.reason.to_string() }
+        Self { address: block.address, for_s: for_s as u64, reason: block.reason.to_string() }
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(text: D) -> Result<IpAddr, D::Error> {
+    let text = String::deserialize(text)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "expected one IPv4 or IPv6 address (networks are kept out by `rules`), found {text:?}"
+        ))
+    })
 }
 
 fn address_schema() -> Schema {

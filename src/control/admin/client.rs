@@ -46,6 +46,10 @@ pub(super) fn protocol(format: &'static str, framing: Framing) -> &'static str {
     match (format, framing) {
         ("flv", Framing::WebSocket) => "ws-flv",
         ("flv", _) => "http-flv",
+        ("ts", Framing::WebSocket) => "ws-ts",
+        ("ts", _) => "http-ts",
+        ("fmp4", Framing::WebSocket) => "ws-fmp4",
+        ("fmp4", _) => "http-fmp4",
         (other, _) => other,
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::response::sse::{self, Sse};
-use futures_lite::{Stream, stream};
+use futures_lite::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
@@ -14,8 +14,10 @@ use utoipa::ToSchema;
 
 use super::Admin;
 use super::client::Client;
-use crate::control::events::Listener;
-use crate::serve::event::{Event, GrantEnd};
+use super::problem::Problem;
+use crate::control::drain::{Progress, Step};
+use crate::control::events::{Listener, News};
+use crate::serve::event::{Event, GrantEnd, Recorded};
 use crate::serve::verdict::{Action, Question};
 
 /// One thing that happened.
@@ -41,6 +43,40 @@ struct Told {
     /// Bytes left out, of a skip.
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped_bytes: Option<u64>,
+    /// How far it is, of a drain.
+    #[serde(flatten)]
+    drain: Option<Drain>,
+    /// Of a recording.
+    #[serde(flatten)]
+    recording: Option<Recording>,
+}
+
+/// What is told of a recording, and of a file of it.
+#[derive(Debug, Serialize, ToSchema)]
+struct Recording {
+    /// Its id.
+    recording: String,
+    /// The file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// Files that were begun, of an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<u32>,
+    /// Bytes that were written, of an end and of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    /// The disk was full, broken or too slow; of an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<bool>,
+}
+
+/// A step of the node's way out of service, or back.
+#[derive(Debug, Serialize, ToSchema)]
+struct Drain {
+    /// Which.
+    step: Step,
+    #[serde(flatten)]
+    progress: Progress,
 }
 
 /// How it went.
@@ -62,16 +98,28 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// What happens on the node, from now on
 ///
 /// Server-sent events. `event` is one of `published`, `unpublished`, `joined`, `left`,
-/// `connected`, `disconnected`, `skipped`, `refused`, `not_found` and `idle`, and `data` says who
-/// and why. `id` counts all events of the node, so a gap shows what was missed; who reads too
-/// slowly is told how many in a `lost` event.
+/// `connected`, `disconnected`, `skipped`, `refused`, `not_found`, `idle`, `record_started`,
+/// `record_ended`, `segment` and `drain`, and `data` says who and why. A `drain` event has a `step` (`started`, `progress`, `undone` or `drained`) beside what
+/// GET `/drain` says. Who is turned away before it has asked to connect by RTMP, to publish or to play,
+/// as it is blocked or there are too many connections, is in the log and in the metrics
+/// (`corecast_refusals_total`), and no `refused`. `id` counts all events of the node, so a gap shows
+/// what was missed; who reads too slowly is told how many in a `lost` event.
 #[utoipa::path(get, path = "/events", tag = "node", responses(
-    (status = 200, content_type = "text/event-stream", body = String)
+    (status = 200, content_type = "text/event-stream", body = String),
+    (status = 503, body = Problem, content_type = "application/problem+json",
+        description = "as many listen as may"),
 ))]
 pub(super) async fn events(
     State(admin): State<Arc<Admin>>,
-) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    Sse::new(stream::unfold(admin.bulletin.listen_numbered(), next))
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
+    let place = Arc::clone(&admin.hearers).try_acquire_owned();
+    let place = place.map_err(|_| Problem::unavailable("as many listen to events as may"))?;
+    let events = stream::unfold(admin.bulletin.listen(), next);
+    // It is held for as long as there are events.
+    let events = events.inspect(move |_| {
+        let _held = &place;
+    });
+    Ok(Sse::new(events))
 }
 
 async fn next(mut listener: Listener) -> Option<(Result<sse::Event, Infallible>, Listener)> {
@@ -83,8 +131,8 @@ async fn next(mut listener: Listener) -> Option<(Result<sse::Event, Infallible>,
                 let data = serde_json::json!({ "count": count });
                 sse::Event::default().event("lost").data(data.to_string())
             }
-            Ok(Ok((number, event))) => {
-                let Some((name, told)) = told(&event) else { continue };
+            Ok(Ok((number, news))) => {
+                let Some((name, told)) = told(&news) else { continue };
                 let data = serde_json::to_string(&told).expect("plain values");
                 sse::Event::default().event(name).id(number.to_string()).data(data)
             }
@@ -95,7 +143,14 @@ async fn next(mut listener: Listener) -> Option<(Result<sse::Event, Infallible>,
 
 /// The name of an event, and what is told of it. What never came to anything is told by its
 /// refusal alone.
-fn told(event: &Event) -> Option<(&'static str, Told)> {
+fn told(news: &News) -> Option<(&'static str, Told)> {
+    let event = match news {
+        News::Event(event) => event,
+        News::Drain(step, progress) => {
+            let drain = Some(Drain { step: *step, progress: progress.clone() });
+            return Some(("drain", Told { drain, ..Told::now() }));
+        }
+    };
     Some(match event {
         Event::Started(question) => {
             let name = match question.action {
@@ -131,14 +186,46 @@ fn told(event: &Event) -> Option<(&'static str, Told)> {
             ("skipped", Told { skipped_ms, skipped_bytes, ..Told::of(question) })
         }
         Event::Idle(stream) => ("idle", Told { stream: Some(stream.to_string()), ..Told::now() }),
+        Event::RecordStarted(recording) => ("record_started", Told::of_recording(recording)),
+        Event::RecordEnded { recording, end } => {
+            let mut told = Told::of_recording(recording);
+            told.reason = Some(end.reason.to_string());
+            if let Some(recording) = &mut told.recording {
+                recording.files = Some(end.files);
+                recording.bytes = Some(end.bytes);
+                recording.failed = Some(end.failed);
+            }
+            ("record_ended", told)
+        }
+        Event::Segment { recording, segment } => {
+            let mut told = Told::of_recording(recording);
+            if let Some(recording) = &mut told.recording {
+                recording.file = Some(segment.file.clone());
+                recording.bytes = Some(segment.bytes);
+            }
+            ("segment", told)
+        }
     })
 }
 
 impl Told {
     fn now() -> Self {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let (stream, client, end, reason) = (None, None, None, None);
-        Self { at, stream, client, end, reason, skipped_ms: None, skipped_bytes: None }
+        let (stream, client, end, reason, drain) = (None, None, None, None, None);
+        let (skipped_ms, skipped_bytes, recording) = (None, None, None);
+        Self { at, stream, client, end, reason, skipped_ms, skipped_bytes, drain, recording }
+    }
+
+    fn of_recording(recording: &Recorded) -> Self {
+        let stream = Some(recording.key.to_string());
+        let recording = Recording {
+            recording: recording.id.clone(),
+            file: None,
+            files: None,
+            bytes: None,
+            failed: None,
+        };
+        Self { stream, recording: Some(recording), ..Self::now() }
     }
 
     fn of(question: &Question) -> Self {

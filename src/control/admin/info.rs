@@ -30,19 +30,24 @@ pub(super) struct Info {
     rtmp: Vec<String>,
     /// Where media is served over HTTP.
     http: Vec<String>,
+    /// Where media is served over HTTPS.
+    https: Vec<String>,
 }
 
 /// What this server is
 #[utoipa::path(get, path = "/info", tag = "node", responses((status = 200, body = Info)))]
 pub(super) async fn info(State(admin): State<Arc<Admin>>) -> Json<Info> {
+    let config = Arc::clone(&admin.config.borrow());
+    let of = |enabled: bool, listen| if enabled { texts(listen) } else { Vec::new() };
     Json(Info {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: admin.since.elapsed().as_secs_f64(),
         cpus: admin.host.cores.clone(),
         connections: admin.node.counters.connections.load(Ordering::Relaxed),
         connections_max: admin.host.connections,
-        rtmp: texts(&admin.host.rtmp),
-        http: texts(&admin.host.http),
+        rtmp: of(config.rtmp.enabled, &config.rtmp.listen),
+        http: of(config.http.enabled, &config.http.listen),
+        https: of(config.http.enabled, &config.http.tls_listen),
     })
 }
 

@@ -16,15 +16,16 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap)
     let shared = SharedFigures {
         accepted_rtmp: counters.accepted_rtmp.load(Ordering::Relaxed),
         accepted_http: counters.accepted_http.load(Ordering::Relaxed),
-        refused_denied: counters.refused_denied.load(Ordering::Relaxed),
-        refused_conflicts: counters.refused_conflicts.load(Ordering::Relaxed),
-        refused_no_room: counters.refused_no_room.load(Ordering::Relaxed),
-        refused_no_descriptor: counters.refused_no_descriptor.load(Ordering::Relaxed),
+        refusals: admin.node.refused.all(),
+        recordings: admin.node.recordings.running.load(Ordering::Relaxed),
+        recordings_failed: admin.node.recordings.failed.load(Ordering::Relaxed),
+        recorded_bytes: admin.node.recordings.bytes.load(Ordering::Relaxed),
         events_lost: admin.node.events.lost(),
         log_lines_dropped: admin.log.dropped(),
     };
     let node = admin.view.latest().await;
     let streams_max = admin.config.borrow().admin.metrics_streams_max;
-    let page = admin.metrics.page(Figures { node, shared, streams_max }, form);
+    let inputs = admin.node.inputs.all();
+    let page = admin.metrics.page(Figures { node, shared, inputs, streams_max }, form);
     ([(header::CONTENT_TYPE, form.content_type())], page).into_response()
 }

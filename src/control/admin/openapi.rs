@@ -2,7 +2,7 @@
 
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{OpenApi as _, ToSchema};
 
 use super::problem::Problem;
@@ -13,7 +13,9 @@ use super::problem::Problem;
         title = "Corecast",
         description = "What operators see and do. Names stay in later releases; new ones are added.\n\n\
             A name of a stream is one segment of a path: slashes in it are written as `%2F`.\n\n\
-            Every error has one shape, RFC 9457."
+            Every error has one shape, RFC 9457.\n\n\
+            Beside it, and not below `/api/v1`, are `/metrics` (with the token), `/healthz` and `/readyz` \
+            (without)."
     ),
     servers((url = "/api/v1")),
     components(schemas(Problem)),
@@ -30,6 +32,7 @@ pub(super) fn complete(document: &mut OpenApi, with_token: bool) {
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
             describe_problems(operation, path.contains('{'), with_token);
+            describe_success(operation);
         }
     }
     if with_token {
@@ -42,6 +45,22 @@ pub(super) fn complete(document: &mut OpenApi, with_token: bool) {
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+}
+
+/// OpenAPI wants a description of each response. Of one that goes well there is nothing to say that
+/// the operation does not: it is what it is called, or has been done.
+fn describe_success(operation: &mut Operation) {
+    let summary = operation.summary.clone().unwrap_or_default();
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            response.description = match status.as_str() {
+                "204" => "done".to_owned(),
+                _ => summary.clone(),
+            };
+        }
+    }
 }
 
 fn describe_problems(operation: &mut Operation, names_one: bool, with_token: bool) {

@@ -1,7 +1,7 @@
 //! Long lists in pages.
 
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 
@@ -12,6 +12,25 @@ pub(super) struct Page<T> {
     pub(super) total: usize,
     /// Those of this page.
     pub(super) items: Vec<T>,
+}
+
+/// What is asked for of a list that is told as it is.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    /// As many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+    /// So many are left out first.
+    #[param(minimum = 0, maximum = 1_000_000_000)]
+    offset: Option<usize>,
+}
+
+impl Part {
+    pub(super) fn paging(&self) -> Result<Paging, Problem> {
+        Paging::new(self.limit, self.offset)
+    }
 }
 
 /// Which part of a list.

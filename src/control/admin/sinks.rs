@@ -15,25 +15,12 @@ use super::Admin;
 use super::asking::{ask, find};
 use super::client::{Client, protocol};
 use super::extract::{Path, Query};
-use super::page::{Page, Paging};
+use super::page::{Page, Paging, Part};
 use super::problem::Problem;
 use super::stream::{Because, Named, no_such_stream, since};
 use crate::plane::{SinkId, SinkSnapshot};
 use crate::serve::order::Order;
 use crate::shard::CoreId;
-
-/// Which of them.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    /// As many at most.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<usize>,
-    /// So many are left out first.
-    #[param(minimum = 0, maximum = 1_000_000_000)]
-    offset: Option<usize>,
-}
 
 /// Which viewer.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -51,7 +38,8 @@ pub(super) struct Viewer {
     id: String,
     /// What it plays, or waits for.
     stream: String,
-    /// By which protocol: `rtmp`, `http-flv` or `ws-flv`.
+    /// By which protocol: `rtmp`, `http-flv`, `ws-flv`, `http-ts`, `ws-ts`, `http-fmp4` or
+    /// `ws-fmp4`.
     plays_by: &'static str,
     /// None if it is no connection but the server itself.
     #[serde(flatten)]
@@ -73,15 +61,15 @@ struct Id {
 /// The viewers of a stream, waiting ones included
 ///
 /// They stand in an order that stays while they are here; a newcomer may stand anywhere.
-#[utoipa::path(get, path = "/streams/{app}/{name}/sinks", tag = "streams", params(Named, Wanted),
+#[utoipa::path(get, path = "/streams/{app}/{name}/sinks", tag = "streams", params(Named, Part),
     responses((status = 200, body = Page<Viewer>)))]
 pub(super) async fn sinks(
     State(admin): State<Arc<Admin>>,
     Path(named): Path<Named>,
-    Query(wanted): Query<Wanted>,
+    Query(part): Query<Part>,
 ) -> Result<Json<Page<Viewer>>, Problem> {
     let key = named.key()?;
-    let Paging { limit, offset } = Paging::new(wanted.limit, wanted.offset)?;
+    let Paging { limit, offset } = part.paging()?;
     let order = |asker| Order::Sinks { stream: key.clone(), page: (offset, limit), asker };
     let Some((core, (total, page))) = find(&admin.node, order).await? else {
         return Err(no_such_stream(&key));
@@ -107,9 +95,8 @@ pub(super) async fn sink(
 /// Ends a viewer
 ///
 /// It is told why in the way of its protocol, as far as that has one, and its connection closes.
-#[utoipa::path(delete, path = "/sinks/{id}", tag = "sinks", params(Called, Because), responses(
-    (status = 204)
-))]
+#[utoipa::path(delete, path = "/sinks/{id}", operation_id = "end_sink", tag = "sinks",
+    params(Called, Because), responses((status = 204)))]
 pub(super) async fn end(
     State(admin): State<Arc<Admin>>,
     Path(named): Path<Called>,

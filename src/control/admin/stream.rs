@@ -113,8 +113,8 @@ pub(super) async fn stream(
 ///
 /// It is told why and closed. Its viewers stay for `publisher_grace`, in which another publisher,
 /// or the same, may go on; to keep one away, block its address.
-#[utoipa::path(delete, path = "/streams/{app}/{name}", tag = "streams", params(Named, Because),
-    responses((status = 204)))]
+#[utoipa::path(delete, path = "/streams/{app}/{name}", operation_id = "end_publisher",
+    tag = "streams", params(Named, Because), responses((status = 204)))]
 pub(super) async fn end(
     State(admin): State<Arc<Admin>>,
     Path(named): Path<Named>,

@@ -28,6 +28,9 @@ pub(super) struct Wanted {
     /// What they are sorted by: names from the first on, figures from the largest on.
     #[param(inline)]
     sort: Option<SortBy>,
+    /// The other way round.
+    #[param(default = false)]
+    reverse: Option<bool>,
     /// As many at most.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
@@ -90,6 +93,9 @@ pub(super) async fn streams(
     found.sort_by(|(_, one), (_, other)| {
         sort.compare(one, other).then_with(|| one.stream.cmp(&other.stream))
     });
+    if wanted.reverse == Some(true) {
+        found.reverse();
+    }
     let stream = |(core, stream): (u16, &StreamSnapshot)| Stream { core, figures: stream.clone() };
     Ok(Json(paging.page(found).map(stream)))
 }

@@ -14,6 +14,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::config::{Hook, Hooks};
+
 /// Keeps connections for the next request.
 pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -28,6 +30,7 @@ pub(super) struct Clients {
 #[derive(Debug)]
 struct Secure {
     ca_file: String,
+    roots: RootCertStore,
     client: Client,
 }
 
@@ -51,7 +54,7 @@ impl Clients {
     }
 
     /// With TLS to servers whose certificates are signed by one of `ca_file`, or by one that the host
-    /// trusts if that is empty. They are read when they are needed first.
+    /// trusts if that is empty. They are read when they are needed first, and by [`Self::renew`].
     ///
     /// # Errors
     /// Nobody can be trusted.
@@ -60,9 +63,25 @@ impl Clients {
         if let Some(Secure { client, .. }) = secure.as_ref().filter(|it| it.ca_file == ca_file) {
             return Ok(client.clone());
         }
-        let client = client(authorities(ca_file)?);
-        *secure = Some(Secure { ca_file: ca_file.to_owned(), client: client.clone() });
-        Ok(client)
+        let new = Secure::new(ca_file, authorities(ca_file)?);
+        Ok(secure.insert(new).client.clone())
+    }
+
+    /// The authorities of `ca_file` have just been read: they are trusted, and nobody else.
+    pub(super) fn renew(&self, ca_file: &str, roots: RootCertStore) {
+        let mut secure = self.secure.lock().unwrap_or_else(PoisonError::into_inner);
+        // Or else connections that are kept go on.
+        if secure.as_ref().is_none_or(|it| it.roots.roots != roots.roots) {
+            *secure = Some(Secure::new(ca_file, roots));
+        } else if let Some(secure) = secure.as_mut() {
+            ca_file.clone_into(&mut secure.ca_file);
+        }
+    }
+}
+
+impl Secure {
+    fn new(ca_file: &str, roots: RootCertStore) -> Self {
+        Self { ca_file: ca_file.to_owned(), client: client(roots.clone()), roots }
     }
 }
 
@@ -85,7 +104,26 @@ fn client(roots: RootCertStore) -> Client {
     builder.build(connector.wrap_connector(tcp))
 }
 
-fn authorities(ca_file: &str) -> Result<RootCertStore, String> {
+/// Whether the authorities that `hooks` needs can be read: those it names, or those of the host for a
+/// server of https.
+///
+/// # Errors
+/// Nobody can be trusted.
+pub(crate) fn check_authorities(hooks: &Hooks) -> Result<(), String> {
+    if needs_authorities(hooks) { authorities(&hooks.ca_file).map(drop) } else { Ok(()) }
+}
+
+pub(super) fn needs_authorities(hooks: &Hooks) -> bool {
+    let mut urls = Hook::ALL.into_iter().filter_map(|hook| hooks.url(hook));
+    let secure = |url: &str| url.get(..6).is_some_and(|it| it.eq_ignore_ascii_case("https:"));
+    !hooks.ca_file.is_empty() || urls.any(secure)
+}
+
+/// Reads whom `ca_file` names, or whom the host trusts if it is empty.
+///
+/// # Errors
+/// Nobody can be trusted.
+pub(super) fn authorities(ca_file: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     if ca_file.is_empty() {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

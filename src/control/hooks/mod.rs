@@ -5,38 +5,35 @@
 //! [`Grant`](crate::serve::grant::Grant); of one that came too late, or may have been said unheard,
 //! an end made here. Each hook has its own bounds, so that one that is slow delays no other.
 
+mod asking;
 mod client;
+mod ledger;
 mod payload;
 mod queue;
-mod reply;
+pub(crate) mod reply;
 mod send;
 mod tally;
 
-use std::collections::HashMap;
-use std::future::Future;
-use std::mem::{Discriminant, discriminant};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+pub(crate) use self::client::check_authorities;
+use self::ledger::Ledger;
 use self::payload::{About, Message, Teller};
 use self::queue::Outbox;
-use self::reply::{Opinion, Reply};
+use self::reply::Reply;
 use self::send::{Failed, Sender};
 pub(crate) use self::tally::{Latency, Tally};
-use super::ask::Answerer;
 use super::stats::measure;
-use crate::config::{self, Config, Hook, OnError};
-use crate::media::StreamKey;
-use crate::plane::SinkStats;
+use crate::config::{self, Config, Hook};
 use crate::serve::core::Node;
-use crate::serve::event::{Event, Events, GrantEnd};
-use crate::serve::verdict::{Action, Advice, ClientId, Concern, Question, Verdict};
+use crate::serve::event::{Event, Events, GrantEnd, Recorded};
+use crate::serve::verdict::{Action, Advice, Concern, Question};
 use crate::time::RateLimit;
 
 /// Asks and tells the servers that the configuration names.
@@ -60,15 +57,8 @@ struct Inner {
     open: AtomicUsize,
     /// Of log lines.
     chatter: Mutex<RateLimit>,
-    /// What was granted and has not ended, by whom and what kind it is. The control thread's alone.
-    granted: Mutex<HashMap<(ClientId, Discriminant<Action>), Given>>,
-}
-
-/// A yes whose end is to be told.
-#[derive(Debug)]
-struct Given {
-    question: Arc<Question>,
-    since: Instant,
+    /// The control thread's alone.
+    granted: Ledger,
 }
 
 #[derive(Debug)]
@@ -89,8 +79,12 @@ const TOLD_MAX: usize = 32;
 const LATE_MAX: usize = 64;
 /// Log lines in a second.
 const CHATTER_PER_SECOND: u32 = 10;
+/// How often ends are looked for that were lost, if anything was.
+const LOST_ENDS_EVERY: Duration = Duration::from_secs(10);
 /// How long a server that stops waits for ends to be heard.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long it does so without a word in the log: hook servers that are well have answered.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// As many connections to hook servers may be open.
 pub(crate) fn connections_max(hooks: &config::Hooks) -> u64 {
@@ -121,13 +115,8 @@ impl Hooks {
             late: Arc::new(Semaphore::new(LATE_MAX)),
             open: AtomicUsize::new(0),
             chatter: Mutex::new(RateLimit::new(CHATTER_PER_SECOND)),
-            granted: Mutex::default(),
+            granted: Ledger::default(),
         }))
-    }
-
-    /// An answerer that asks `first`, if there is one, and then the hooks.
-    pub(crate) fn after(&self, first: Option<Arc<dyn Answerer>>) -> Arc<dyn Answerer> {
-        Arc::new(Decision { first, hooks: self.clone() })
     }
 
     /// Tells that the server has started, and from then on its figures. Inside a runtime.
@@ -135,18 +124,45 @@ impl Hooks {
         let version = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
         self.tell(Hook::ServerStarted, About { more: Some(version), ..About::default() });
         tokio::spawn(self.clone().tell_stats(node));
+        tokio::spawn(self.clone().find_lost_ends());
+        tokio::spawn(self.clone().trust_anew());
     }
 
     /// Tells of what happened on a core, if that is told. Inside a runtime.
     pub(crate) fn hear(&self, event: &Event) {
         match event {
-            Event::Started(question) => self.0.note(question),
+            Event::Started(question) => self.note(question, true),
             Event::Ended { question, end } => {
-                self.0.granted().remove(&by(question));
-                self.tell_end(question, end);
+                let is_new = self.0.granted.strike(question);
+                if is_new {
+                    self.tell_end(question, end);
+                }
             }
             Event::NotFound(question) => {
                 self.tell(Hook::NotFound, About { question: Some(question), ..About::default() });
+            }
+            Event::RecordStarted(recording) => {
+                let mut more = of_recording(recording);
+                more["state"] = "started".into();
+                self.tell(Hook::Record, About { more: Some(more), ..About::default() });
+            }
+            Event::RecordEnded { recording, end } => {
+                let mut more = of_recording(recording);
+                more["state"] = "ended".into();
+                more["reason"] = (*end.reason).into();
+                more["failed"] = end.failed.into();
+                more["files"] = end.files.into();
+                more["bytes"] = end.bytes.into();
+                self.tell(Hook::Record, About { more: Some(more), ..About::default() });
+            }
+            Event::Segment { recording, segment } => {
+                let mut more = of_recording(recording);
+                more["file"] = (*segment.file).into();
+                more["sidecar"] = (*segment.sidecar).into();
+                more["sequence"] = segment.sequence.into();
+                more["bytes"] = segment.bytes.into();
+                more["duration_s"] = segment.lasted.as_secs_f64().into();
+                self.tell(Hook::Segment, About { more: Some(more), ..About::default() });
             }
             _ => {}
         }
@@ -168,169 +184,72 @@ impl Hooks {
         self.0.outbox.waiting()
     }
 
-    /// The cores have stopped: waits a while until what they had to tell is heard.
-    pub(crate) async fn finish(&self) {
-        let late = || LATE_MAX - self.0.late.available_permits();
-        let open = || self.0.open.load(Ordering::Relaxed);
-        let until = Instant::now() + LAST_WORDS;
-        while !self.0.events.are_heard() && Instant::now() < until {
+    /// The cores have stopped: waits until what they had to tell is heard, a while, and not after
+    /// `once_more`.
+    pub(crate) async fn finish(&self, once_more: impl Future<Output = ()>) {
+        let why = tokio::select! {
+            biased;
+            () = self.all_heard() => return,
+            () = sleep(LAST_WORDS) => "stopping",
+            () = once_more => "told to stop once more",
+        };
+        self.tell_rest();
+        tracing::warn!(lost = self.unheard(), "hooks: {why}, although not all was heard");
+    }
+
+    async fn all_heard(&self) {
+        while !self.0.events.are_heard() {
             sleep(Duration::from_millis(1)).await;
         }
-        // Of connections that the cores have left where they were.
-        let left: Vec<Given> = self.0.granted().drain().map(|(_, given)| given).collect();
-        for Given { question, since } in left {
-            let end = GrantEnd {
-                started: true,
-                lasted: since.elapsed(),
-                received: 0,
-                sent: SinkStats::default(),
-                reason: "the server stopped".into(),
-            };
-            self.tell_end(&question, &end);
-        }
-        while !self.0.events.are_heard() || self.waiting() + late() + open() > 0 {
-            if Instant::now() >= until {
-                let lost = self.waiting() + late() + open();
-                tracing::warn!(lost, "hooks: stopping, although not all was heard");
+        let mut says_at = Some(Instant::now() + QUIET);
+        loop {
+            // Again and again: what is granted now reaches no core any more.
+            self.tell_rest();
+            let waiting = self.unheard();
+            if waiting == 0 && self.0.events.are_heard() {
                 return;
+            }
+            if says_at.take_if(|at| *at <= Instant::now()).is_some() {
+                tracing::info!(
+                    waiting,
+                    "hooks: waits up to {LAST_WORDS:?} for their servers; SIGINT or SIGTERM ends that"
+                );
             }
             sleep(Duration::from_millis(5)).await;
         }
     }
 
+    /// What is told or asked and has no answer yet.
+    fn unheard(&self) -> usize {
+        let late = LATE_MAX - self.0.late.available_permits();
+        self.waiting() + late + self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// Tells the ends of what no core will end: it has stopped, or is taken to have.
+    fn tell_rest(&self) {
+        for (question, end) in self.0.granted.end_all("the server stopped") {
+            self.tell_end(&question, &end);
+        }
+    }
+
+    /// A yes is about to be said to `question`.
+    pub(crate) fn grants(&self, question: &Arc<Question>) {
+        self.note(question, false);
+    }
+
+    fn note(&self, question: &Arc<Question>, started: bool) {
+        if self.0.config().hooks.has(of_end(question)) {
+            self.0.granted.enter(question, started);
+        }
+    }
+
     fn tell_end(&self, question: &Question, end: &GrantEnd) {
-        let hook = match question.action {
-            Action::Connect { .. } => Hook::Close,
-            Action::Publish(_) => Hook::PublishDone,
-            Action::Play(_) => Hook::PlayDone,
-        };
+        let hook = of_end(question);
         self.tell(hook, About { question: Some(question), end: Some(end), more: None });
     }
 
-    /// What a client may do.
-    async fn ask(&self, question: &Arc<Question>) -> Verdict {
-        let hook = match question.action {
-            Action::Connect { .. } => Hook::Connect,
-            Action::Publish(_) => Hook::Publish,
-            Action::Play(_) => Hook::Play,
-        };
-        let config = self.0.config();
-        if !config.hooks.has(hook) {
-            return Verdict::Allow;
-        }
-        let _open = Open::new(&self.0.open);
-        let asked = Asked { question, hook, at: Instant::now() };
-        let until = asked.at + config.hooks.timeout;
-        let place = timeout_at(until, self.0.target(hook).asked.acquire()).await;
-        if place.is_err() {
-            return self.no_answer(hook, "too many wait for its answers");
-        }
-        let about = About { question: Some(question), ..About::default() };
-        let (inner, message) = (Arc::clone(&self.0), self.0.teller.message(hook, about));
-        let longest = config.hooks.timeout + config.hooks.retry_for;
-        let mut attempt = tokio::spawn(async move { inner.attempt(&message, longest).await });
-        match timeout_at(until, &mut attempt).await {
-            Ok(Ok(Ok(reply))) => self.verdict(&asked, &reply),
-            Ok(Ok(Err(Failed { why, perhaps_heard }))) => {
-                let verdict = self.no_answer(hook, &why);
-                if perhaps_heard && matches!(verdict, Verdict::Deny(_)) {
-                    self.take_back(&asked, "its verdict was not heard");
-                }
-                verdict
-            }
-            Ok(Err(panic)) => self.no_answer(hook, &panic.to_string()),
-            Err(_) => {
-                let verdict = self.no_answer(hook, "no answer in time (hooks.timeout)");
-                match verdict {
-                    Verdict::Deny(_) => self.wait_for_late(&asked, attempt, longest),
-                    // There is a grant, which will have its end.
-                    _ => self.0.give_up(hook, &attempt),
-                }
-                verdict
-            }
-        }
-    }
-
-    fn verdict(&self, asked: &Asked<'_>, reply: &Reply) -> Verdict {
-        let hook = asked.hook;
-        match reply.opinion() {
-            Opinion::Yes { key } => match (asked.question.stream(), key) {
-                (Some(stream), Some(key)) => match StreamKey::parse(&key) {
-                    Ok(key) if key == *stream => Verdict::Allow,
-                    Ok(key) => Verdict::AllowAs(key),
-                    Err(error) => {
-                        let verdict = self.no_answer(hook, &format!("data.key: {error}"));
-                        if let Verdict::Deny(_) = verdict {
-                            self.take_back(asked, "the stream it named cannot be one");
-                        }
-                        verdict
-                    }
-                },
-                _ => Verdict::Allow,
-            },
-            Opinion::No(reason) => {
-                Verdict::Deny(reason.unwrap_or_else(|| format!("denied (hooks.{})", hook.key())))
-            }
-            Opinion::Error => self.no_answer(hook, &format!("status {}", reply.status)),
-        }
-    }
-
-    /// What that means for who asks. Why is for the log alone.
-    fn no_answer(&self, hook: Hook, why: &str) -> Verdict {
-        let hooks = &self.0.config().hooks;
-        let (hook, on_error) = (hook.key(), hooks.on_error(hook));
-        self.0.warn(|suppressed| {
-            tracing::warn!(hook, ?on_error, suppressed, "no verdict: {why}");
-        });
-        match on_error {
-            OnError::Allow => Verdict::Allow,
-            OnError::Deny => Verdict::Deny(format!("no verdict, try again later (hooks.{hook})")),
-        }
-    }
-
-    /// If it says yes after all, that has an end, which is told after it was said.
-    fn wait_for_late(
-        &self,
-        asked: &Asked<'_>,
-        attempt: JoinHandle<Result<Reply, Failed>>,
-        longest: Duration,
-    ) {
-        let Ok(place) = Arc::clone(&self.0.late).try_acquire_owned() else {
-            self.0.give_up(asked.hook, &attempt);
-            return self.take_back(asked, TOO_LATE);
-        };
-        let (hooks, question) = (self.clone(), Arc::clone(asked.question));
-        let (hook, at) = (asked.hook, asked.at);
-        tokio::spawn(async move {
-            let answer = timeout(longest, attempt).await;
-            let said_no = match &answer {
-                Ok(Ok(Ok(reply))) => {
-                    tally::add(&hooks.0.target(hook).tally.failed, 1);
-                    !matches!(reply.opinion(), Opinion::Yes { .. })
-                }
-                _ => false,
-            };
-            if !said_no {
-                hooks.take_back(&Asked { question: &question, hook, at }, TOO_LATE);
-            }
-            drop(place);
-        });
-    }
-
-    /// Tells the end of a yes that no client has heard of.
-    fn take_back(&self, asked: &Asked<'_>, reason: &str) {
-        let end = GrantEnd {
-            started: false,
-            lasted: asked.at.elapsed(),
-            received: 0,
-            sent: SinkStats::default(),
-            reason: reason.into(),
-        };
-        self.tell_end(asked.question, &end);
-    }
-
     /// Tells of `concern`, and hears what is to be done.
-    async fn advise(&self, question: &Question, concern: Concern) -> Advice {
+    pub(crate) async fn advise(&self, question: &Question, concern: Concern) -> Advice {
         let config = self.0.config();
         let (hook, patience) = match concern {
             Concern::Idle => (Hook::Idle, config.hooks.retry_for),
@@ -347,9 +266,36 @@ impl Hooks {
         figures.map(|(hook, tally)| (hook.to_owned(), tally.figures())).collect()
     }
 
+    /// Tells the ends of those whose cores have told them to a queue that was full.
+    async fn find_lost_ends(self) {
+        loop {
+            sleep(LOST_ENDS_EVERY).await;
+            if self.0.events.lost() > 0 {
+                self.tell_lost_ends();
+            }
+        }
+    }
+
+    fn tell_lost_ends(&self) {
+        for given in self.0.granted.take_lost() {
+            self.tell_end(&given.question, &given.end("its end was lost: the server was too busy"));
+        }
+    }
+
+    /// Reads after each reload whom to trust: it may be others, by the same name.
+    async fn trust_anew(self) {
+        let mut config = self.0.config.clone();
+        while config.changed().await.is_ok() {
+            let config = Arc::clone(&config.borrow_and_update());
+            if let Err(error) = self.0.sender.trust_anew(config).await {
+                tracing::error!("those who were trusted before are: {error}");
+            }
+        }
+    }
+
     async fn tell_stats(self, node: Arc<Node>) {
         let mut config = self.0.config.clone();
-        let mut before = None;
+        let (mut before, mut told) = (None, Instant::now());
         loop {
             let hooks = config.borrow_and_update().hooks.clone();
             if !hooks.has(Hook::Stats) {
@@ -357,11 +303,14 @@ impl Hooks {
                 if config.changed().await.is_err() {
                     return;
                 }
+                told = Instant::now();
                 continue;
             }
             tokio::select! {
                 changed = config.changed() => if changed.is_err() { return },
-                () = sleep(hooks.stats_interval) => {
+                // However often the configuration changes.
+                () = sleep_until(told + hooks.stats_interval) => {
+                    told = Instant::now();
                     let now = measure(&node, before.as_ref()).await;
                     let mut figures = serde_json::to_value(&now).expect("plain values");
                     if let Some(figures) = figures.as_object_mut() {
@@ -377,38 +326,27 @@ impl Hooks {
     }
 }
 
-/// A question on its way.
-struct Asked<'a> {
-    question: &'a Arc<Question>,
-    hook: Hook,
-    at: Instant,
+/// What is told of each recording.
+fn of_recording(recording: &Recorded) -> serde_json::Value {
+    serde_json::json!({
+        "app": recording.key.app(),
+        "stream": recording.key.name(),
+        "key": recording.key.as_str(),
+        "recording": recording.id,
+        "format": recording.format,
+    })
 }
 
-const TOO_LATE: &str = "its verdict came too late (hooks.timeout)";
-
-/// A client has one connect, and publishes or plays one stream at a time.
-fn by(question: &Question) -> (ClientId, Discriminant<Action>) {
-    (question.client, discriminant(&question.action))
+/// What is told the end of what `question` asks for.
+fn of_end(question: &Question) -> Hook {
+    match question.action {
+        Action::Connect { .. } => Hook::Close,
+        Action::Publish(_) => Hook::PublishDone,
+        Action::Play(_) => Hook::PlayDone,
+    }
 }
 
 impl Inner {
-    fn granted(&self) -> MutexGuard<'_, HashMap<(ClientId, Discriminant<Action>), Given>> {
-        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A yes was said, or has come to what it was for.
-    fn note(&self, question: &Arc<Question>) {
-        let done = match question.action {
-            Action::Connect { .. } => Hook::Close,
-            Action::Publish(_) => Hook::PublishDone,
-            Action::Play(_) => Hook::PlayDone,
-        };
-        if self.config().hooks.has(done) {
-            let given = || Given { question: Arc::clone(question), since: Instant::now() };
-            self.granted().entry(by(question)).or_insert_with(given);
-        }
-    }
-
     fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.borrow())
     }
@@ -418,8 +356,13 @@ impl Inner {
     }
 
     /// One request, and what came of it.
-    async fn attempt(&self, message: &Message, within: Duration) -> Result<Reply, Failed> {
-        let (config, began) = (self.config(), Instant::now());
+    async fn attempt(
+        &self,
+        message: &Message,
+        config: &Config,
+        within: Duration,
+    ) -> Result<Reply, Failed> {
+        let began = Instant::now();
         let Some(url) = config.hooks.url(message.hook) else {
             let why = "it was taken out of the configuration".to_owned();
             return Err(Failed { why, perhaps_heard: false });
@@ -431,7 +374,7 @@ impl Inner {
             Err(Failed { why: format!("no answer within {within:?}"), perhaps_heard: true })
         });
         match &result {
-            Ok(reply) if reply.status < 500 => tally.latency.record(began.elapsed()),
+            Ok(reply) if reply.is_well(message.hook) => tally.latency.record(began.elapsed()),
             _ => tally::add(&tally.failed, 1),
         }
         result
@@ -451,60 +394,58 @@ impl Inner {
     }
 }
 
-/// A client that waits.
-struct Open<'a>(&'a AtomicUsize);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::grant::Grant;
 
-impl<'a> Open<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The caller's own answerer, then the hooks.
-#[derive(Debug)]
-struct Decision {
-    first: Option<Arc<dyn Answerer>>,
-    hooks: Hooks,
-}
-
-impl Answerer for Decision {
-    fn answer(
-        &self,
-        question: Arc<Question>,
-    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + '_>> {
-        Box::pin(async move {
-            let first = match &self.first {
-                Some(first) => first.answer(Arc::clone(&question)).await,
-                None => Verdict::Allow,
-            };
-            match first {
-                Verdict::Deny(reason) => Verdict::Deny(reason),
-                yes => {
-                    let verdict = match self.hooks.ask(&question).await {
-                        Verdict::Allow => yes,
-                        other => other,
-                    };
-                    if !matches!(verdict, Verdict::Deny(_)) {
-                        self.hooks.0.note(&question);
-                    }
-                    verdict
-                }
-            }
-        })
+    fn of_config(text: &str, events: &Arc<Events>) -> Hooks {
+        let config = Arc::new(Config::load(text, "test", []).expect("valid"));
+        Hooks::new(watch::channel(config).1, Arc::clone(events))
     }
 
-    fn advise(
-        &self,
-        question: Arc<Question>,
-        concern: Concern,
-    ) -> Pin<Box<dyn Future<Output = Advice> + Send + '_>> {
-        Box::pin(async move { self.hooks.advise(&question, concern).await })
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_end_that_found_no_room_is_told_nevertheless_and_forgotten() {
+        let (events, mut heard) = Events::new(1);
+        // Nobody listens there, so that what is told waits.
+        let hooks = of_config("hooks.on_close = 'http://127.0.0.1:1/'", &events);
+        let grant = || {
+            let grant = Grant::new(Arc::new(Question::to_connect()), Arc::clone(&events));
+            hooks.grants(grant.question());
+            grant
+        };
+        let (mut ends, stays) = (grant(), grant());
+        // Its start fills the queue.
+        ends.start();
+        drop(ends);
+        hooks.tell_lost_ends();
+        assert_eq!(hooks.waiting(), 0, "its start may come to be heard");
+        hooks.hear(&heard.try_recv().expect("there was room"));
+        hooks.tell_lost_ends();
+        assert_eq!(hooks.waiting(), 1);
+        // The other has an end of its own, and none besides.
+        drop(stays);
+        hooks.hear(&heard.try_recv().expect("there is room"));
+        hooks.tell_lost_ends();
+        assert_eq!((hooks.waiting(), hooks.0.granted.end_all("").len()), (2, 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_the_stop_of_the_server_has_ended_has_no_other_end() {
+        let (events, mut heard) = Events::new(8);
+        let hooks = of_config("hooks.on_close = 'http://127.0.0.1:1/'", &events);
+        let mut grant = Grant::new(Arc::new(Question::to_connect()), Arc::clone(&events));
+        hooks.grants(grant.question());
+        hooks.tell_rest();
+        assert_eq!(hooks.waiting(), 1);
+        // Its core was only slow.
+        grant.start();
+        drop(grant);
+        while let Ok(event) = heard.try_recv() {
+            hooks.hear(&event);
+            hooks.tell_rest();
+        }
+        hooks.tell_lost_ends();
+        assert_eq!(hooks.waiting(), 1);
     }
 }

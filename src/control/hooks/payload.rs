@@ -1,5 +1,6 @@
 //! What is told: SRS's fields under SRS's names, and ours besides.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -12,13 +13,15 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Hook, Secret};
 use crate::serve::event::GrantEnd;
-use crate::serve::verdict::{Action, Question};
+use crate::serve::verdict::{Action, ClientId, Protocol, Question, Way};
 
 /// One request's body, made once: whoever is told twice is told the same.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub(super) hook: Hook,
     pub(super) event_id: String,
+    /// The connection that it is about, for the log.
+    pub(super) client: Option<ClientId>,
     pub(super) body: Bytes,
 }
 
@@ -65,19 +68,20 @@ struct Client<'a> {
     vhost: &'static str,
     app: &'a str,
     #[serde(rename = "tcUrl")]
-    tc_url: &'a str,
+    tc_url: Cow<'a, str>,
     #[serde(rename = "pageUrl")]
     page_url: &'a str,
     param: String,
     protocol: String,
     user_agent: &'a str,
+    /// Empty if it is about none.
+    stream: &'a str,
     #[serde(flatten)]
-    stream: Option<Stream<'a>>,
+    more: Option<Stream<'a>>,
 }
 
 #[derive(Serialize)]
 struct Stream<'a> {
-    stream: &'a str,
     stream_url: String,
     stream_id: String,
     /// The one in use, which may be another than was asked for.
@@ -121,7 +125,8 @@ impl Teller {
             more: about.more,
         };
         let body = serde_json::to_vec(&payload).expect("plain values under names").into();
-        Message { hook, event_id, body }
+        let client = about.question.map(|question| question.client);
+        Message { hook, event_id, client, body }
     }
 }
 
@@ -149,18 +154,25 @@ fn action(hook: Hook) -> &'static str {
 
 fn client(question: &Question) -> Client<'_> {
     let connect = question.connect.as_deref();
-    let (app, stream) = match &question.action {
-        Action::Connect { app } => (app.as_str(), None),
+    let (app, stream, more) = match &question.action {
+        Action::Connect { app } => {
+            // As it is part of a stream key.
+            (app.trim_matches('/').split('/').next().unwrap_or_default(), "", None)
+        }
         Action::Publish(key) | Action::Play(key) => {
             let asked = question.asked.as_ref().unwrap_or(key);
-            let stream = Stream {
-                stream: asked.name(),
+            let more = Stream {
                 stream_url: format!("/{asked}"),
                 stream_id: stream_id(asked.as_str()),
                 key: key.as_str(),
             };
-            (asked.app(), Some(stream))
+            (asked.app(), asked.name(), Some(more))
         }
+    };
+    // SRS makes one up for those who have none.
+    let tc_url = match question.protocol {
+        Way::Connection(Protocol::Rtmp) => connect.map_or("", |connect| &connect.tc_url).into(),
+        _ => format!("rtmp://{VHOST}/{app}").into(),
     };
     Client {
         client_id: question.client.to_string(),
@@ -168,7 +180,7 @@ fn client(question: &Question) -> Client<'_> {
         port: question.peer.port(),
         vhost: VHOST,
         app,
-        tc_url: connect.map_or("", |connect| &connect.tc_url),
+        tc_url,
         page_url: question.page().unwrap_or_default(),
         param: match &*question.query {
             "" => String::new(),
@@ -177,6 +189,7 @@ fn client(question: &Question) -> Client<'_> {
         protocol: question.protocol.to_string(),
         user_agent: question.agent().unwrap_or_default(),
         stream,
+        more,
     }
 }
 
@@ -205,15 +218,16 @@ mod tests {
 
     use super::*;
     use crate::media::StreamKey;
-    use crate::serve::verdict::{ClientId, HttpClient, Protocol};
+    use crate::serve::verdict::{ClientId, HttpClient};
 
     fn question() -> Question {
         Question {
             client: ClientId(42),
             peer: "[::ffff:192.0.2.7]:4711".parse().expect("valid"),
-            protocol: Protocol::Rtmp,
+            protocol: Protocol::Rtmp.into(),
             action: Action::Publish(StreamKey::parse("live/a/b").expect("valid")),
             asked: None,
+            record: None,
             query: "token=x".into(),
             connect: None,
             http: Some(Arc::new(HttpClient {
@@ -254,6 +268,20 @@ mod tests {
     }
 
     #[test]
+    fn an_app_ends_at_the_first_slash_and_who_has_no_stream_or_tc_url_is_given_one_as_by_srs() {
+        let action = Action::Connect { app: "live/a".to_owned() };
+        let connect = Question { action, ..question() };
+        let connected = told(About { question: Some(&connect), ..About::default() });
+        let published = told(About { question: Some(&question()), ..About::default() });
+        assert_eq!((&connected["app"], &connected["stream"]), (&"live".into(), &"".into()));
+        assert_eq!(connected["app"], published["app"]);
+        assert!(connected.get("stream_url").is_none(), "{connected}");
+        let viewer = Question { protocol: Protocol::Http.into(), ..question() };
+        let viewer = told(About { question: Some(&viewer), ..About::default() });
+        assert_eq!(viewer["tcUrl"], "rtmp://__defaultVhost__/live");
+    }
+
+    #[test]
     fn what_was_asked_for_stays_and_the_stream_given_instead_is_the_key() {
         let renamed = question().renamed(StreamKey::parse("other/c").expect("valid"));
         let told = told(About { question: Some(&renamed), ..About::default() });
@@ -264,7 +292,7 @@ mod tests {
     #[test]
     fn a_signature_is_the_hmac_of_the_body() {
         let body = Bytes::from_static(b"what do ya want for nothing?");
-        let message = Message { hook: Hook::Play, event_id: String::new(), body };
+        let message = Message { hook: Hook::Play, event_id: String::new(), client: None, body };
         // RFC 4231 4.3.
         let expected = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         let secret = Secret::from("Jefe".to_owned());

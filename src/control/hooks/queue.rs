@@ -98,7 +98,8 @@ impl Hooks {
             return None;
         }
         if inner.outbox.waiting() >= config.hooks.queue {
-            inner.lose(hook, "too much waits to be heard (hooks.queue)");
+            let client = about.question.map(|question| question.client);
+            inner.lose(hook, client, "too much waits to be heard (hooks.queue)");
             return None;
         }
         inner.outbox.waiting.fetch_add(1, Ordering::Relaxed);
@@ -125,34 +126,48 @@ impl Inner {
         let target = self.target(hook);
         let (mut pause, mut why) = (FIRST_PAUSE, "too many wait to be heard".to_owned());
         let mut again = false;
-        while let Ok(place) = timeout_at(*until, target.told.acquire()).await {
+        // Whatever is not told again is told once, even if many come together.
+        let mut place_until = (*until).max(Instant::now() + self.config().hooks.timeout);
+        while let Ok(place) = timeout_at(place_until, target.told.acquire()).await {
+            place_until = *until;
             let config = self.config();
             if !config.hooks.has(hook) {
                 return None;
             }
-            tally::add(&target.tally.retried, u64::from(std::mem::replace(&mut again, true)));
-            why = match self.attempt(message, config.hooks.timeout).await {
+            let was_tried = std::mem::replace(&mut again, true);
+            tally::add(&target.tally.retried, u64::from(was_tried));
+            why = match self.attempt(message, &config, config.hooks.timeout).await {
                 Ok(reply) if reply.is_heard() => return Some(reply),
                 Ok(reply) => format!("status {}", reply.status),
                 Err(failed) => failed.why,
             };
             drop(place);
-            tracing::debug!(hook = hook.key(), event = message.event_id, "not heard: {why}");
             let rest = jittered(pause);
             if Instant::now() + rest >= *until {
                 break;
             }
+            let (hook, event) = (hook.key(), &*message.event_id);
+            let client = message.client.map(tracing::field::display);
+            if was_tried {
+                tracing::debug!(hook, client, event, "not heard again: {why}");
+            } else {
+                self.warn(|suppressed| {
+                    let tells = "not heard, and tried again";
+                    tracing::warn!(hook, client, event, suppressed, "{tells}: {why}");
+                });
+            }
             sleep(rest).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        self.lose(hook, &why);
+        self.lose(hook, message.client, &why);
         None
     }
 
-    fn lose(&self, hook: Hook, why: &str) {
+    fn lose(&self, hook: Hook, client: Option<ClientId>, why: &str) {
         tally::add(&self.target(hook).tally.lost, 1);
+        let (hook, client) = (hook.key(), client.map(tracing::field::display));
         self.warn(|suppressed| {
-            tracing::warn!(hook = hook.key(), suppressed, "lost, as nobody heard it: {why}");
+            tracing::warn!(hook, client, suppressed, "lost, as nobody heard it: {why}");
         });
     }
 }

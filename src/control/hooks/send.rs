@@ -1,12 +1,16 @@
 //! One request to a hook server.
 
+use std::sync::Arc;
+use std::thread;
+
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Uri, header};
+use tokio::sync::oneshot;
 
-use super::client::Clients;
+use super::client::{Clients, authorities, needs_authorities};
 use super::payload::Message;
 use super::reply::Reply;
-use crate::config::Hooks;
+use crate::config::{Config, Hooks};
 
 /// Sends, over connections that stay for the next request.
 #[derive(Debug)]
@@ -27,6 +31,26 @@ const BODY_MAX: usize = 64 << 10;
 impl Sender {
     pub(super) fn new() -> Self {
         Self(Clients::new())
+    }
+
+    /// Reads whom to trust by `config`, on a thread of its own: a file may have to be waited for, and
+    /// those of the runtime may all be busy with names that nobody resolves.
+    ///
+    /// # Errors
+    /// Nobody can be trusted; then those of before are.
+    pub(super) async fn trust_anew(&self, config: Arc<Config>) -> Result<(), String> {
+        if !needs_authorities(&config.hooks) {
+            return Ok(());
+        }
+        let (done, roots) = oneshot::channel();
+        let its = Arc::clone(&config);
+        // Err: nobody waits for it any more.
+        let read = move || drop(done.send(authorities(&its.hooks.ca_file)));
+        let thread = thread::Builder::new().name("authorities".to_owned()).spawn(read);
+        thread.map_err(|error| format!("no thread to read them: {error}"))?;
+        let roots = roots.await.map_err(|_| "they could not be read: see the log".to_owned())??;
+        self.0.renew(&config.hooks.ca_file, roots);
+        Ok(())
     }
 
     /// Sends `message` to `url`, by what `hooks` says, and waits for the answer. Dropped, it closes

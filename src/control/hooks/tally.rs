@@ -8,7 +8,8 @@ use std::time::Duration;
 pub(crate) struct Tally {
     /// Requests that were sent, again or for the first time.
     pub(crate) sent: AtomicU64,
-    /// Requests without an answer in time, or with one that says that the server is not well.
+    /// Requests without an answer in time, or with one that does not come from a hook server which is
+    /// well.
     pub(crate) failed: AtomicU64,
     /// Requests that were sent again.
     pub(crate) retried: AtomicU64,

@@ -37,9 +37,11 @@ type Of = fn(&Tally) -> &AtomicU64;
 
 const COUNTS: [(&str, &str, Of); 4] = [
     ("hook_requests", "Requests to hook servers, again or for the first time.", |it| &it.sent),
-    ("hook_failures", "Those without an answer in time, or with one of a server not well.", |it| {
-        &it.failed
-    }),
+    (
+        "hook_failures",
+        "Those without an answer in time, or with an error or somebody else's page.",
+        |it| &it.failed,
+    ),
     ("hook_retries", "Those that were sent again.", |it| &it.retried),
     ("hook_lost", "What was to be told and was never heard.", |it| &it.lost),
 ];

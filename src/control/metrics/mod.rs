@@ -7,8 +7,10 @@
 //! Metrics whose labels come from outside are bounded: apps by [`APPS_MAX`](crate::plane::APPS_MAX),
 //! streams by `admin.metrics_streams_max`.
 
+mod certificates;
 mod classic;
 mod hooks;
+mod inputs;
 mod node;
 mod page;
 mod process;
@@ -21,10 +23,14 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use self::page::Page;
 use super::hooks::Hooks;
 use super::stats::NodeSnapshot;
+use super::tls::Dated;
+use crate::serve::refusals::Reason;
+use crate::serve::ts_udp::Input;
 
 /// The metrics that are counted on the control thread, and the way to the page.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ pub(crate) struct Figures {
     pub(crate) node: Arc<NodeSnapshot>,
     /// Counters of the node that cores share.
     pub(crate) shared: SharedFigures,
+    /// What is received in datagrams.
+    pub(crate) inputs: Vec<Arc<Input>>,
     /// At most so many streams are told of one by one.
     pub(crate) streams_max: usize,
 }
@@ -50,14 +58,14 @@ pub(crate) struct SharedFigures {
     pub(crate) accepted_rtmp: usize,
     /// The same on HTTP listeners.
     pub(crate) accepted_http: usize,
-    /// Requests refused by a rule, a hook server or the configuration.
-    pub(crate) refused_denied: usize,
-    /// Publishers that found another there.
-    pub(crate) refused_conflicts: usize,
-    /// Requests refused because there were as many as there may be.
-    pub(crate) refused_no_room: usize,
-    /// Requests refused for want of a file descriptor.
-    pub(crate) refused_no_descriptor: usize,
+    /// Who was refused, by what.
+    pub(crate) refusals: [(Reason, u64); Reason::ALL.len()],
+    /// Recordings that are being written.
+    pub(crate) recordings: usize,
+    /// Those that a disk has ended.
+    pub(crate) recordings_failed: u64,
+    /// Bytes they wrote.
+    pub(crate) recorded_bytes: u64,
     /// Events for hook servers and listeners that found no room.
     pub(crate) events_lost: u64,
     /// Log lines that were dropped.
@@ -74,10 +82,13 @@ pub(crate) enum Form {
 }
 
 impl Metrics {
-    /// With those of `hooks`.
-    pub(crate) fn new(hooks: Hooks) -> Self {
+    /// With those of `hooks`, and of the certificates that are shown.
+    pub(crate) fn new(hooks: Hooks, certificates: watch::Receiver<Arc<[Dated]>>) -> Self {
         let metrics = Self { registry: Mutex::new(Registry::with_prefix(PREFIX)) };
-        metrics.register(|registry| registry.register_collector(Box::new(hooks::OfHooks(hooks))));
+        metrics.register(|registry| {
+            registry.register_collector(Box::new(hooks::OfHooks(hooks)));
+            registry.register_collector(Box::new(certificates::OfCertificates(certificates)));
+        });
         metrics
     }
 
@@ -130,6 +141,7 @@ impl Collector for Figures {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let page = &mut Page(encoder);
         node::write(page, &self.node, &self.shared)?;
+        inputs::write(page, &self.inputs)?;
         streams::write(page, &self.node, self.streams_max)
     }
 }

@@ -46,6 +46,11 @@ fn whole(page: &mut Page<'_>, node: &NodeSnapshot, shared: &SharedFigures) -> fm
         help,
         accepted.iter().map(|(labels, count)| (&labels[..], *count)),
     )?;
+    page.gauge("recordings", "Recordings that are being written.", [(NONE, shared.recordings)])?;
+    let help = "Recordings that ended because a disk was full, broken or too slow.";
+    page.counter("recordings_failed", help, [(NONE, shared.recordings_failed)])?;
+    let help = "Bytes that recordings wrote.";
+    page.counter("recorded_bytes", help, [(NONE, shared.recorded_bytes)])?;
     let help = "Events for hook servers and listeners of the API that found no room.";
     page.counter("events_lost", help, [(NONE, shared.events_lost)])?;
     let help = "Log lines that were dropped because the output was slow.";
@@ -53,34 +58,29 @@ fn whole(page: &mut Page<'_>, node: &NodeSnapshot, shared: &SharedFigures) -> fm
 }
 
 fn refusals(page: &mut Page<'_>, node: &NodeSnapshot, shared: &SharedFigures) -> fmt::Result {
-    let whole = [
-        ("connections", node.refused_connections),
-        ("hand_over", node.refused_hand_overs),
-        ("denied", shared.refused_denied),
-        ("conflict", shared.refused_conflicts),
-        ("no_descriptor", shared.refused_no_descriptor),
-        ("limit", shared.refused_no_room),
-    ];
-    let mut samples = Vec::new();
-    for (reason, count) in whole {
-        samples.push((vec![("reason", reason.to_owned())], count as u64));
-    }
+    let of_node = |(reason, count)| (vec![("reason", String::from(reason))], count);
+    let mut samples = vec![of_node(("hand_over", node.refused_hand_overs as u64))];
+    samples.extend(shared.refusals.iter().map(|(reason, count)| of_node((reason.name(), *count))));
     for core in &node.cores {
         let of_core = [
             ("waiting", core.totals.refused_waiting),
             ("overloaded", core.totals.refused_overloaded),
-            ("full", core.totals.refused_full),
+            ("viewers_max_per_stream", core.totals.refused_full),
+            ("hls", core.totals.refused_hls),
         ];
         for (reason, count) in of_core {
             let core = ("core", core.core.to_string());
             samples.push((vec![("reason", reason.to_owned()), core], count));
         }
     }
-    let help = "Who was refused: connections (too many, of all or of one address), hand_over (the \
-                core that owns the stream has too many in its inbox), denied (by a rule, a hook \
-                server or the configuration), conflict (another publishes), no_descriptor, limit \
-                (of viewers or publishers, of all, an app or an address), full (of the stream), waiting \
-                (too many wait for a publisher), overloaded.";
+    let help = "Who was refused, by what: a limit (connections, connections_per_address, \
+                connects_per_second_per_address, viewers, publishers, viewers_max, publishers_max, \
+                viewers_max_per_address, viewers_max_per_stream, hls for hls_sessions and hls_max_bytes, waiting for waiting_sinks), rules, \
+                referers, proof (no key, signature or token that counts), verdict (whoever was asked, \
+                such as a hook server), app (not configured, or not for this), conflict (another \
+                publishes), blocked (the address, by the API), request (it makes no sense), overloaded, \
+                draining, hand_over (the core that owns the stream has too many in its inbox), \
+                no_descriptor, replays.";
     page.counter("refusals", help, samples.iter().map(|(labels, count)| (&labels[..], *count)))
 }
 
@@ -175,7 +175,7 @@ fn apps(page: &mut Page<'_>, cores: &[CoreSnapshot]) -> fmt::Result {
 
 type Of<T, V> = fn(&T) -> V;
 
-const COUNTS: [(&str, &str, Of<CoreSnapshot, u64>); 14] = [
+const COUNTS: [(&str, &str, Of<CoreSnapshot, u64>); 18] = [
     ("ingest_bytes", "Bytes publishers sent.", |core| core.totals.ingest_bytes),
     ("egress_bytes", "Bytes viewers' sockets took.", |core| core.totals.egress_bytes),
     ("flush_writes", "Writes to sockets.", |core| core.totals.writes),
@@ -200,6 +200,18 @@ const COUNTS: [(&str, &str, Of<CoreSnapshot, u64>); 14] = [
         core.totals.gop_overgrown
     }),
     ("clock_jumps", "Jumps of publishers' clocks that were taken out.", |core| core.totals.jumps),
+    ("hls_segments_without_key_frame", "HLS segments that ended as no key frame came.", |core| {
+        core.totals.hls_forced
+    }),
+    (
+        "hls_segments_cut_short",
+        "HLS segments that went before their time (hls_max_bytes).",
+        |core| core.totals.hls_cut_short,
+    ),
+    ("hls_parts_overgrown", "HLS parts too large to keep: broken off until a key frame.", |core| {
+        core.totals.hls_overgrown
+    }),
+    ("hls_gaps", "HLS segments in whose time nothing came.", |core| core.totals.hls_gaps),
 ];
 
 const TIMES: [(&str, &str, Of<CoreSnapshot, f64>); 5] = [
@@ -218,7 +230,7 @@ const TIMES: [(&str, &str, Of<CoreSnapshot, f64>); 5] = [
     }),
 ];
 
-const NOW: [(&str, &str, Of<CoreSnapshot, f64>); 10] = [
+const NOW: [(&str, &str, Of<CoreSnapshot, f64>); 11] = [
     ("core_busy_ratio", "CPU time of the core's thread, of the time that passed.", |core| {
         core.rates.cpu_percent / 100.0
     }),
@@ -232,6 +244,7 @@ const NOW: [(&str, &str, Of<CoreSnapshot, f64>); 10] = [
     ("trans_streams", "Streams in an output format.", |core| core.totals.transes as f64),
     ("block_log_bytes", "Bytes kept for viewers who lag.", |core| core.totals.log_bytes as f64),
     ("gop_cache_bytes", "Bytes kept for newcomers.", |core| core.totals.gop_bytes as f64),
+    ("hls_bytes", "Bytes of HLS segments.", |core| core.totals.hls_bytes as f64),
     ("pressure_step", "Steps by which pressure widens the core's merge windows.", |core| {
         f64::from(core.pressure.step)
     }),

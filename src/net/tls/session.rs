@@ -11,7 +11,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 
 /// The server's side of a connection. What it holds beside its keys is what has come and is not
 /// whole yet, what was not read yet, and what the socket has not taken; in between nothing.
-pub(crate) struct Session {
+pub struct Session {
     connection: UnbufferedServerConnection,
     /// Records that have come, the last of them perhaps in part.
     incoming: Vec<u8>,
@@ -25,36 +25,44 @@ pub(crate) struct Session {
 /// Plaintext that is encrypted before the socket is asked to take it. More would be kept for each
 /// viewer that is slow.
 const BATCH: usize = 64 << 10;
-/// Room for a batch in as many records as there are slices in one write, and a message about keys.
-pub(crate) const ROOM: usize = BATCH + (8 << 10);
-/// The largest record with its header (RFC 8446 5.2); more is not kept of one that is not whole.
-const RECORD_MAX: usize = 5 + (16 << 10) + 256;
-/// What a peer may send ahead of a handshake that is not done: some messages, in records each.
+/// What the records of one write add to what is in them: as many as there are slices, and a message
+/// about keys.
+const RECORDS_ROOM: usize = 8 << 10;
+/// The least that a record adds to what is in it: a header and a tag.
+pub(crate) const WRAPPING: usize = 5 + 16;
+/// Room for a batch in its records.
+pub const ROOM: usize = BATCH + RECORDS_ROOM;
+/// What is kept of records that are not whole, and of messages of a handshake that are not: a record is
+/// no longer than 16 KiB and a little (RFC 8446 5.2), which rustls sees to.
 const INCOMING_MAX: usize = 64 << 10;
 
 impl Session {
     /// A connection that has just been accepted.
-    pub(crate) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
         let connection = UnbufferedServerConnection::new(config).map_err(broken)?;
         let (plain, unsent) = (BytesMut::new(), BytesMut::new());
         Ok(Self { connection, incoming: Vec::new(), plain, unsent, peer_closed: false })
     }
 
-    /// Takes what the socket gave. After an error an alert may be left to be sent.
-    pub(crate) fn receive(&mut self, records: &[u8]) -> io::Result<()> {
+    /// Takes what the socket gave, and says how many bytes of what was worked off were no content:
+    /// there are [`WRAPPING`] or more to each record, and all of those that hold nothing to be read.
+    /// After an error an alert may be left to be sent.
+    pub fn receive(&mut self, records: &[u8]) -> io::Result<usize> {
         self.incoming.extend_from_slice(records);
+        let (came, had) = (self.incoming.len(), self.plain.len());
         let advanced = self.advance();
         if let Err(error) = advanced {
             self.take_alert();
             return Err(error);
         }
-        if self.incoming.len() > RECORD_MAX.max(INCOMING_MAX) {
-            return Err(broken("a record is longer than any may be"));
+        if self.incoming.len() > INCOMING_MAX {
+            return Err(broken("more came than a handshake may take"));
         }
+        let (worked_off, content) = (came - self.incoming.len(), self.plain.len() - had);
         if self.incoming.is_empty() {
             self.incoming = Vec::new();
         }
-        Ok(())
+        Ok(worked_off.saturating_sub(content))
     }
 
     /// After an error: one step for the alert that says so. A second would find the same error in
@@ -73,9 +81,12 @@ impl Session {
 
     /// Works off what has come.
     fn advance(&mut self) -> io::Result<()> {
-        loop {
-            let Self { connection, incoming, plain, unsent, peer_closed } = self;
-            let UnbufferedStatus { discard, state } = connection.process_tls_records(incoming);
+        let Self { connection, incoming, plain, unsent, peer_closed } = self;
+        // Records before it are done. They go together: each alone would move all behind it.
+        let mut at = 0;
+        let advanced = loop {
+            let left = &mut incoming[at..];
+            let UnbufferedStatus { discard, state } = connection.process_tls_records(left);
             let more = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
                     match traffic.next_record() {
@@ -105,15 +116,19 @@ impl Session {
                 Ok(_) => Ok(false),
                 Err(error) => Err(broken(error)),
             };
-            incoming.drain(..discard);
-            if !more? {
-                return Ok(());
+            at += discard;
+            match more {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
             }
-        }
+        };
+        incoming.drain(..at);
+        advanced
     }
 
     /// Moves what was decrypted into `into` and says how many bytes that were.
-    pub(crate) fn read(&mut self, into: &mut [u8]) -> usize {
+    pub fn read(&mut self, into: &mut [u8]) -> usize {
         let count = self.plain.len().min(into.len());
         self.plain.copy_to_slice(&mut into[..count]);
         if self.plain.is_empty() {
@@ -123,12 +138,12 @@ impl Session {
     }
 
     /// Bytes that can be read.
-    pub(crate) fn readable(&self) -> usize {
+    pub fn readable(&self) -> usize {
         self.plain.len()
     }
 
     /// The peer has said that it will send no more.
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.peer_closed
     }
 
@@ -137,7 +152,7 @@ impl Session {
     ///
     /// # Errors
     /// The handshake is not done, or the keys are used up.
-    pub(crate) fn encrypt(
+    pub fn encrypt(
         &mut self,
         plain: &mut Plaintext<'_>,
         room: &mut [u8],
@@ -162,12 +177,12 @@ impl Session {
     }
 
     /// Keeps bytes that were encrypted and that the socket has not taken.
-    pub(crate) fn keep(&mut self, encrypted: &[u8]) {
+    pub fn keep(&mut self, encrypted: &[u8]) {
         self.unsent.extend_from_slice(encrypted);
     }
 
     /// Says that no more will be sent.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         let Self { connection, incoming, unsent, .. } = self;
         let status = connection.process_tls_records(incoming);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state {
@@ -179,12 +194,12 @@ impl Session {
     }
 
     /// What the socket is to take next.
-    pub(crate) fn unsent(&self) -> &[u8] {
+    pub fn unsent(&self) -> &[u8] {
         &self.unsent
     }
 
     /// The socket has taken so many bytes of it.
-    pub(crate) fn sent(&mut self, count: usize) {
+    pub fn sent(&mut self, count: usize) {
         self.unsent.advance(count);
         if self.unsent.is_empty() {
             // A viewer that keeps up has nothing here between two visits.
@@ -193,7 +208,7 @@ impl Session {
     }
 
     /// True until both sides have agreed on keys.
-    pub(crate) fn is_handshaking(&self) -> bool {
+    pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 }
@@ -206,13 +221,14 @@ impl fmt::Debug for Session {
 
 /// Slices to be encrypted, and how far that has come.
 #[derive(Debug)]
-pub(crate) struct Plaintext<'a> {
+pub struct Plaintext<'a> {
     slices: &'a [IoSlice<'a>],
     offset: usize,
 }
 
 impl<'a> Plaintext<'a> {
-    pub(crate) fn new(slices: &'a [IoSlice<'a>]) -> Self {
+    /// All of `slices`, from their beginning.
+    pub fn new(slices: &'a [IoSlice<'a>]) -> Self {
         Self { slices, offset: 0 }
     }
 
@@ -232,7 +248,8 @@ impl<'a> Plaintext<'a> {
         &[]
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// True when nothing is left.
+    pub fn is_empty(&self) -> bool {
         let mut slices = self.slices.iter();
         slices.next().is_none_or(|first| first.len() == self.offset)
             && slices.all(|slice| slice.is_empty())

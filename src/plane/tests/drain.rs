@@ -31,17 +31,15 @@ fn a_viewer_leaves_before_the_next_key_frame_with_all_that_was_before() {
     assert_eq!(watcher.event(), GONE);
     assert_eq!(rig.words(&watcher), "flv5 V1 A1 K0 v40 v400 v800");
     assert!(watcher.viewer.take_rest().is_empty());
+    assert_eq!(rig.hub.borrow().left(), Left { viewers: 1, staying: 0, publishers: 1 });
+    drop(watcher);
     assert_eq!(rig.hub.borrow().left(), Left { viewers: 0, staying: 0, publishers: 1 });
 }
 
 #[test]
 fn a_slow_viewer_gets_the_rest_of_its_block_and_leaves_before_the_next_key_block() {
     let mut rig = Rig::new();
-    let publisher = rig.publish_av();
-    let watcher = rig.join();
-    rig.push(&publisher, picture(0, true, 10));
-    rig.advance(400);
-    assert_eq!(watcher.event(), Some(SinkEvent::Started));
+    let (publisher, watcher) = rig.on_air();
     rig.socket(&watcher).room = 20;
     rig.push(&publisher, picture(400, false, 100));
     rig.advance(400);
@@ -60,12 +58,18 @@ fn a_slow_viewer_gets_the_rest_of_its_block_and_leaves_before_the_next_key_block
 fn so_many_leave_as_are_told_to_and_the_others_stay_if_it_is_undone() {
     let mut rig = Rig::new();
     let publisher = rig.publish_av();
-    let watchers: Vec<_> = (0..4).map(|_| rig.join()).collect();
+    let mut watchers: Vec<_> = (0..4).map(|_| rig.join()).collect();
     rig.push(&publisher, picture(0, true, 10));
     rig.advance(400);
     assert_eq!(drain(&mut rig, 1).staying, 3);
     rig.push(&publisher, picture(400, true, 10));
     rig.advance(400);
+    let before = watchers.len();
+    watchers.retain(|watcher| {
+        assert_eq!(watcher.event(), Some(SinkEvent::Started));
+        watcher.event() != GONE
+    });
+    assert_eq!(before - watchers.len(), 1);
     assert_eq!(rig.hub.borrow().left().viewers, 3);
     assert_eq!(drain(&mut rig, 2).staying, 1);
     assert!(matches!(rig.try_join(|_| ()), Err(PlayRefused::Draining)));
@@ -73,11 +77,7 @@ fn so_many_leave_as_are_told_to_and_the_others_stay_if_it_is_undone() {
     assert_eq!(rig.hub.borrow().left(), Left { viewers: 3, staying: 3, publishers: 1 });
     rig.push(&publisher, picture(800, true, 10));
     rig.advance(400);
-    let gone = watchers.iter().filter(|watcher| {
-        watcher.event();
-        watcher.event().is_some()
-    });
-    assert_eq!(gone.count(), 1);
+    assert!(watchers.iter().all(|watcher| watcher.event().is_none()));
     rig.join();
 }
 
@@ -85,9 +85,11 @@ fn so_many_leave_as_are_told_to_and_the_others_stay_if_it_is_undone() {
 fn who_waits_is_turned_away_at_once() {
     let mut rig = Rig::new();
     let waiting = rig.join();
-    assert_eq!(drain(&mut rig, 1), Left::default());
+    assert_eq!(drain(&mut rig, 1), Left { viewers: 1, staying: 0, publishers: 0 });
     assert_eq!(waiting.event(), Some(SinkEvent::TurnedAway));
     assert!(rig.socket(&waiting).got.is_empty());
+    drop(waiting);
+    assert_eq!(rig.hub.borrow().left(), Left::default());
 }
 
 #[test]
@@ -122,14 +124,75 @@ fn publishers_are_told_and_leave() {
 #[test]
 fn at_the_last_everyone_is_ended_where_it_stands() {
     let mut rig = Rig::new();
-    let publisher = rig.publish_av();
-    let watcher = rig.join();
-    rig.push(&publisher, picture(0, true, 10));
-    rig.advance(400);
-    assert_eq!(watcher.event(), Some(SinkEvent::Started));
+    let (publisher, watcher) = rig.on_air();
     let now = rig.now;
     rig.hub.borrow_mut().drain_now(now);
     assert_eq!(watcher.event(), GONE);
     assert_eq!(ended(&publisher), Some(PublisherEnd::Draining));
+    // Their drivers have still to say so.
+    assert_eq!(rig.hub.borrow().left(), Left { viewers: 1, staying: 0, publishers: 0 });
+    drop(watcher);
     assert_eq!(rig.hub.borrow().left(), Left::default());
+    assert!(!rig.hub.borrow().is_deserted());
+    drop(publisher);
+    assert!(rig.hub.borrow().is_deserted());
+}
+
+#[test]
+fn who_publishes_when_publishers_were_ended_is_refused_until_it_is_undone() {
+    let mut rig = Rig::new();
+    let now = rig.now;
+    // Viewers go first, and as long as there is somebody to watch, publishers may come.
+    drain(&mut rig, 1);
+    let publisher = rig.publish_av();
+    rig.hub.borrow_mut().end_publishers(now);
+    assert_eq!(ended(&publisher), Some(PublisherEnd::Draining));
+    drain(&mut rig, 1);
+    let Err(refused) = rig.try_publish() else { panic!("nobody may come") };
+    assert_eq!(refused.to_string(), PlayRefused::Draining.to_string());
+    assert_eq!(rig.hub.borrow().left(), Left::default());
+    drop(publisher);
+    rig.hub.borrow_mut().stay();
+    let publisher = rig.publish_av();
+    let now = rig.now;
+    rig.hub.borrow_mut().drain_now(now);
+    assert_eq!(ended(&publisher), Some(PublisherEnd::Draining));
+    drop(publisher);
+    assert!(rig.try_publish().is_err());
+}
+
+/// Some are told per tick, of many who come and go, also if it is undone in between.
+#[test]
+fn each_is_told_once_and_all_are_told_whoever_leaves_by_itself() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish_av();
+    rig.push(&publisher, picture(0, true, 10));
+    for round in 0..3 {
+        let mut watchers: Vec<_> = (0..50).map(|_| rig.join()).collect();
+        rig.advance(400);
+        for tick in 1..=5 {
+            drop(watchers.swap_remove(tick * 3));
+            drop(watchers.swap_remove(0));
+            let left = drain(&mut rig, 5);
+            let staying = (watchers.len() - 5 * tick).max(left.staying);
+            assert_eq!(left, Left { viewers: watchers.len(), staying, publishers: 1 });
+            assert!(left.staying <= 50 - 5 * tick, "{left:?}");
+        }
+        if round == 1 {
+            rig.hub.borrow_mut().stay();
+            assert_eq!(rig.hub.borrow().left().staying, watchers.len());
+        }
+        let left = drain(&mut rig, 50);
+        assert_eq!(left, Left { viewers: watchers.len(), staying: 0, publishers: 1 });
+        let at = rig.ms();
+        rig.push(&publisher, picture(at, true, 10));
+        rig.advance(400);
+        for watcher in &watchers {
+            assert_eq!(watcher.event(), Some(SinkEvent::Started));
+            assert_eq!(watcher.event(), GONE);
+        }
+        drop(watchers);
+        assert_eq!(rig.hub.borrow().left(), Left { viewers: 0, staying: 0, publishers: 1 });
+        rig.hub.borrow_mut().stay();
+    }
 }

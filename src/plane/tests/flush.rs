@@ -1,6 +1,7 @@
 //! When blocks are sealed and flushed, and whom a sweep visits.
 
 use super::*;
+use crate::media::{PrivateStream, PrivateStreams};
 
 /// When the viewer's socket was written to, in milliseconds.
 fn times(rig: &Rig, of: &Watcher) -> Vec<u64> {
@@ -25,6 +26,34 @@ fn a_flush_is_due_one_window_after_the_first_frame_that_waits() {
     rig.push(&publisher, picture(700, false, 10));
     rig.advance(1000);
     assert_eq!(times(&rig, &watcher), [450, 1150]);
+}
+
+#[test]
+fn private_data_wakes_no_flush_where_it_has_no_place() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish_av();
+    let mut streams = PrivateStreams::default();
+    assert!(streams.push(PrivateStream { stream_type: 6, descriptors: Bytes::new() }));
+    let flv = rig.join();
+    let mp4 = rig.join_with(|request| request.format = Format::Fmp4);
+    let ts = rig.join_with(|request| request.format = Format::Ts);
+    rig.push(&publisher, picture(0, true, 10));
+    rig.advance(400);
+    publisher.set_private_streams(streams);
+    rig.push(&publisher, frame(TrackKind::Private, 100, false, 30));
+    rig.advance(200);
+    rig.push(&publisher, picture(600, false, 10));
+    rig.advance(1000);
+    // Where it has one, a window began with it.
+    assert_eq!(times(&rig, &ts), [350, 750]);
+    let mut packets = rig.sockets[&ts.fd].got.chunks_exact(188);
+    assert!(packets.any(|packet| packet[1..3] == [0x41, 2]), "of its PID");
+    for watcher in [&flv, &mp4] {
+        assert_eq!(times(&rig, watcher), [350, 950]);
+    }
+    assert_eq!(rig.words(&flv), "flv5 V1 A1 K0 v600", "and its tracks are those of before");
+    let boxes = |name: &[u8]| rig.sockets[&mp4.fd].got.windows(4).filter(|it| *it == name).count();
+    assert_eq!((boxes(b"moov"), boxes(b"moof")), (1, 2));
 }
 
 #[test]

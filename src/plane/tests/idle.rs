@@ -80,3 +80,54 @@ fn zero_is_never_and_another_time_holds_at_once() {
     rig.advance(200);
     assert!(is_told(&publisher));
 }
+
+#[test]
+fn a_shorter_time_counts_from_when_the_last_has_left() {
+    let mut rig = Rig::with(|settings| settings.idle_timeout = Duration::from_secs(60));
+    let publisher = rig.publish_av();
+    rig.advance(10_000);
+    let set = |rig: &mut Rig, seconds| {
+        let mut settings = Settings::clone(&rig.settings);
+        settings.idle_timeout = Duration::from_secs(seconds);
+        rig.settings = Rc::new(settings);
+        rig.hub.borrow_mut().configure(|_| Some(Rc::clone(&rig.settings)));
+    };
+    set(&mut rig, 12);
+    rig.advance(1900);
+    assert!(!is_told(&publisher));
+    rig.advance(200);
+    assert!(is_told(&publisher));
+    // Told already; and what the timer of the old time finds is nothing.
+    set(&mut rig, 30);
+    rig.advance(100_000);
+    assert!(!is_told(&publisher));
+    // A longer one holds too, and one that is over by now is told at once.
+    drop(rig.join());
+    set(&mut rig, 60);
+    rig.advance(50_000);
+    assert!(!is_told(&publisher));
+    set(&mut rig, 20);
+    rig.advance(1);
+    assert!(is_told(&publisher));
+}
+
+#[test]
+fn it_is_idle_from_when_it_was_told_until_somebody_comes() {
+    let mut rig = rig();
+    let publisher = rig.publish_av();
+    rig.advance(4900);
+    assert!(!publisher.is_idle());
+    rig.advance(200);
+    assert!(publisher.is_idle());
+    let watcher = rig.join();
+    assert!(!publisher.is_idle());
+    // That is over, and begins anew.
+    drop(watcher);
+    rig.advance(4900);
+    assert!(!publisher.is_idle());
+    rig.advance(200);
+    assert!(publisher.is_idle());
+    // Nor does it count for who comes after it.
+    drop(publisher);
+    assert!(!rig.publish_av().is_idle());
+}

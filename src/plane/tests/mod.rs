@@ -5,6 +5,7 @@
 
 mod configure;
 mod drain;
+mod fetching;
 mod flush;
 mod idle;
 mod listing;
@@ -12,6 +13,8 @@ mod publishers;
 mod slow;
 mod starts;
 mod stats;
+mod tap;
+mod vanished;
 mod viewers;
 mod wire;
 
@@ -53,6 +56,8 @@ pub(super) struct Rig {
 pub(super) struct Socket {
     pub(super) got: Vec<u8>,
     pub(super) room: usize,
+    /// The most that it takes in one visit, if there is such a bound.
+    pub(super) batch: Option<usize>,
     /// Each write: when, and how much was taken.
     pub(super) writes: Vec<(u64, usize)>,
     pub(super) broken: bool,
@@ -119,6 +124,15 @@ impl Rig {
         publisher
     }
 
+    /// A stream whose first picture has been shown.
+    pub(super) fn on_air(&mut self) -> (Publisher, Watcher) {
+        let (publisher, watcher) = (self.publish_av(), self.join());
+        self.push(&publisher, picture(0, true, 10));
+        self.advance(400);
+        assert_eq!(watcher.event(), Some(SinkEvent::Started));
+        (publisher, watcher)
+    }
+
     pub(super) fn push(&self, publisher: &Publisher, frame: Frame) {
         publisher.push(frame, self.now).expect("within limits");
     }
@@ -162,8 +176,13 @@ impl Rig {
             from_cache: true,
         };
         change(&mut request);
-        let socket =
-            Socket { got: Vec::new(), room: usize::MAX, writes: Vec::new(), broken: false };
+        let socket = Socket {
+            got: Vec::new(),
+            room: usize::MAX,
+            batch: None,
+            writes: Vec::new(),
+            broken: false,
+        };
         self.sockets.insert(fd, socket);
         let viewer = Viewer::join(&self.hub, request, self.now)?;
         Ok(Watcher { viewer, fd })
@@ -246,15 +265,20 @@ impl Socket {
         if self.broken {
             return Outcome::Failed(ErrorKind::BrokenPipe);
         }
-        let mut taken = 0;
+        let (mut taken, mut left) = (0, self.batch.unwrap_or(usize::MAX));
         for slice in slices {
-            let now = slice.len().min(self.room);
+            let now = slice.len().min(self.room).min(left);
+            left -= now;
             self.got.extend_from_slice(&slice[..now]);
             self.room -= now;
             taken += now;
         }
         self.writes.push((ms, taken));
-        if taken == 0 { Outcome::Full } else { Outcome::Wrote(taken) }
+        match left {
+            0 => Outcome::Batch(taken),
+            _ if taken == 0 => Outcome::Full,
+            _ => Outcome::Wrote(taken),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ fn nothing_left(rig: &mut Rig) {
     let waiting = rig.node.waiting_sinks.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(waiting, 0);
     assert!(!rig.hub.borrow().holds(&Rig::key()));
+    rig.events.retain(|event| !matches!(event, HubEvent::Live { .. }));
     assert_eq!(rig.events, [HubEvent::Emptied { key: Rig::key(), epoch: 7 }]);
 }
 
@@ -176,11 +177,7 @@ fn newcomers_wait_during_the_grace_and_start_with_the_publisher_that_returned() 
 #[test]
 fn sinks_are_ended_when_the_grace_is_over() {
     let mut rig = Rig::new();
-    let publisher = rig.publish_av();
-    let watcher = rig.join();
-    rig.push(&publisher, picture(0, true, 10));
-    rig.advance(400);
-    assert_eq!(watcher.event(), Some(SinkEvent::Started));
+    let (publisher, watcher) = rig.on_air();
     drop(publisher);
     rig.advance(15_000);
     assert_eq!(watcher.event(), Some(SinkEvent::Ended(SinkEnd::PublisherGone)));
@@ -243,8 +240,8 @@ fn the_probe_waits_for_the_other_track_and_its_frames_are_not_lost() {
     publisher.set_track(audio_track(1), rig.now);
     rig.push(&publisher, sound(20, 10));
     rig.advance(350);
-    // The picture came before there was sound: its headers are those of that moment.
-    assert_eq!(rig.words(&watcher), "flv1 meta V1 K0 meta V1 A1 a20");
+    // The picture came before there was sound, and yet both are told of at once.
+    assert_eq!(rig.words(&watcher), "flv5 meta V1 A1 K0 a20");
 }
 
 #[test]
@@ -371,4 +368,28 @@ fn frames_without_a_byte_do_not_fill_the_cache_without_bound() {
     }
     assert!(rig.totals().gop_bytes <= 100_000);
     assert_eq!(rig.totals().gop_overgrown, 1);
+}
+
+#[test]
+fn a_timer_that_panics_ends_its_stream_and_no_other() {
+    let mut rig = Rig::new();
+    let bad = rig.publish();
+    let other = StreamKey::new("live", "b").expect("valid");
+    let request = PublishRequest {
+        key: other.clone(),
+        settings: Rc::clone(&rig.settings),
+        epoch: 1,
+        tag: None,
+    };
+    let good = Publisher::acquire(&rig.hub, request, rig.now).expect("nobody is there");
+    // No clock reaches that far: the end of the probe cannot be put off by so much.
+    let settings = Settings { probe_timeout: Duration::MAX, ..Settings::default() };
+    let settings = Rc::new(settings);
+    let of_bad = |key: &StreamKey| (*key == Rig::key()).then(|| Rc::clone(&settings));
+    rig.hub.borrow_mut().configure(of_bad);
+    rig.advance(3000);
+    assert!(matches!(ended(&bad), Some(PublisherEnd::SourceFailed(_))));
+    assert_eq!(ended(&good), None);
+    drop(bad);
+    assert!(!rig.hub.borrow().holds(&Rig::key()) && rig.hub.borrow().holds(&other));
 }

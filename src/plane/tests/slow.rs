@@ -33,6 +33,27 @@ fn one_visit_writes_256_kib_and_viewers_take_turns() {
 }
 
 #[test]
+fn who_takes_batches_is_visited_again_at_once_in_its_turn() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish_av();
+    for at in 0..4 {
+        rig.push(&publisher, picture(at * 40, at == 0, 30_000));
+    }
+    let watchers = [rig.join(), rig.join()];
+    watchers.iter().for_each(|watcher| rig.socket(watcher).batch = Some(50_000));
+    rig.run();
+    for watcher in &watchers {
+        let writes = &rig.socket(watcher).writes;
+        assert_eq!(writes.iter().map(|(_, size)| *size).collect::<Vec<_>>()[..2], [50_000; 2]);
+        assert!(writes.iter().all(|(at, _)| *at == writes[0].0), "{writes:?}");
+        assert_eq!(pictures(&rig, watcher), [0, 40, 80, 120]);
+    }
+    let ids = watchers.each_ref().map(|watcher| watcher.viewer.id());
+    assert_eq!(rig.visits, [ids[0], ids[1], ids[0], ids[1], ids[0], ids[1]]);
+    assert_eq!((rig.totals().short_writes, rig.totals().blocked_writes), (0, 0));
+}
+
+#[test]
 fn a_short_write_is_tried_again_after_10_ms_and_then_ever_less_often() {
     let mut rig = Rig::new();
     let publisher = rig.publish_av();

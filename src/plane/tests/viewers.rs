@@ -81,6 +81,33 @@ fn a_paused_viewer_gets_nothing_and_goes_on_at_the_newest_key_block() {
 }
 
 #[test]
+fn who_goes_on_further_ahead_is_told_of_the_jump_even_with_a_block_in_hand() {
+    let mut rig = Rig::new();
+    let publisher = rig.publish();
+    publisher.set_metadata(metadata(false, true), rig.now);
+    publisher.set_track(audio_track(0x10), rig.now);
+    let watcher = rig.join_with(|request| request.format = Format::Ts);
+    rig.sound(&publisher, 1000);
+    rig.socket(&watcher).room = 300;
+    rig.sound(&publisher, 2000);
+    watcher.viewer.pause();
+    rig.sound(&publisher, 4000);
+    rig.socket(&watcher).room = usize::MAX;
+    watcher.viewer.resume(rig.now);
+    rig.sound(&publisher, 5000);
+    let (mut last, mut jumps) = (std::collections::HashMap::new(), 0);
+    for packet in rig.sockets[&watcher.fd].got.chunks_exact(188) {
+        let pid = u16::from_be_bytes([packet[1] & 0x1f, packet[2]]);
+        let (counter, counts) = (packet[3] & 15, packet[3] >> 4 & 1);
+        let jumps_here = packet[3] & 0x20 != 0 && packet[4] > 0 && packet[5] & 0x80 != 0;
+        jumps += u32::from(jumps_here);
+        let before = last.insert(pid, counter).filter(|_| !jumps_here);
+        assert!(before.is_none_or(|before| (before + counts) & 15 == counter), "PID {pid:#x}");
+    }
+    assert_eq!(jumps, 3, "of the tables and of the sound");
+}
+
+#[test]
 fn a_short_pause_leaves_nothing_out() {
     let mut rig = Rig::new();
     let publisher = rig.publish_av();

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Selection, rtmp};
+use super::Selection;
 use crate::container::flv::{self, HevcForm, TagKind};
 use crate::media::{Frame, TrackKind};
 use crate::plane::Tracks;
@@ -20,7 +20,7 @@ pub(super) fn init(tracks: &Tracks, selection: Selection, at: Timestamp, hevc: H
         let metadata = flv::metadata_of(metadata, selection.audio, selection.video);
         tag(&mut out, TagKind::Script, super::METADATA_TIME, &[], &metadata);
     }
-    for track in rtmp::selected(tracks, selection) {
+    for track in selection.of(tracks) {
         // mpegts.js gives up at the packet, so browsers see it only where it says something.
         let hdr = flv::hdr_body(track, hevc).filter(|_| flv::is_hdr(track));
         for body in [flv::sequence_start(track, hevc), hdr].into_iter().flatten() {
@@ -57,6 +57,6 @@ fn tag_kind(of: TrackKind) -> TagKind {
     match of {
         TrackKind::Audio => TagKind::Audio,
         TrackKind::Video => TagKind::Video,
-        TrackKind::Data => TagKind::Script,
+        TrackKind::Data | TrackKind::Private => TagKind::Script,
     }
 }

@@ -1,12 +1,14 @@
 //! Trans streams: a source muxed for one output format and selection of tracks, once for all of
 //! its viewers.
 //!
-//! A format is a row in [`Format`] and a file beside this one; nothing else of the plane knows
-//! formats.
+//! A format is a row in [`Format`] and in [`Muxer`], and a file beside this one; nothing else of the
+//! plane knows formats.
 
 mod flv;
+mod muxer;
 mod rtmp;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
@@ -17,10 +19,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::block::{Block, BlockLog, Init, Start};
+use super::hls::Container;
+use super::tap::{Queue, TapEnd};
 use super::{Framing, Settings, SinkId, SourceId, Tracks};
 use crate::container::flv::{HevcForm, frame_head, metadata_of};
-use crate::media::{Frame, TrackKind};
+use crate::container::{fmp4, ts};
+use crate::media::{Frame, Track, TrackKind};
 use crate::time::Timestamp;
+pub use muxer::Muxer;
 
 /// What a trans stream is muxed as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +43,13 @@ pub enum Format {
         /// How H.265 is written.
         hevc: HevcForm,
     },
+    /// MPEG-2 transport packets.
+    Ts,
+    /// Fragmented MP4.
+    Fmp4,
+    /// Parts, segments and playlists, which viewers fetch: no trans stream, but what stands beside
+    /// those of its source.
+    Hls(Container),
 }
 
 impl Format {
@@ -45,15 +58,40 @@ impl Format {
         match self {
             Self::Rtmp { .. } => "rtmp",
             Self::Flv { .. } => "flv",
+            Self::Ts => "ts",
+            Self::Fmp4 => "fmp4",
+            Self::Hls(_) => "hls",
         }
     }
 
-    /// Appends one frame as this format's message. A frame whose track is not in `tracks` cannot be
-    /// labelled and adds nothing; nor does one longer than a message can be.
-    pub fn mux(self, out: &mut BytesMut, tracks: &Tracks, frame: &Frame) {
+    /// How H.265 is written in it, if there is more than one way.
+    pub(crate) fn hevc(self) -> Option<HevcForm> {
         match self {
-            Self::Rtmp { chunk_size, hevc } => rtmp::frame(out, tracks, frame, chunk_size, hevc),
-            Self::Flv { hevc } => flv::frame(out, tracks, frame, hevc),
+            Self::Rtmp { hevc, .. } | Self::Flv { hevc } => Some(hevc),
+            Self::Ts | Self::Fmp4 | Self::Hls(_) => None,
+        }
+    }
+
+    /// False if frames of `track` have no place in it, whatever is yet to be known of it.
+    pub(crate) fn carries(self, track: &Track) -> bool {
+        match self {
+            Self::Rtmp { .. } | Self::Flv { .. } => true,
+            Self::Ts => ts::carries(track),
+            Self::Fmp4 => fmp4::carries(track),
+            Self::Hls(container) => container.carries(track),
+        }
+    }
+
+    /// False if no frame of that kind has a place in it.
+    fn takes(self, kind: TrackKind) -> bool {
+        kind != TrackKind::Private || matches!(self, Self::Ts | Self::Hls(Container::Ts))
+    }
+
+    /// Bytes that a chunk of it carries at most, if it has chunks.
+    pub(crate) fn chunk_size(self) -> Option<u32> {
+        match self {
+            Self::Rtmp { chunk_size, .. } => Some(chunk_size),
+            Self::Flv { .. } | Self::Ts | Self::Fmp4 | Self::Hls(_) => None,
         }
     }
 }
@@ -71,11 +109,17 @@ impl Selection {
     /// Both.
     pub const ALL: Self = Self { audio: true, video: true };
 
+    /// Those of `tracks` that are wanted.
+    pub(crate) fn of(self, tracks: &Tracks) -> impl Iterator<Item = &Track> {
+        let video = tracks.video.as_ref().filter(|_| self.video);
+        video.into_iter().chain(tracks.audio.as_ref().filter(|_| self.audio))
+    }
+
     fn takes(self, kind: TrackKind) -> bool {
         match kind {
             TrackKind::Video => self.video,
             TrackKind::Audio => self.audio,
-            TrackKind::Data => true,
+            TrackKind::Data | TrackKind::Private => true,
         }
     }
 }
@@ -93,6 +137,8 @@ pub(crate) struct Trans {
     pub(crate) framings: [u32; Framing::COUNT],
     /// Those of `sinks` that have no cursor yet.
     pub(crate) awaiting_key: BTreeSet<SinkId>,
+    /// Those who read it without a socket. One that has ended stays until its driver lets go.
+    pub(crate) taps: Vec<Rc<RefCell<Queue>>>,
     /// The sweep under way.
     pub(crate) sweep: Option<Sweep>,
     /// When what is unflushed must be flushed.
@@ -104,9 +150,10 @@ pub(crate) struct Trans {
     /// A timer is set that looks whether it is idle still.
     pub(crate) idle_set: bool,
     init: Rc<Init>,
-    /// The time in the headers of `init`.
-    init_at: Timestamp,
+    /// The time in the headers of `init`; none before the first is made.
+    init_at: Option<Timestamp>,
     tracks: Rc<Tracks>,
+    muxer: Muxer,
     open: Option<Open>,
     capacity: usize,
     block_bytes: usize,
@@ -126,6 +173,7 @@ pub(crate) struct Sweep {
 #[derive(Debug)]
 struct Open {
     bytes: BytesMut,
+    rejoin: Bytes,
     key: Start,
     start: Timestamp,
     end: Timestamp,
@@ -146,6 +194,7 @@ impl Trans {
             sinks: Vec::new(),
             framings: [0; Framing::COUNT],
             awaiting_key: BTreeSet::new(),
+            taps: Vec::new(),
             sweep: None,
             due: None,
             sealed_for_newcomer: None,
@@ -153,8 +202,9 @@ impl Trans {
             idle_since: None,
             idle_set: false,
             init: Rc::new(Init { version: tracks.version, bytes: Bytes::new() }),
-            init_at: Timestamp::ZERO,
+            init_at: None,
             tracks,
+            muxer: format.muxer(),
             open: None,
             capacity: 16 << 10,
             block_bytes: settings.block_bytes,
@@ -176,7 +226,7 @@ impl Trans {
         starts: bool,
         has_video: bool,
     ) -> bool {
-        if !self.selection.takes(frame.kind) {
+        if !self.selection.takes(frame.kind) || !self.format.takes(frame.kind) {
             return false;
         }
         let of_selection;
@@ -189,12 +239,13 @@ impl Trans {
         };
         let head = self.log.head();
         let sound = !(has_video && self.selection.video);
+        let gathered = self.muxer.gathered();
         let ends = |open: &Open| {
-            let full = open.bytes.len() + frame.data.len() > self.block_bytes;
+            let full = open.bytes.len() + gathered + frame.data.len() > self.block_bytes;
             // Pictures that have returned do not belong into a block where anyone may start.
             full || (open.key == Start::Sound && !sound)
         };
-        let other_tracks = tracks.version != self.tracks.version;
+        let other_tracks = self.is_of_others_than(tracks);
         if starts || other_tracks || self.open.as_ref().is_some_and(ends) {
             self.seal();
         }
@@ -209,10 +260,9 @@ impl Trans {
             self.open_block(tracks, start, frame.dts);
         }
         let open = self.open.as_mut().expect("opened above");
-        let out = &mut open.bytes;
-        self.format.mux(out, tracks, frame);
+        self.muxer.push(&mut open.bytes, tracks, frame);
         open.end = open.end.max(frame.dts);
-        if open.bytes.len() >= self.block_bytes {
+        if open.bytes.len() + self.muxer.gathered() >= self.block_bytes {
             self.seal();
         }
         self.log.head() != head
@@ -220,12 +270,51 @@ impl Trans {
 
     /// Closes the open block, if there is one with anything in it.
     pub(crate) fn seal(&mut self) {
-        let Some(open) = self.open.take().filter(|open| !open.bytes.is_empty()) else { return };
+        let Some(mut open) = self.open.take() else { return };
+        self.muxer.end(&mut open.bytes);
+        if open.bytes.is_empty() {
+            return;
+        }
         // The next block will be about as large; growing it step by step would copy it.
         self.capacity = (open.bytes.len() + open.bytes.len() / 4).min(self.block_bytes);
         let (number, init) = (self.log.head(), Rc::clone(&self.init));
         let span = (open.start, open.end);
-        self.log.append(Block::new(number, open.bytes.freeze(), open.key, init, span));
+        let mut block = Block::new(number, open.bytes.freeze(), open.key, init, span);
+        block.rejoin = open.rejoin;
+        self.log.append(block);
+        if let Some(block) = self.log.newest().filter(|_| !self.taps.is_empty()) {
+            let before = self.before();
+            for tap in &self.taps {
+                tap.borrow_mut().push(block, before.clone());
+            }
+        }
+    }
+
+    /// What a tap is given with each block: what precedes all, and the tracks in force.
+    pub(crate) fn before(&self) -> (Bytes, Rc<Tracks>) {
+        (self.preamble(), Rc::clone(&self.tracks))
+    }
+
+    /// Its taps are handed no more.
+    pub(crate) fn end_taps(&self, why: &TapEnd) {
+        for tap in &self.taps {
+            tap.borrow_mut().finish(why.clone());
+        }
+    }
+
+    /// True if anybody reads it.
+    pub(crate) fn is_read(&self) -> bool {
+        !self.sinks.is_empty() || !self.taps.is_empty()
+    }
+
+    /// True if somebody needs a place to start.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.awaiting_key.is_empty() || self.taps.iter().any(|tap| tap.borrow().awaits_key())
+    }
+
+    /// True if it is known to write something of `tracks`.
+    pub(crate) fn carries_some_of(&self, tracks: &Tracks) -> bool {
+        self.tracks.version == tracks.version && !self.muxer.is_empty()
     }
 
     /// True if frames wait in the open block.
@@ -240,10 +329,7 @@ impl Trans {
 
     /// What precedes everything else of this format, once per viewer.
     pub(crate) fn preamble(&self) -> Bytes {
-        match self.format {
-            Format::Rtmp { .. } => Bytes::new(),
-            Format::Flv { .. } => flv::preamble(&self.tracks, self.selection),
-        }
+        self.muxer.preamble(&self.tracks, self.selection)
     }
 
     /// Takes out the sink at `hole` of `sinks` and calls `moved` for each sink that got another
@@ -262,24 +348,28 @@ impl Trans {
         }
     }
 
+    /// True if what was written last is of other tracks than these, as far as they have a place in it.
+    fn is_of_others_than(&self, tracks: &Tracks) -> bool {
+        let other_private = || tracks.private != self.tracks.private;
+        tracks.version != self.tracks.version
+            || (self.format.takes(TrackKind::Private) && other_private())
+    }
+
     fn open_block(&mut self, tracks: &Rc<Tracks>, key: Start, start: Timestamp) {
         // Made anew now and then, so that headers carry the time of their block and not one of
         // hours ago. Not at each key block: without video each is one, however small.
-        let old = start.since(self.init_at) >= INIT_AGE_MAX_NS || !Rc::ptr_eq(tracks, &self.tracks);
-        let other_tracks = tracks.version != self.tracks.version;
-        if (key != Start::No && old) || other_tracks || self.init.bytes.is_empty() {
+        let old = |at: Timestamp| start.since(at) >= INIT_AGE_MAX_NS;
+        let old = self.init_at.is_some_and(old) || !Rc::ptr_eq(tracks, &self.tracks);
+        let other_tracks = self.is_of_others_than(tracks);
+        if (key != Start::No && old) || other_tracks || self.init_at.is_none() {
             self.tracks = Rc::clone(tracks);
-            self.init_at = start;
-            let bytes = match self.format {
-                Format::Rtmp { chunk_size, hevc } => {
-                    rtmp::init(tracks, self.selection, start, chunk_size, hevc)
-                }
-                Format::Flv { hevc } => flv::init(tracks, self.selection, start, hevc),
-            };
+            self.init_at = Some(start);
+            let bytes = self.muxer.init(tracks, self.selection, start);
             self.init = Rc::new(Init { version: tracks.version, bytes });
         }
-        let bytes = BytesMut::with_capacity(self.capacity);
-        self.open = Some(Open { bytes, key, start, end: start });
+        let mut bytes = BytesMut::with_capacity(self.capacity);
+        let rejoin = self.muxer.begin(&mut bytes, key, start);
+        self.open = Some(Open { bytes, rejoin, key, start, end: start });
     }
 }
 
@@ -291,6 +381,7 @@ const INIT_AGE_MAX_NS: i64 = 1_000_000_000;
 fn body_head(tracks: &Tracks, frame: &Frame, hevc: HevcForm) -> Option<ArrayVec<u8, 24>> {
     match frame.kind {
         TrackKind::Data => Some(ArrayVec::new()),
+        TrackKind::Private => None,
         kind => tracks.track(kind).map(|track| frame_head(frame, track, hevc)),
     }
 }

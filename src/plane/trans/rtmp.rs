@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Selection;
 use crate::container::flv::{self, HevcForm};
-use crate::media::{Frame, Track, TrackKind};
+use crate::media::{Frame, TrackKind};
 use crate::plane::Tracks;
 use crate::proto::rtmp::{ChunkWriter, PLAY_STREAM_ID, csid, kind};
 use crate::time::Timestamp;
@@ -41,7 +41,7 @@ pub(super) fn init(
         let metadata = flv::metadata_of(metadata, selection.audio, selection.video);
         message(TrackKind::Data, super::METADATA_TIME, &metadata);
     }
-    for track in selected(tracks, selection) {
+    for track in selection.of(tracks) {
         for body in
             [flv::sequence_start(track, hevc), flv::hdr_body(track, hevc)].into_iter().flatten()
         {
@@ -51,16 +51,10 @@ pub(super) fn init(
     out.freeze()
 }
 
-/// Video first: some players take the first header for the stream's kind.
-pub(super) fn selected(tracks: &Tracks, selection: Selection) -> impl Iterator<Item = &Track> {
-    let tracks = [tracks.video.as_ref(), tracks.audio.as_ref()];
-    tracks.into_iter().flatten().filter(move |track| selection.takes(track.kind()))
-}
-
 fn channel(of: TrackKind) -> (u32, u8) {
     match of {
         TrackKind::Audio => (csid::AUDIO, kind::AUDIO),
-        TrackKind::Data => (csid::DATA, kind::DATA),
+        TrackKind::Data | TrackKind::Private => (csid::DATA, kind::DATA),
         TrackKind::Video => (csid::VIDEO, kind::VIDEO),
     }
 }

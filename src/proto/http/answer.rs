@@ -1,10 +1,22 @@
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use bytes::Bytes;
 
 use super::error::Error;
 use super::head::Upgrade;
-use super::server::Framing;
+use crate::bytes::Chain;
+
+/// How blocks travel to one viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// As they are, until the connection closes.
+    Close,
+    /// Each as one chunk: [its head](super::chunk::head), block, [its tail](super::chunk::TAIL).
+    Chunked,
+    /// Each as one message: [its header](super::ws::header), block.
+    WebSocket,
+}
 
 /// An answer with a length.
 ///
@@ -18,8 +30,12 @@ pub struct Response {
     pub content_type: &'static str,
     /// Cache-Control; `no-store` unless changed.
     pub cache_control: &'static str,
-    /// The body. Shared, not copied.
-    pub body: Bytes,
+    /// The body, in parts that follow each other. Shared, not copied, and written in one go.
+    pub parts: Vec<Bytes>,
+    /// ETag, quotes included: names these very bytes, or those of which a part was wanted that is not
+    /// there. Who says in If-None-Match that it has them is answered with 304 instead (RFC 9110
+    /// 13.1.2, before any Range by 13.2.2).
+    pub etag: Option<Cow<'static, str>>,
     /// Further fields. Control characters in values are left away.
     pub headers: Vec<(&'static str, String)>,
 }
@@ -36,8 +52,13 @@ pub struct Greeting {
 impl Response {
     /// A response with `body`.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self::of_parts(status, content_type, vec![body.into()])
+    }
+
+    /// A response whose body lies in pieces.
+    pub fn of_parts(status: u16, content_type: &'static str, parts: Vec<Bytes>) -> Self {
         let (cache_control, headers) = ("no-store", Vec::new());
-        Self { status, content_type, cache_control, body: body.into(), headers }
+        Self { status, content_type, cache_control, parts, etag: None, headers }
     }
 
     /// `{"error": ..., "detail": ...}`: what it is in a few words, and what was expected and found.
@@ -60,7 +81,9 @@ impl Response {
 
     /// Head and body for a connection that closes after it.
     pub fn to_bytes(&self) -> Bytes {
-        [&self.head(false)[..], &self.body].concat().into()
+        let mut out = Chain::default();
+        self.write(false, true, &mut out);
+        out.into_bytes()
     }
 
     /// The same with one more field.
@@ -68,6 +91,39 @@ impl Response {
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// The same with an ETag, quotes included.
+    #[must_use]
+    pub fn with_etag(mut self, etag: impl Into<Cow<'static, str>>) -> Self {
+        self.etag = Some(etag.into());
+        self
+    }
+
+    /// What to say to one that has what `known` names, the value of its If-None-Match: the same
+    /// without the body if that is it.
+    pub(super) fn is_known(&self, known: &str) -> bool {
+        // Whether it is the same in every bit does not matter there, so weak tags count.
+        let fits =
+            |tag: &str| tag == "*" || Some(tag.trim_start_matches("W/")) == self.etag.as_deref();
+        matches!(self.status, 200 | 206 | 416)
+            && self.etag.is_some()
+            && known.split(',').map(str::trim).any(fits)
+    }
+
+    /// What one is told that has it already, RFC 9110 15.4.5.
+    pub(super) fn not_modified(&self) -> Self {
+        let mut headers = self.headers.clone();
+        headers.retain(|(name, _)| *name != "Content-Range");
+        Self { status: 304, content_type: "", parts: Vec::new(), headers, ..self.clone() }
+    }
+
+    /// Appends head and, unless it is left away, body to `out`.
+    pub(super) fn write(&self, keep_alive: bool, with_body: bool, out: &mut Chain) {
+        out.push(self.head(keep_alive));
+        if with_body {
+            self.parts.iter().for_each(|part| out.push(part.clone()));
+        }
     }
 
     /// What tells the peer of `error`; None if no HTTP response can any more.
@@ -89,23 +145,36 @@ impl Response {
         // `*` does not cover Authorization (Fetch standard), and old browsers do not know it.
         Self::new(204, "", Bytes::new())
             .with_header("Allow", METHODS)
-            .with_header("Access-Control-Allow-Methods", METHODS)
+            .with_header("Access-Control-Allow-Methods", METHODS_OF_PAGES)
             .with_header("Access-Control-Allow-Headers", "*, Authorization, Content-Type, Range")
             .with_header("Access-Control-Max-Age", "86400")
     }
 
     /// Everything before the body.
     pub(super) fn head(&self, keep_alive: bool) -> Bytes {
+        self.head_of(keep_alive, self.body_bytes())
+    }
+
+    /// How long the body is.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.len() as u64).sum()
+    }
+
+    /// The same before a body of so many bytes, wherever it lies.
+    pub(super) fn head_of(&self, keep_alive: bool, length: u64) -> Bytes {
         let mut head = status_line(self.status);
         if !self.content_type.is_empty() {
             field(&mut head, "Content-Type", self.content_type);
         }
-        // RFC 9110 8.6: never with 1xx and 204.
-        if self.status >= 200 && self.status != 204 {
-            field(&mut head, "Content-Length", itoa::Buffer::new().format(self.body.len()));
+        // RFC 9110 8.6: never with 1xx and 204, and with 304 it would be that of the 200.
+        if self.status >= 200 && !matches!(self.status, 204 | 304) {
+            field(&mut head, "Content-Length", itoa::Buffer::new().format(length));
         }
         field(&mut head, "Connection", if keep_alive { "keep-alive" } else { "close" });
         shared_fields(&mut head, self.cache_control);
+        if let Some(etag) = &self.etag {
+            field(&mut head, "ETag", etag);
+        }
         for (name, value) in &self.headers {
             field(&mut head, name, value);
         }
@@ -181,6 +250,11 @@ fn reason(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
@@ -209,7 +283,12 @@ fn push_json(out: &mut String, text: &str) {
     out.push('"');
 }
 
-const METHODS: &str = "GET, HEAD, OPTIONS";
+const METHODS: &str = "GET, HEAD, POST, PUT, OPTIONS";
+/// What pages of other sites may do: watch, and not publish.
+const METHODS_OF_PAGES: &str = "GET, HEAD, OPTIONS";
+
+/// RFC 9110 15.2.1: the body may come.
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
@@ -219,7 +298,7 @@ mod tests {
     fn json_is_escaped() {
         let response = Response::json_error(400, "a \"b\"", "c:\\d\r\n\u{1}é");
         let expected = r#"{"error": "a \"b\"", "detail": "c:\\d\u000d\n\u0001é"}"#;
-        assert_eq!(std::str::from_utf8(&response.body).map(str::trim_end), Ok(expected));
+        assert_eq!(std::str::from_utf8(&response.parts[0]).map(str::trim_end), Ok(expected));
     }
 
     #[test]
@@ -238,6 +317,37 @@ mod tests {
             Connection: close\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n\
             Access-Control-Allow-Origin: *\r\n\r\n";
         assert_eq!(head, expected);
+    }
+
+    #[test]
+    fn who_names_the_bytes_it_has_is_known() {
+        let response = Response::new(200, "text/css", "body").with_etag("\"v1\"");
+        for known in ["\"v1\"", "W/\"v1\"", "*", "\"a,b\", \"v1\""] {
+            assert!(response.is_known(known), "{known}");
+        }
+        for unknown in ["", "v1", "\"v2\"", "\"v1", "\"V1\"", "\"\""] {
+            assert!(!response.is_known(unknown), "{unknown}");
+        }
+        let error = Response { status: 404, ..response.clone() };
+        assert!(!error.is_known("\"v1\""));
+        assert!(!Response::new(200, "", "").is_known("*"), "it has no name");
+        let head = response.with_cache_control("no-cache").not_modified().head(true);
+        let head = std::str::from_utf8(&head).expect("text");
+        assert!(head.starts_with("HTTP/1.1 304 Not Modified\r\nConnection: keep-alive\r\n"));
+        assert!(head.contains("Cache-Control: no-cache\r\n") && head.contains("ETag: \"v1\"\r\n"));
+    }
+
+    #[test]
+    fn a_body_in_parts_is_shared_and_as_long_as_they_are_together() {
+        let parts = ["one", "", "three"].map(|part| Bytes::from(part.as_bytes().to_vec()));
+        let response = Response::of_parts(200, "", parts.to_vec());
+        let mut out = Chain::default();
+        response.write(true, true, &mut out);
+        let slices: Vec<_> = out.slices().skip(1).map(<[u8]>::as_ptr).collect();
+        assert_eq!(slices, [parts[0].as_ptr(), parts[2].as_ptr()]);
+        assert!(response.to_bytes().ends_with(b"\r\n\r\nonethree"));
+        let head = response.head(true);
+        assert!(std::str::from_utf8(&head).expect("text").contains("Content-Length: 8\r\n"));
     }
 
     #[test]

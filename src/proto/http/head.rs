@@ -1,11 +1,15 @@
 use percent_encoding::percent_decode_str;
 
+use super::body::Length;
 use super::error::Error;
 use super::forwarded::ForwardedField;
-use super::server::AskId;
 use super::ws;
 use crate::config::Secret;
 use crate::media::Redacted;
+
+/// Names a request within its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AskId(pub u64);
 
 /// What a client asks for. Texts are lossily UTF-8 where the bytes were not; they may be logged
 /// when quoted.
@@ -13,8 +17,10 @@ use crate::media::Redacted;
 pub struct Request {
     /// To be given back with the answer.
     pub ask: AskId,
-    /// GET or HEAD. A HEAD is answered like the GET; the machine leaves the body away.
+    /// A HEAD is answered like the GET; the machine leaves the body away.
     pub method: Method,
+    /// How long its body is; none if it has none, or an empty one. Only POST and PUT have one.
+    pub body: Option<Length>,
     /// The path, percent-decoded: begins with a slash, holds no control characters. An escaped
     /// slash (`%2F`) is a slash like any other.
     pub path: String,
@@ -33,11 +39,17 @@ pub struct Request {
     pub referer: Option<String>,
     /// The token of `Authorization: Bearer …` (RFC 6750 2.1).
     pub bearer: Option<Secret>,
+    /// It takes a body that is compressed by gzip (RFC 9110 12.5.3).
+    pub accepts_gzip: bool,
     /// User-Agent.
     pub user_agent: Option<String>,
+    /// Range: the part of it that is wanted; of several such fields the first.
+    pub range: Option<Box<str>>,
+    /// If-Range: what the client has a part of already.
+    pub if_range: Option<Box<str>>,
     /// What proxies say of whom it is for: each [`Config::client_field`](super::Config), in their
-    /// order, joined by commas.
-    pub forwarded: Option<Box<str>>,
+    /// order, joined by commas; and which field that is.
+    pub forwarded: Option<(ForwardedField, Box<str>)>,
 }
 
 /// What is wanted of the path.
@@ -47,6 +59,27 @@ pub enum Method {
     Get,
     /// The head that a GET would have.
     Head,
+    /// To publish what the body holds.
+    Post,
+    /// The same.
+    Put,
+}
+
+impl Method {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+
+    /// Whether it brings something instead of asking for it.
+    pub fn is_upload(self) -> bool {
+        matches!(self, Self::Post | Self::Put)
+    }
 }
 
 /// The client's protocol version.
@@ -62,6 +95,10 @@ pub enum Version {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) keep_alive: bool,
+    /// It sends its body when it was told to continue.
+    pub(super) waits_for_continue: bool,
+    /// If-None-Match, of GET and HEAD: what it names the client has.
+    pub(super) known: Option<Box<str>>,
     /// None for OPTIONS, of whatever path.
     pub(super) request: Option<(Request, Option<Upgrade>)>,
 }
@@ -142,18 +179,27 @@ pub(super) fn parse(
     let method = match name {
         "GET" => Some(Method::Get),
         "HEAD" => Some(Method::Head),
+        "POST" => Some(Method::Post),
+        "PUT" => Some(Method::Put),
         "OPTIONS" => None,
         other => return Err(Error::Method { at, found: shorten(other) }),
     };
     let version = if head.version == Some(0) { Version::Http10 } else { Version::Http11 };
 
-    // RFC 9112 6.3. A body that we did not find would be taken for the next request.
-    if let Some(coding) = fields.first("transfer-encoding") {
-        return malformed("a request without body", &format!("Transfer-Encoding: {coding}"));
+    let body = match body_length(&fields, version) {
+        Ok(body) => body,
+        Err((expected, found)) => return malformed(expected, &found),
+    };
+    if body.is_some() && !method.is_some_and(Method::is_upload) {
+        return malformed("a request without body", "one with a body");
     }
-    if let Some(length) = fields.all("content-length").find(|length| length != "0") {
-        return malformed("a request without body", &format!("Content-Length: {length}"));
-    }
+    // RFC 9110 10.1.1: of HTTP/1.0 it is to be ignored.
+    let mut expectations = fields.all("expect").filter(|_| version == Version::Http11);
+    let waits_for_continue = match expectations.next() {
+        Some(first) if first.eq_ignore_ascii_case("100-continue") => true,
+        Some(first) => return Err(Error::Expectation { at, found: shorten(&first) }),
+        None => false,
+    };
     let keep_alive = match version {
         Version::Http11 => !fields.has_token("connection", "close"),
         Version::Http10 => {
@@ -171,7 +217,9 @@ pub(super) fn parse(
     }
 
     let target = head.path.unwrap_or_default();
-    let Some(method) = method else { return Ok(Head { keep_alive, request: None }) };
+    let Some(method) = method else {
+        return Ok(Head { keep_alive, waits_for_continue, known: None, request: None });
+    };
     let (authority, path, query) = match split_target(target) {
         Ok(parts) => parts,
         Err(expected) => return malformed(expected, target),
@@ -184,6 +232,7 @@ pub(super) fn parse(
     let request = Request {
         ask,
         method,
+        body,
         path,
         query: query.to_owned(),
         version,
@@ -192,13 +241,59 @@ pub(super) fn parse(
         origin: fields.first("origin"),
         referer: fields.first("referer"),
         bearer: fields.first("authorization").as_deref().and_then(bearer),
+        accepts_gzip: fields.tokens("accept-encoding").any(|coding| is_gzip(&coding)),
         user_agent: fields.first("user-agent"),
-        forwarded: client_field.and_then(|field| {
-            let all: Vec<_> = fields.all(field.name()).collect();
-            (!all.is_empty()).then(|| all.join(",").into())
-        }),
+        // RFC 9110 14.2: of any other method it is to be ignored.
+        range: fields.first("range").filter(|_| method == Method::Get).map(Into::into),
+        if_range: fields.first("if-range").map(Into::into),
+        forwarded: client_field
+            .and_then(|field| joined(fields.all(field.name())).map(|all| (field, all))),
     };
-    Ok(Head { keep_alive, request: Some((request, upgrade)) })
+    let known = (!method.is_upload()).then(|| joined(fields.all("if-none-match"))).flatten();
+    Ok(Head { keep_alive, waits_for_continue, known, request: Some((request, upgrade)) })
+}
+
+/// How long the body is, RFC 9112 6.3; or what was expected and found. A body that we did not find
+/// would be taken for the next request, and one that others see the end of elsewhere would hide one:
+/// what can be read in two ways is refused, even if both were the same.
+fn body_length(
+    fields: &Fields<'_>,
+    version: Version,
+) -> Result<Option<Length>, (&'static str, String)> {
+    let mut codings = fields.all("transfer-encoding");
+    let mut lengths = fields.all("content-length");
+    match (codings.next(), lengths.next()) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => {
+            Err(("either Transfer-Encoding or Content-Length", "both".to_owned()))
+        }
+        (Some(_), None) if version == Version::Http10 => {
+            Err(("HTTP/1.1 with Transfer-Encoding", "HTTP/1.0".to_owned()))
+        }
+        (Some(_), None) if codings.next().is_some() => {
+            Err(("one Transfer-Encoding", "several".to_owned()))
+        }
+        (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => Ok(Some(Length::Chunked)),
+        (Some(coding), None) => Err(("Transfer-Encoding: chunked", coding)),
+        (None, Some(_)) if lengths.next().is_some() => {
+            Err(("one Content-Length", "several".to_owned()))
+        }
+        (None, Some(length)) => {
+            let is_number = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+            match length.parse::<u64>() {
+                Ok(0) if is_number => Ok(None),
+                Ok(bytes) if is_number => Ok(Some(Length::Known(bytes))),
+                _ => Err(("Content-Length in decimal digits, below 2^64", length)),
+            }
+        }
+    }
+}
+
+/// Whether `coding`, of Accept-Encoding, is gzip with a weight that is not zero.
+fn is_gzip(coding: &str) -> bool {
+    let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+    let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+    name.trim().eq_ignore_ascii_case("gzip") && weight.is_none_or(|weight| weight > 0.0)
 }
 
 fn bearer(credentials: &str) -> Option<Secret> {
@@ -304,6 +399,12 @@ impl Fields<'_> {
     }
 }
 
+/// Fields of one name mean what they mean as one, RFC 9110 5.3.
+fn joined(all: impl Iterator<Item = String>) -> Option<Box<str>> {
+    let all: Vec<_> = all.collect();
+    (!all.is_empty()).then(|| all.join(",").into())
+}
+
 /// The first line, for an error text.
 fn quote(bytes: &[u8]) -> String {
     let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
@@ -357,8 +458,11 @@ mod tests {
             X-Forwarded-For: 192.0.2.7, 10.0.0.1\r\nForwarded: for=1.2.3.4\r\n\
             x-forwarded-for: 10.0.0.2\r\n\r\n";
         let expected = Request {
+            range: None,
+            if_range: None,
             ask: AskId(1),
             method: Method::Get,
+            body: None,
             path: "/live/a b.flv".into(),
             query: "token=%41&gop=0".into(),
             version: Version::Http11,
@@ -367,8 +471,9 @@ mod tests {
             origin: Some("https://site".into()),
             referer: Some("https://site/page".into()),
             bearer: Some("abc".to_owned().into()),
+            accepts_gzip: false,
             user_agent: Some("VLC/3".into()),
-            forwarded: Some("192.0.2.7, 10.0.0.1,10.0.0.2".into()),
+            forwarded: Some((ForwardedField::XForwardedFor, "192.0.2.7, 10.0.0.1,10.0.0.2".into())),
         };
         assert_eq!(request(head), Ok(expected));
     }
@@ -412,14 +517,66 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_refused() {
+    fn who_asks_for_something_has_no_body() {
         let with = |field: &str| request(&format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n"));
         assert!(with("Content-Length: 0").is_ok());
-        for field in ["Content-Length: 1", "Content-Length: x", "Transfer-Encoding: chunked"] {
+        for field in ["Content-Length: 1", "Transfer-Encoding: chunked"] {
             assert_eq!(expected_of(with(field)), "a request without body");
         }
-        let smuggled = with("Content-Length: 0\r\nContent-Length: 5");
-        assert_eq!(expected_of(smuggled), "a request without body");
+        let options = "OPTIONS * HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n";
+        let error = parse(options.as_bytes(), 0, AskId(1), None).expect_err("a body");
+        assert_eq!(error.status(), 400);
+    }
+
+    #[test]
+    fn a_body_has_one_length_that_nobody_can_read_otherwise() {
+        let of = |method: &str, version: &str, fields: &str| {
+            request(&format!("{method} / HTTP/{version}\r\nHost: h\r\n{fields}\r\n"))
+        };
+        let post = |fields: &str| of("POST", "1.1", fields);
+        let body = |request: Result<Request, Error>| request.expect("valid").body;
+        assert_eq!(body(post("")), None);
+        assert_eq!(body(post("Content-Length: 000\r\n")), None);
+        assert_eq!(body(of("PUT", "1.0", "content-length:\t17 \r\n")), Some(Length::Known(17)));
+        let most = Some(Length::Known(u64::MAX));
+        assert_eq!(body(post("Content-Length: 18446744073709551615\r\n")), most);
+        assert_eq!(body(post("Transfer-Encoding: Chunked\r\n")), Some(Length::Chunked));
+
+        for length in
+            ["", "+5", "-5", "0x5", "5, 5", "5,", "5 5", "18446744073709551616", "5\u{e9}"]
+        {
+            let found = expected_of(post(&format!("Content-Length: {length}\r\n")));
+            assert_eq!(found, "Content-Length in decimal digits, below 2^64", "{length}");
+        }
+        for coding in ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked;q=1", "xchunked"] {
+            let found = expected_of(post(&format!("Transfer-Encoding: {coding}\r\n")));
+            assert_eq!(found, "Transfer-Encoding: chunked", "{coding}");
+        }
+        let twice = |field: &str| expected_of(post(&field.repeat(2)));
+        assert_eq!(twice("Content-Length: 5\r\n"), "one Content-Length");
+        assert_eq!(twice("Transfer-Encoding: chunked\r\n"), "one Transfer-Encoding");
+        let both = ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"];
+        for fields in [both.concat(), [both[1], both[0]].concat()] {
+            assert_eq!(expected_of(post(&fields)), "either Transfer-Encoding or Content-Length");
+        }
+        let old = of("POST", "1.0", "Transfer-Encoding: chunked\r\n");
+        assert_eq!(expected_of(old), "HTTP/1.1 with Transfer-Encoding");
+        assert!(post("Content-Length : 5\r\n").is_err(), "RFC 9112 5.1");
+        assert!(post("X: y\r\n Content-Length: 5\r\n").is_err(), "RFC 9112 5.2");
+    }
+
+    #[test]
+    fn nothing_but_100_continue_can_be_expected() {
+        let with = |version: &str, value: &str| {
+            let head = format!(
+                "PUT / HTTP/{version}\r\nHost: h\r\nContent-Length: 5\r\nExpect: {value}\r\n\r\n"
+            );
+            parse(head.as_bytes(), 0, AskId(1), None).map(|head| head.waits_for_continue)
+        };
+        assert_eq!(with("1.1", "100-Continue"), Ok(true));
+        assert_eq!(with("1.0", "100-continue"), Ok(false));
+        assert_eq!(with("1.0", "wonders"), Ok(false));
+        assert_eq!(with("1.1", "wonders").expect_err("unknown").status(), 417);
     }
 
     #[test]
@@ -441,8 +598,8 @@ mod tests {
 
     #[test]
     fn methods_of_later_are_named() {
-        let error = request("POST /api HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n");
-        assert_eq!(error, Err(Error::Method { at: 0, found: "POST".into() }));
+        let error = request("PATCH /api HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n");
+        assert_eq!(error, Err(Error::Method { at: 0, found: "PATCH".into() }));
     }
 
     #[test]

@@ -3,15 +3,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::answer::{self, Greeting, Response};
+use super::answer::{self, Framing, Greeting, Response};
+use super::body::Length;
 use super::error::Error;
 use super::forwarded::ForwardedField;
-use super::head::{self, Head, Method, Request, Upgrade, Version};
+use super::head::{self, AskId, Head, Method, Request, Upgrade, Version};
+use super::ingest::{Container, Notice};
+use super::publishing::Publishing;
 use super::{chunk, ws};
 use crate::bytes::Chain;
+use crate::container::{Item, flv, fmp4, ts};
 
 /// The bounds of one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Config {
     /// A longer head is answered with 431. Bytes, 8 KiB.
     pub head_bytes: usize,
@@ -28,6 +32,17 @@ pub struct Config {
     pub message_bytes: u64,
     /// How long we wait for the peer's close frame after sending ours. 2 s.
     pub close_timeout: Duration,
+    /// From the moment a publisher is let in to its first audio or video; then 408. 20 s.
+    pub first_frame_timeout: Duration,
+    /// Between two pieces of audio or video of a publisher; then 408. 10 s.
+    pub publisher_silence: Duration,
+    /// What is accepted of a publisher of FLV; a longer part of its body is answered with 413.
+    pub flv: flv::Limits,
+    /// What is accepted of a publisher of a transport stream; longer parts are left out.
+    pub ts: ts::Limits,
+    /// What is accepted of a publisher of MP4; longer heads are answered with 413, longer samples
+    /// are left out.
+    pub mp4: fmp4::Limits,
     /// The field that is handed on as [`Request::forwarded`]. None.
     pub client_field: Option<ForwardedField>,
 }
@@ -41,39 +56,38 @@ impl Default for Config {
             ignored_bytes: 64 << 10,
             message_bytes: 64 << 10,
             close_timeout: Duration::from_secs(2),
+            first_frame_timeout: Duration::from_secs(20),
+            publisher_silence: Duration::from_secs(10),
+            flv: flv::Limits::default(),
+            ts: ts::Limits::default(),
+            mp4: fmp4::Limits::default(),
             client_field: None,
         }
     }
 }
 
-/// Names a request within its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AskId(pub u64);
-
 /// What the peer did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-// Boxed where it waits.
-#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// It asks for something. To be answered once, by [`Server::respond`] or
-    /// [`Server::accept_stream`]; until then no further input is taken.
+    /// It asks for something. To be answered once, by [`Server::respond`],
+    /// [`Server::respond_in_pieces`], [`Server::accept_stream`] or [`Server::accept_publish`]; until then no further input is
+    /// taken.
     Request(Box<Request>),
+    /// A publisher's body holds this.
+    Media(Item),
+    /// Something in a publisher's body is not routed; each is told once.
+    Notice(Notice),
+    /// A publisher's body has come to its end, and was right up to there. To be answered by
+    /// [`Server::respond`].
+    PublishEnded {
+        /// As its request had it.
+        ask: AskId,
+    },
     /// It left a running WebSocket stream by a close frame. Ours is in `poll_transmit`.
     Closed {
         /// The peer's reason, if it gave one (RFC 6455 7.4).
         code: Option<u16>,
     },
-}
-
-/// How blocks travel to one viewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Framing {
-    /// As they are, until the connection closes.
-    Close,
-    /// Each as one chunk: [`chunk::head`], block, [`chunk::TAIL`].
-    Chunked,
-    /// Each as one message: [`ws::header`], block.
-    WebSocket,
 }
 
 /// Why a stream ends, as WebSocket puts it (RFC 6455 7.4.1).
@@ -96,6 +110,10 @@ pub enum Timer {
     Idle,
     /// The peer must answer our close frame.
     Close,
+    /// A publisher that was let in must send audio or video.
+    FirstFrame,
+    /// It must send more of it.
+    Silence,
 }
 
 /// Server side of one HTTP connection: bytes in; bytes, events and a deadline out.
@@ -106,8 +124,9 @@ pub enum Timer {
 pub struct Server {
     config: Arc<Config>,
     state: State,
-    /// One at most: input stops at a request, and a close is the last event.
-    event: Option<Event>,
+    /// One at most: input stops at a request, and a close is the last event. What a publisher
+    /// sends waits elsewhere.
+    event: Option<Waiting>,
     out: Chain,
     last_ask: u64,
     /// Bytes taken since the start.
@@ -119,6 +138,12 @@ pub struct Server {
 ///         ▼                                            │
 ///       Idle ──byte──▶ Head ──whole──▶ Asking ─────────┤
 ///                                        │  respond    └──▶ Closed
+///                                        │ ▲
+///                          accept_publish│ │the body is over
+///                                        │ └──── Publishing ──end_publish──▶ Closed
+///                                        ├────────▲
+///                                        │ respond_in_pieces
+///                                        ├──▶ Sending ──push_body, the last──▶ Idle or Closed
 ///                                        │ accept_stream
 ///                                        ├──▶ Streaming ──end_stream──▶ Closed
 ///                                        └──▶ WebSocket ──end_stream──▶ Closing ──peer's close──▶ Closed
@@ -126,13 +151,34 @@ pub struct Server {
 /// Any error and any timeout lead to Closed. A new connection is at Head.
 #[derive(Debug)]
 enum State {
-    Idle { deadline: Instant },
-    Head { bytes: Vec<u8>, deadline: Instant },
+    Idle {
+        deadline: Instant,
+    },
+    Head {
+        bytes: Vec<u8>,
+        deadline: Instant,
+    },
     Asking(Asking),
-    Streaming { framing: Framing, ignored: u64 },
+    // Boxed: viewers are many, publishers few.
+    Publishing(Box<(Publishing, Asking)>),
+    /// Of a body, so many bytes are to come from the caller.
+    Sending {
+        left: u64,
+        keep_alive: bool,
+    },
+    Streaming {
+        framing: Framing,
+        ignored: u64,
+    },
     // Boxed: it is four times as large as any other.
-    WebSocket { reader: Box<ws::Reader>, pong: Option<Bytes> },
-    Closing { reader: Box<ws::Reader>, deadline: Instant },
+    WebSocket {
+        reader: Box<ws::Reader>,
+        pong: Option<Bytes>,
+    },
+    Closing {
+        reader: Box<ws::Reader>,
+        deadline: Instant,
+    },
     Closed,
 }
 
@@ -142,7 +188,19 @@ struct Asking {
     method: Method,
     version: Version,
     keep_alive: bool,
+    waits_for_continue: bool,
+    /// What the client has, by ETag.
+    known: Option<Box<str>>,
+    /// Until all of it was taken.
+    body: Option<Length>,
     upgrade: Option<Box<Upgrade>>,
+}
+
+/// An event until it is polled: an [`Event`] is larger, and every viewer would have room for it.
+#[derive(Debug)]
+enum Waiting {
+    Request(Box<Request>),
+    Closed { code: Option<u16> },
 }
 
 impl Server {
@@ -160,7 +218,8 @@ impl Server {
     }
 
     /// Takes bytes from the front of `input` and says how many. All of them, unless an answer is
-    /// due (then the rest is to be offered again after it) or waits to be drained.
+    /// due (then the rest is to be offered again after it) or waits to be drained, or much of what
+    /// is published waits to be polled.
     pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> Result<usize, Error> {
         let mut rest = input;
         let result = self.take(now, &mut rest);
@@ -198,7 +257,12 @@ impl Server {
                 take_head(bytes, self.config.head_bytes, at, input)?
                     .map(|head| Done::Head(head, at))
             }
-            State::Asking(_) => return Ok(false),
+            State::Asking(_) | State::Sending { .. } => return Ok(false),
+            State::Publishing(it) if it.0.is_over() || it.0.is_full() => return Ok(false),
+            State::Publishing(it) => {
+                it.0.read(now, &self.config, at, input)?;
+                None
+            }
             State::Streaming { ignored, .. } => {
                 *ignored += input.len() as u64;
                 *input = &[];
@@ -231,16 +295,24 @@ impl Server {
 
     fn on_head(&mut self, now: Instant, bytes: &[u8], at: u64) -> Result<(), Error> {
         let ask = AskId(self.last_ask + 1);
-        let Head { keep_alive, request } = head::parse(bytes, at, ask, self.config.client_field)?;
+        let Head { keep_alive, waits_for_continue, known, request } =
+            head::parse(bytes, at, ask, self.config.client_field)?;
         let Some((request, upgrade)) = request else {
             self.write(now, &Response::preflight(), Method::Get, keep_alive);
             return Ok(());
         };
         self.last_ask = ask.0;
-        let (method, version) = (request.method, request.version);
-        let upgrade = upgrade.map(Box::new);
-        self.state = State::Asking(Asking { ask, method, version, keep_alive, upgrade });
-        self.event = Some(Event::Request(Box::new(request)));
+        self.state = State::Asking(Asking {
+            ask,
+            method: request.method,
+            version: request.version,
+            keep_alive,
+            waits_for_continue,
+            known,
+            body: request.body,
+            upgrade: upgrade.map(Box::new),
+        });
+        self.event = Some(Waiting::Request(Box::new(request)));
         Ok(())
     }
 
@@ -250,7 +322,7 @@ impl Server {
             (State::WebSocket { pong, .. }, ws::Incoming::Ping(payload)) => *pong = Some(payload),
             (State::WebSocket { .. }, ws::Incoming::Close { code }) => {
                 self.out.push(ws::close(code.unwrap_or(1000), ""));
-                self.event = Some(Event::Closed { code });
+                self.event = Some(Waiting::Closed { code });
                 self.state = State::Closed;
             }
             (State::Closing { .. }, ws::Incoming::Close { .. }) => self.state = State::Closed,
@@ -270,6 +342,7 @@ impl Server {
                 limit: self.config.head_timeout,
                 had: bytes.len(),
             },
+            State::Publishing(it) => it.0.silence(self.taken, &self.config),
             _ => {
                 self.state = State::Closed;
                 return Ok(());
@@ -281,8 +354,7 @@ impl Server {
 
     fn on_error(&mut self, error: &Error) {
         if let Some(response) = Response::of_error(error) {
-            self.out.push(response.head(false));
-            self.out.push(response.body);
+            response.write(false, true, &mut self.out);
         }
         if let (Error::WebSocket { violation, .. }, State::WebSocket { .. }) = (error, &self.state)
         {
@@ -291,10 +363,90 @@ impl Server {
         self.state = State::Closed;
     }
 
-    /// Answers request `ask` with a whole response. An id that is not open is ignored.
-    pub fn respond(&mut self, now: Instant, ask: AskId, response: &Response) {
-        if let Some(Asking { method, keep_alive, .. }) = self.answered(ask) {
-            self.write(now, response, method, keep_alive);
+    /// Answers request `ask` with a whole response, or by 304 if the client has it. Says how many bytes
+    /// of the body are sent: none then, and none to who asks for the head alone. An id that is not open
+    /// is ignored. If there is a body that was not taken, the connection closes after that: the client
+    /// may or may not send it (RFC 9110 10.1.1), and it must not be taken for a request.
+    pub fn respond(&mut self, now: Instant, ask: AskId, response: &Response) -> u64 {
+        let Some(Asking { method, keep_alive, body, known, .. }) = self.answered(ask) else {
+            return 0;
+        };
+        let keep_alive = keep_alive && body.is_none();
+        match known.filter(|known| response.is_known(known)) {
+            Some(_) => self.write(now, &response.not_modified(), method, keep_alive),
+            None => self.write(now, response, method, keep_alive),
+        }
+    }
+
+    /// Answers request `ask` with the head of `response` before a body of `length` bytes, which come by
+    /// [`Self::push_body`]. True if they are to come: not if the client has them (304), or asked for
+    /// the head alone. An id that is not open is ignored.
+    pub fn respond_in_pieces(
+        &mut self,
+        now: Instant,
+        ask: AskId,
+        response: &Response,
+        length: u64,
+    ) -> bool {
+        let Some(Asking { method, keep_alive, body, known, .. }) = self.answered(ask) else {
+            return false;
+        };
+        let keep_alive = keep_alive && body.is_none();
+        if known.is_some_and(|known| response.is_known(&known)) {
+            self.write(now, &response.not_modified(), method, keep_alive);
+            return false;
+        }
+        self.out.push(response.head_of(keep_alive, length));
+        let left = if method == Method::Head { 0 } else { length };
+        self.state = State::Sending { left, keep_alive };
+        self.push_body(now, Bytes::new());
+        left > 0
+    }
+
+    /// The next piece of a body whose head was written; what is more than was announced is left away.
+    /// Ignored when none is awaited.
+    pub fn push_body(&mut self, now: Instant, mut piece: Bytes) {
+        let State::Sending { left, keep_alive } = &mut self.state else { return };
+        piece.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= piece.len() as u64;
+        let keep_alive = *keep_alive;
+        if *left == 0 {
+            self.state = self.after_answer(now, keep_alive);
+        }
+        self.out.push(piece);
+    }
+
+    /// Answers request `ask` by taking its body, and tells the client to go on if it waits for
+    /// that. What is in the body comes as [`Event::Media`], and its end as
+    /// [`Event::PublishEnded`]. An id that is not open, or of a request without body, is ignored.
+    pub fn accept_publish(&mut self, now: Instant, ask: AskId, container: Container) {
+        let Some(mut asking) = self.answered(ask) else { return };
+        let Some(length) = asking.body.take() else {
+            self.state = State::Asking(asking);
+            return;
+        };
+        if asking.waits_for_continue {
+            self.out.push(answer::CONTINUE);
+        }
+        let publishing = Publishing::new(length, container, &self.config, now);
+        self.state = State::Publishing(Box::new((publishing, asking)));
+    }
+
+    /// Ends a running publish from our side, by `response`, and then the connection. Ignored when
+    /// none runs.
+    pub fn end_publish(&mut self, response: &Response) {
+        if let State::Publishing(_) = &self.state {
+            response.write(false, true, &mut self.out);
+            self.state = State::Closed;
+        }
+    }
+
+    /// If a publisher's first audio or video, or the next, is waited for, it is for as long again:
+    /// until then.
+    pub fn extend_silence(&mut self, now: Instant) -> Option<Instant> {
+        match &mut self.state {
+            State::Publishing(it) => Some(it.0.extend_silence(now, &self.config)),
+            _ => None,
         }
     }
 
@@ -316,7 +468,7 @@ impl Server {
             _ => Framing::Close,
         };
         let bytes = answer::stream_head(content_type, framing);
-        let framing = (asking.method == Method::Get).then_some(framing);
+        let framing = (asking.method != Method::Head).then_some(framing);
         Some(Greeting { bytes, framing })
     }
 
@@ -360,7 +512,27 @@ impl Server {
 
     /// What the peer did, if something is left to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.event.take()
+        if let State::Publishing(it) = &mut self.state {
+            if let Some(event) = it.0.poll_event() {
+                return Some(event);
+            }
+            return it.0.is_over().then(|| self.publish_over()).flatten();
+        }
+        Some(match self.event.take()? {
+            Waiting::Request(request) => Event::Request(request),
+            Waiting::Closed { code } => Event::Closed { code },
+        })
+    }
+
+    /// The request is open again, and its body is taken.
+    fn publish_over(&mut self) -> Option<Event> {
+        let State::Publishing(it) = std::mem::replace(&mut self.state, State::Closed) else {
+            return None;
+        };
+        let (_, asking) = *it;
+        let ask = asking.ask;
+        self.state = State::Asking(asking);
+        Some(Event::PublishEnded { ask })
     }
 
     /// Moves what is to be sent to `out`; false if there was nothing. While a stream runs these are
@@ -377,13 +549,15 @@ impl Server {
     }
 
     /// When [`Self::handle_timeout`] is to be called, and what for. While a request is open and
-    /// while a stream runs there is no deadline here: those are the caller's.
+    /// while a stream is sent there is no deadline here: those are the caller's.
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         match &self.state {
             State::Idle { deadline } => Some((*deadline, Timer::Idle)),
             State::Head { deadline, .. } => Some((*deadline, Timer::Head)),
             State::Closing { deadline, .. } => Some((*deadline, Timer::Close)),
+            State::Publishing(it) => Some(it.0.deadline()),
             State::Asking(_)
+            | State::Sending { .. }
             | State::Streaming { .. }
             | State::WebSocket { .. }
             | State::Closed => None,
@@ -420,16 +594,25 @@ impl Server {
         }
     }
 
-    fn write(&mut self, now: Instant, response: &Response, method: Method, keep_alive: bool) {
-        self.out.push(response.head(keep_alive));
-        if method == Method::Get {
-            self.out.push(response.body.clone());
+    /// Answers with how many bytes of the body it wrote.
+    fn write(
+        &mut self,
+        now: Instant,
+        response: &Response,
+        method: Method,
+        keep_alive: bool,
+    ) -> u64 {
+        let with_body = method != Method::Head;
+        response.write(keep_alive, with_body, &mut self.out);
+        self.state = self.after_answer(now, keep_alive);
+        if with_body { response.body_bytes() } else { 0 }
+    }
+
+    fn after_answer(&self, now: Instant, keep_alive: bool) -> State {
+        match keep_alive {
+            true => State::Idle { deadline: now + self.config.idle_timeout },
+            false => State::Closed,
         }
-        self.state = if keep_alive {
-            State::Idle { deadline: now + self.config.idle_timeout }
-        } else {
-            State::Closed
-        };
     }
 }
 

@@ -31,22 +31,25 @@ pub struct ChunkReader {
     channels: Vec<Channel>,
     /// Capacity of all partial messages, in bytes; never above `limits.reassembly_bytes`, unless
     /// that was lowered since.
-    reserved: usize,
+    reserved: u32,
     /// The beginning of a header that is not whole yet. When four bytes after a fmt 3 were kept to
     /// compare and turned out to be no timestamp, they are payload, and read from here first.
-    kept: ArrayVec<u8, HEADER_BYTES_MAX>,
+    /// Boxed, and None when empty: players have none, and there are many players.
+    kept: Option<Box<Kept>>,
     offset: u64,
 }
+
+type Kept = ArrayVec<u8, HEADER_BYTES_MAX>;
 
 /// Bounds of a [`ChunkReader`]. Whoever goes beyond one gets an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkLimits {
     /// Longest message body, in bytes. Default 16 MiB.
-    pub message_bytes: usize,
+    pub message_bytes: u32,
     /// Memory for all messages that are not whole yet, in bytes. Default 32 MiB.
-    pub reassembly_bytes: usize,
+    pub reassembly_bytes: u32,
     /// Number of chunk streams. Default 64.
-    pub csids: usize,
+    pub csids: u32,
 }
 
 impl Default for ChunkLimits {
@@ -128,8 +131,8 @@ enum State {
     Header,
     /// `left` more bytes of the chunk in `channels[index]`.
     Payload {
-        index: usize,
-        left: usize,
+        index: u32,
+        left: u32,
     },
 }
 
@@ -167,7 +170,7 @@ impl ChunkReader {
             chunk_size: ChunkWriter::INITIAL_CHUNK_SIZE,
             channels: Vec::new(),
             reserved: 0,
-            kept: ArrayVec::new(),
+            kept: None,
             offset: 0,
         }
     }
@@ -187,15 +190,16 @@ impl ChunkReader {
                 }
                 continue;
             };
-            let left = self.read_payload(index, left, input)?;
+            let place = index as usize;
+            let left = self.read_payload(place, left, input)?;
             if left > 0 {
                 self.state = State::Payload { index, left };
                 return Ok(None);
             }
             self.state = State::Header;
-            let channel = &self.channels[index];
+            let channel = &self.channels[place];
             if channel.partial.len() == channel.header.length as usize
-                && let Some(message) = self.finish(index)?
+                && let Some(message) = self.finish(place)?
             {
                 return Ok(Some(message));
             }
@@ -219,24 +223,37 @@ impl ChunkReader {
 
     /// The next chunk's header, once it is whole.
     fn read_header(&mut self, input: &mut &[u8]) -> Result<Option<Chunk>, ChunkError> {
-        let chunk = if self.kept.is_empty() {
-            self.parse(input)?
-        } else {
-            let mut joined = self.kept.clone();
-            let missing = joined.remaining_capacity().min(input.len());
-            joined.extend(input[..missing].iter().copied());
-            self.parse(&joined)?
+        let chunk = match &self.kept {
+            None => self.parse(input)?,
+            Some(kept) => {
+                let mut joined = kept.clone();
+                let missing = joined.remaining_capacity().min(input.len());
+                joined.extend(input[..missing].iter().copied());
+                self.parse(&joined)?
+            }
         };
         let Some(chunk) = chunk else {
-            // Never more than fits: a header is known after HEADER_BYTES_MAX at the latest.
-            self.kept.extend(input.iter().copied());
-            self.take(input, input.len());
+            if !input.is_empty() {
+                // Never more than fits: a header is known after HEADER_BYTES_MAX at the latest.
+                self.kept.get_or_insert_default().extend(input.iter().copied());
+                self.take(input, input.len());
+            }
             return Ok(None);
         };
-        let kept = chunk.header_bytes.min(self.kept.len());
-        self.kept.drain(..kept);
+        let kept = self.take_kept(chunk.header_bytes).len();
         self.take(input, chunk.header_bytes - kept);
         Ok(Some(chunk))
+    }
+
+    /// The first of what was kept, so many bytes at most.
+    fn take_kept(&mut self, most: usize) -> Kept {
+        let Some(kept) = &mut self.kept else { return Kept::new() };
+        let count = most.min(kept.len());
+        let first = kept.drain(..count).collect();
+        if kept.is_empty() {
+            self.kept = None;
+        }
+        first
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<Option<Chunk>, ChunkError> {
@@ -257,15 +274,16 @@ impl ChunkReader {
             }
             Some(channel) => channel.header,
             None if fmt > 1 => return Err(ChunkError::NothingToRepeat { csid, fmt }),
-            None if self.channels.len() >= self.limits.csids => {
-                return Err(ChunkError::TooManyChunkStreams { csid, limit: self.limits.csids });
+            None if self.channels.len() >= self.limits.csids as usize => {
+                let limit = self.limits.csids as usize;
+                return Err(ChunkError::TooManyChunkStreams { csid, limit });
             }
             None => Header::default(),
         };
         let Ok(header) = prior.next(fmt, &mut reader) else { return Ok(None) };
 
         let length = header.length as usize;
-        let limit = self.limits.message_bytes.min(self.limits.reassembly_bytes);
+        let limit = self.limits.message_bytes.min(self.limits.reassembly_bytes) as usize;
         if length > limit {
             return Err(ChunkError::MessageTooLong { csid, kind: header.kind, length, limit });
         }
@@ -283,28 +301,29 @@ impl ChunkReader {
         });
         let channel = &mut self.channels[index];
         channel.header = header;
-        let missing = header.length as usize - channel.partial.len();
-        self.state = State::Payload { index, left: missing.min(self.chunk_size as usize) };
+        let missing = header.length - channel.partial.len() as u32;
+        self.state = State::Payload { index: index as u32, left: missing.min(self.chunk_size) };
     }
 
     /// Copies up to `left` bytes of payload, and answers how many are missing then.
     fn read_payload(
         &mut self,
         index: usize,
-        mut left: usize,
+        left: u32,
         input: &mut &[u8],
-    ) -> Result<usize, ChunkError> {
-        if !self.kept.is_empty() {
-            let count = left.min(self.kept.len());
-            self.make_room(index, count)?;
-            self.channels[index].partial.extend(self.kept.drain(..count));
-            left -= count;
+    ) -> Result<u32, ChunkError> {
+        let mut left = left as usize;
+        if self.kept.is_some() {
+            let kept = self.take_kept(left);
+            self.make_room(index, kept.len())?;
+            self.channels[index].partial.extend_from_slice(&kept);
+            left -= kept.len();
         }
         let count = left.min(input.len());
         self.make_room(index, count)?;
         self.channels[index].partial.extend_from_slice(&input[..count]);
         self.take(input, count);
-        Ok(left - count)
+        Ok((left - count) as u32)
     }
 
     /// Sees to it that `count` bytes can be appended. Most messages fit into the first piece of
@@ -316,16 +335,16 @@ impl ChunkReader {
         if needed <= capacity {
             return Ok(());
         }
-        let limit = self.limits.reassembly_bytes;
-        let others = self.reserved - capacity;
+        let limit = self.limits.reassembly_bytes as usize;
+        let others = self.reserved as usize - capacity;
         if needed + others > limit {
             return Err(ChunkError::ReassemblyFull { csid: *csid, needed: needed + others, limit });
         }
         // With every chunk stream's first piece all of the limit is shared out at most.
-        let first = FIRST_PIECE_BYTES.min(limit / self.limits.csids.max(1));
+        let first = FIRST_PIECE_BYTES.min(limit / self.limits.csids.max(1) as usize);
         let wanted = first.max(capacity * 4).min(header.length as usize).min(limit - others);
         partial.reserve_exact(needed.max(wanted) - partial.len());
-        self.reserved = others + partial.capacity();
+        self.reserved = (others + partial.capacity()) as u32;
         Ok(())
     }
 
@@ -360,7 +379,7 @@ impl ChunkReader {
     /// What has come of a channel's message, with its memory.
     fn release(&mut self, index: usize) -> Vec<u8> {
         let partial = std::mem::take(&mut self.channels[index].partial);
-        self.reserved -= partial.capacity();
+        self.reserved -= partial.capacity() as u32;
         partial
     }
 

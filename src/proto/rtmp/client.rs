@@ -282,6 +282,7 @@ impl Client {
             TrackKind::Data => {
                 return line.write(csid::DATA, kind::DATA, time_ms, stream_id, &[], &frame.data);
             }
+            TrackKind::Private => return false,
         };
         let Some(track) = track else { return false };
         let head = flv::frame_head(frame, track, self.config.hevc);
@@ -456,11 +457,12 @@ impl Client {
         }
         let State::Playing { playing, .. } = &mut self.state else { return Ok(()) };
         let result = playing.ingest.push(message, &mut playing.items);
-        self.events.extend(playing.items.drain(..).map(|item| match item {
-            Item::Track(track) => Event::Track(track),
-            Item::Frame(frame) => Event::Frame(frame),
-            Item::Metadata(metadata) => Event::Metadata(metadata),
-            Item::EndOfSequence(kind) => Event::EndOfSequence(kind),
+        self.events.extend(playing.items.drain(..).filter_map(|item| match item {
+            Item::Track(track) => Some(Event::Track(track)),
+            Item::Frame(frame) => Some(Event::Frame(frame)),
+            Item::Metadata(metadata) => Some(Event::Metadata(metadata)),
+            Item::EndOfSequence(kind) => Some(Event::EndOfSequence(kind)),
+            Item::PrivateStreams(_) => None,
         }));
         while let Some(notice) = playing.ingest.poll_notice() {
             self.events.push_back(Event::Notice(notice));

@@ -5,22 +5,18 @@ use bytes::Bytes;
 use super::command::amf0_of;
 use super::{Error, Message, kind};
 use crate::bytes::{Reader, Short};
-use crate::container::flv::{Demux, Item, Limits, Notice, TagKind};
-use crate::time::{Timestamp, Unwrap};
+use crate::container::flv::{Item, Limits, Notice, TagKind, Tags};
 
 /// Demultiplexes what one publisher sends.
 pub(super) struct Ingest {
-    demux: Demux,
-    /// Audio and video share one unfolder, because both count on one clock: with one each, the
-    /// kind that joins after a wrap would land 2^32 ms away from the other.
-    clock_ms: Unwrap,
+    tags: Tags,
     /// Tags in one aggregate, at most: each becomes an event, which is larger than the tag may be.
     aggregate_tags: usize,
 }
 
 impl Ingest {
     pub(super) fn new(limits: Limits, aggregate_tags: usize) -> Self {
-        Self { demux: Demux::new(limits), clock_ms: Unwrap::new(32), aggregate_tags }
+        Self { tags: Tags::new(limits), aggregate_tags }
     }
 
     /// True for the kinds [`Self::push`] takes.
@@ -31,34 +27,19 @@ impl Ingest {
     /// Appends what `message` held to `items`. Nothing but kinds that [`Self::takes`] comes here.
     pub(super) fn push(&mut self, message: Message, items: &mut Vec<Item>) -> Result<(), Error> {
         let Message { kind, timestamp_ms, payload, .. } = message;
-        match kind {
-            kind::AUDIO => self.push_one(TagKind::Audio, timestamp_ms, payload, items),
-            kind::VIDEO => self.push_one(TagKind::Video, timestamp_ms, payload, items),
-            kind::AGGREGATE => self.push_aggregate(timestamp_ms, &payload, items),
+        let (kind, body) = match kind {
+            kind::AUDIO => (TagKind::Audio, payload),
+            kind::VIDEO => (TagKind::Video, payload),
+            kind::AGGREGATE => return self.push_aggregate(timestamp_ms, &payload, items),
             _ => {
                 let body = payload.slice_ref(amf0_of(kind, &payload));
                 if is_of_the_session(&body) {
                     return Ok(());
                 }
-                self.push_one(TagKind::Script, timestamp_ms, body, items)
+                (TagKind::Script, body)
             }
-        }
-    }
-
-    fn push_one(
-        &mut self,
-        kind: TagKind,
-        timestamp_ms: u32,
-        body: Bytes,
-        items: &mut Vec<Item>,
-    ) -> Result<(), Error> {
-        let wire = u64::from(timestamp_ms);
-        let millis = match kind {
-            // Data may sit at zero for ever; it must not lead the clock astray.
-            TagKind::Script => self.clock_ms.clone().unfold(wire),
-            TagKind::Audio | TagKind::Video => self.clock_ms.unfold(wire),
         };
-        Ok(self.demux.push(kind, Timestamp::from_millis(millis), body, items)?)
+        Ok(self.tags.push(kind, timestamp_ms, body, items)?)
     }
 
     /// RTMP 7.1.6: FLV tags in a row. Their times count from the first one's, which stands for
@@ -90,14 +71,14 @@ impl Ingest {
                     return Err(Error::unexpected("aggregate", "audio, video or data", found));
                 }
             };
-            self.push_one(kind, time_ms, tag.body, items)?;
+            self.tags.push(kind, time_ms, tag.body, items)?;
         }
         Ok(())
     }
 
     /// What the demultiplexer has to tell the log, each once.
     pub(super) fn poll_notice(&mut self) -> Option<Notice> {
-        self.demux.poll_notice()
+        self.tags.poll_notice()
     }
 }
 

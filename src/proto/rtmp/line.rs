@@ -19,7 +19,8 @@ pub(super) struct Line {
     out: Option<Box<BytesMut>>,
     /// Bytes received since the connection began, the handshake included.
     received: u64,
-    acknowledged: u64,
+    /// The last sequence number that we acknowledged, which wraps (RTMP 5.4.3).
+    acknowledged: u32,
     /// We acknowledge after this many received bytes: what the peer announced, or our default.
     window_bytes: u32,
     /// The window we announced; 0 before we did.
@@ -52,10 +53,10 @@ impl Line {
     /// call, so that a tiny window costs the peer more than us.
     pub(super) fn count(&mut self, bytes: usize, acknowledge: bool) {
         self.received += bytes as u64;
-        if acknowledge && self.received - self.acknowledged >= u64::from(self.window_bytes) {
-            self.acknowledged = self.received;
-            // The sequence number wraps (RTMP 5.4.3).
-            self.control(Control::Ack(self.received as u32));
+        let sequence = self.received as u32;
+        if acknowledge && sequence.wrapping_sub(self.acknowledged) >= self.window_bytes {
+            self.acknowledged = sequence;
+            self.control(Control::Ack(sequence));
         }
     }
 

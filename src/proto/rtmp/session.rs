@@ -449,11 +449,12 @@ impl Publishing {
 
     fn take(&mut self, core: &mut Core, message: Message) -> Result<(), Error> {
         let result = self.ingest.push(message, &mut self.items);
-        let events = self.items.drain(..).map(|item| match item {
-            Item::Track(track) => Event::Track(track),
-            Item::Frame(frame) => Event::Frame(frame),
-            Item::Metadata(metadata) => Event::Metadata(metadata),
-            Item::EndOfSequence(kind) => Event::EndOfSequence(kind),
+        let events = self.items.drain(..).filter_map(|item| match item {
+            Item::Track(track) => Some(Event::Track(track)),
+            Item::Frame(frame) => Some(Event::Frame(frame)),
+            Item::Metadata(metadata) => Some(Event::Metadata(metadata)),
+            Item::EndOfSequence(kind) => Some(Event::EndOfSequence(kind)),
+            Item::PrivateStreams(_) => None,
         });
         core.events.get_or_insert_default().extend(events);
         while let Some(notice) = self.ingest.poll_notice() {

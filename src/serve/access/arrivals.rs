@@ -1,7 +1,8 @@
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use super::Network;
 
 /// How often connections come from each address, on all cores together, without a lock.
 ///
@@ -32,16 +33,16 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    /// Whether a connection from `address` may come in at `now`, with at most `rate` in a second
+    /// Whether a connection from `network` may come in at `now`, with at most `rate` in a second
     /// and as many at once; a `rate` of zero lets all in. One that may not does not count.
-    pub fn let_in(&self, address: IpAddr, rate: u32, now: Instant) -> bool {
+    pub fn let_in(&self, network: Network, rate: u32, now: Instant) -> bool {
         if rate == 0 {
             return true;
         }
         let now = now.saturating_duration_since(self.born).as_nanos();
         let now = u64::try_from(now).unwrap_or(u64::MAX / 2);
         let worth = SECOND_NS / u64::from(rate);
-        let at = self.places(address);
+        let at = self.places(network);
         let moments = || at.into_iter().map(|at| &self.moments[at]);
         for moment in moments() {
             let later = |moment: u64| Some(moment.max(now) + worth);
@@ -60,8 +61,8 @@ impl Arrivals {
         may
     }
 
-    fn places(&self, address: IpAddr) -> [usize; ROWS] {
-        let mut hash = self.hasher.hash_one(address);
+    fn places(&self, network: Network) -> [usize; ROWS] {
+        let mut hash = self.hasher.hash_one(network);
         std::array::from_fn(|row| {
             #[allow(clippy::cast_possible_truncation)]
             let place = hash as usize % WIDTH;
@@ -73,19 +74,22 @@ impl Arrivals {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
     use std::sync::atomic::AtomicUsize;
     use std::thread;
     use std::time::Duration;
 
     use super::*;
 
-    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    fn local() -> Network {
+        Network::of(Ipv4Addr::LOCALHOST.into())
+    }
 
     #[test]
     fn as_many_as_the_rate_come_at_once_and_then_one_at_a_time() {
         let arrivals = Arrivals::default();
         let start = arrivals.born + Duration::from_secs(5);
-        let come = |ms| arrivals.let_in(ADDRESS, 10, start + Duration::from_millis(ms));
+        let come = |ms| arrivals.let_in(local(), 10, start + Duration::from_millis(ms));
         assert_eq!((0..30).filter(|_| come(0)).count(), 10);
         assert!(!come(99) && come(100) && !come(100) && come(200));
         assert_eq!((0..30).filter(|_| come(5000)).count(), 10);
@@ -96,9 +100,9 @@ mod tests {
     fn each_address_has_its_own_and_zero_is_no_limit() {
         let arrivals = Arrivals::default();
         let now = arrivals.born;
-        assert!(arrivals.let_in(ADDRESS, 1, now) && !arrivals.let_in(ADDRESS, 1, now));
-        assert!(arrivals.let_in("::1".parse().expect("an address"), 1, now));
-        assert!((0..1000).all(|_| arrivals.let_in(ADDRESS, 0, now)));
+        assert!(arrivals.let_in(local(), 1, now) && !arrivals.let_in(local(), 1, now));
+        assert!(arrivals.let_in(Network::of("::1".parse().expect("one")), 1, now));
+        assert!((0..1000).all(|_| arrivals.let_in(local(), 0, now)));
     }
 
     #[test]
@@ -106,7 +110,7 @@ mod tests {
         let arrivals = Arrivals::default();
         let come = |number: u32| {
             let now = arrivals.born + Duration::from_micros(u64::from(number) * 50);
-            arrivals.let_in(IpAddr::from(number.to_be_bytes()), 2, now)
+            arrivals.let_in(Network::of(IpAddr::from(number.to_be_bytes())), 2, now)
         };
         let refused = (0..20_000).filter(|number| !come(*number)).count();
         assert!(refused <= 20, "{refused} of 20000");
@@ -121,7 +125,7 @@ mod tests {
                 for _ in 0..2 {
                     scope.spawn(|| {
                         for _ in 0..50 {
-                            let may = arrivals.let_in(ADDRESS, 20, now);
+                            let may = arrivals.let_in(local(), 20, now);
                             let_in.fetch_add(usize::from(may), Ordering::Relaxed);
                         }
                     });

@@ -1,9 +1,11 @@
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::super::refusals::Reason;
 use super::super::tally::Tally;
 use super::super::verdict::{Action, Question};
+use super::Network;
+use super::network::Kind;
 use crate::config::{App, Limits};
 use crate::media::StreamKey;
 
@@ -18,7 +20,7 @@ pub struct Census {
     publishers: AtomicUsize,
     /// By wish and app. Apps have no list: without `strict_apps` strangers make them up.
     by_app: Tally,
-    /// Viewers, by app and address.
+    /// Viewers, by app and address, or network.
     by_address: Tally,
 }
 
@@ -31,11 +33,38 @@ pub(crate) struct Counted {
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected at most {most} {whom} ({by}): try another server, or this one again later")]
+#[error("expected at most {most} {of}: try another server, or this one again later")]
 pub(crate) struct Full {
     most: usize,
-    whom: &'static str,
-    by: &'static str,
+    of: Of,
+}
+
+/// Who is counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Of {
+    #[error("viewers (limits.viewers)")]
+    Viewers,
+    #[error("publishers (limits.publishers)")]
+    Publishers,
+    #[error("viewers of this app (viewers_max)")]
+    ViewersOfApp,
+    #[error("publishers of this app (publishers_max)")]
+    PublishersOfApp,
+    #[error("viewers of this app from {0} (viewers_max_per_address)")]
+    ViewersFrom(Kind),
+}
+
+impl Full {
+    /// What it is counted as.
+    pub(crate) fn reason(&self) -> Reason {
+        match self.of {
+            Of::Viewers => Reason::Viewers,
+            Of::Publishers => Reason::Publishers,
+            Of::ViewersOfApp => Reason::ViewersOfApp,
+            Of::PublishersOfApp => Reason::PublishersOfApp,
+            Of::ViewersFrom(_) => Reason::ViewersPerAddress,
+        }
+    }
 }
 
 impl Census {
@@ -75,30 +104,31 @@ impl Counted {
         let Some(wish) = Wish::of(question) else { return Ok(None) };
         let (of_node, of_app) = match wish {
             Wish::Publish(_) => (
-                (&census.publishers, limits.publishers, "publishers", "limits.publishers"),
-                (app.publishers_max, "publishers of this app", "publishers_max"),
+                (&census.publishers, limits.publishers, Of::Publishers),
+                (app.publishers_max, Of::PublishersOfApp),
             ),
             Wish::Play(..) => (
-                (&census.viewers, limits.viewers, "viewers", "limits.viewers"),
-                (app.viewers_max, "viewers of this app", "viewers_max"),
+                (&census.viewers, limits.viewers, Of::Viewers),
+                (app.viewers_max, Of::ViewersOfApp),
             ),
         };
-        let (count, most, whom, by) = of_node;
-        let full = |found: usize, most: usize, whom, by| match most {
+        let (count, most, of) = of_node;
+        let full = |found: usize, most: usize, of| match most {
             0 => Ok(()),
             most if found <= most => Ok(()),
-            most => Err(Full { most, whom, by }),
+            most => Err(Full { most, of }),
         };
         let on_node = count.fetch_add(1, Ordering::Relaxed) + 1;
         let in_app = census.by_app.enter(wish.app());
         let from_here = wish.viewer().map_or(0, |viewer| census.by_address.enter(viewer));
         // From here on it is counted out by being dropped.
         let counted = Self { census: Arc::clone(census), question: Arc::clone(question) };
-        full(on_node, most, whom, by)?;
-        let (most, whom, by) = of_app;
-        full(in_app, most, whom, by)?;
-        let (whom, by) = ("viewers of this app from one address", "viewers_max_per_address");
-        full(from_here, app.viewers_max_per_address, whom, by)?;
+        full(on_node, most, of)?;
+        let (most, of) = of_app;
+        full(in_app, most, of)?;
+        if let Some((_, network)) = wish.viewer() {
+            full(from_here, app.viewers_max_per_address, Of::ViewersFrom(network.kind()))?;
+        }
         Ok(Some(counted))
     }
 }
@@ -121,7 +151,7 @@ impl Drop for Counted {
 /// What is counted of a question.
 enum Wish<'a> {
     Publish(&'a StreamKey),
-    Play(&'a StreamKey, IpAddr),
+    Play(&'a StreamKey, Network),
 }
 
 impl<'a> Wish<'a> {
@@ -129,7 +159,7 @@ impl<'a> Wish<'a> {
         match &question.action {
             Action::Connect { .. } => None,
             Action::Publish(key) => Some(Self::Publish(key)),
-            Action::Play(key) => Some(Self::Play(key, question.peer.ip())),
+            Action::Play(key) => Some(Self::Play(key, Network::of(question.peer.ip()))),
         }
     }
 
@@ -140,7 +170,7 @@ impl<'a> Wish<'a> {
         }
     }
 
-    fn viewer(&self) -> Option<(&'a str, IpAddr)> {
+    fn viewer(&self) -> Option<(&'a str, Network)> {
         match self {
             Self::Publish(_) => None,
             Self::Play(key, from) => Some((key.app(), *from)),
@@ -159,9 +189,10 @@ mod tests {
         Arc::new(Question {
             client: ClientId(1),
             peer: (from, 1).into(),
-            protocol: Protocol::Rtmp,
+            protocol: Protocol::Rtmp.into(),
             action: wish(StreamKey::parse(path).expect("a key")),
             asked: None,
+            record: None,
             query: "".into(),
             connect: None,
             http: None,
@@ -183,7 +214,7 @@ mod tests {
 
         fn come(&self, question: &Arc<Question>) -> Result<Counted, &'static str> {
             let counted = Counted::new(&self.census, question, &self.limits, &self.app);
-            counted.map(|counted| counted.expect("a stream")).map_err(|full| full.by)
+            counted.map(|counted| counted.expect("a stream")).map_err(|full| full.reason().name())
         }
 
         fn play(&self, path: &str, from: [u8; 4]) -> Result<Counted, &'static str> {
@@ -207,11 +238,11 @@ mod tests {
         inside.push(gate.play("live/x", b));
         assert_eq!(gate.play("live/x", b).err(), Some("viewers_max"));
         inside.extend([gate.play("other/x", a), gate.play("other/x", b)]);
-        assert_eq!(gate.play("other/x", b).err(), Some("limits.viewers"));
+        assert_eq!(gate.play("other/x", b).err(), Some("viewers"));
         inside.push(gate.publish("live/x"));
         assert_eq!(gate.publish("live/y").err(), Some("publishers_max"));
         inside.push(gate.publish("other/x"));
-        assert_eq!(gate.publish("third/x").err(), Some("limits.publishers"));
+        assert_eq!(gate.publish("third/x").err(), Some("publishers"));
         assert!(inside.iter().all(Result::is_ok));
         assert_eq!((gate.census.viewers(), gate.census.publishers()), (5, 2));
         // Who was refused has left nothing behind, nor has who leaves.

@@ -62,11 +62,26 @@ impl Tokens {
         method: Method,
         key: &StreamKey,
     ) -> Result<(), Unproven> {
-        let token = query.get("token").or_else(|| query.get("jwt"));
-        let Some(token) = token.or_else(|| bearer.map(|token| Cow::from(token.reveal()))) else {
-            return Err(Unproven::Missing("token=TOKEN (a JWT)"));
-        };
-        let claims = self.claims(&token).map_err(Unproven::Wrong)?;
+        // Each may be for somebody else, as for the hook server: the one that proves it will do.
+        let bearer = bearer.map(|token| Cow::from(token.reveal()));
+        let mut why = Unproven::Missing("token=TOKEN (a JWT)");
+        for token in [bearer, query.get("token"), query.get("jwt")].into_iter().flatten() {
+            match self.check_one(&token, method, key) {
+                Ok(()) => return Ok(()),
+                Err(wrong) => match &why {
+                    // What is no token at all was hardly meant to be one.
+                    Unproven::Missing(_) | Unproven::Wrong(Wrong::TokenForm) => {
+                        why = Unproven::Wrong(wrong);
+                    }
+                    Unproven::Wrong(_) => {}
+                },
+            }
+        }
+        Err(why)
+    }
+
+    fn check_one(&self, token: &str, method: Method, key: &StreamKey) -> Result<(), Wrong> {
+        let claims = self.claims(token)?;
         let patterns = match method {
             Method::Publish => claims.publish,
             Method::Play => claims.play,
@@ -74,7 +89,7 @@ impl Tokens {
         if patterns.iter().any(|pattern| fits(pattern, key.as_str())) {
             return Ok(());
         }
-        Err(Unproven::Wrong(Wrong::TokenPatterns { claim: method, key: key.clone() }))
+        Err(Wrong::TokenPatterns { claim: method, key: key.clone() })
     }
 
     fn claims(&self, token: &str) -> Result<Claims, Wrong> {
@@ -163,6 +178,38 @@ mod tests {
         ] {
             assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn a_token_that_is_for_somebody_else_is_no_harm_beside_a_right_one() {
+        let app = App { jwt_secret: Secret::from("0123456789abcdef".to_owned()), ..App::default() };
+        let tokens = Tokens::new(&app).expect("there is a secret");
+        let token = |play: &str| {
+            let claims = serde_json::json!({"exp": 4_102_444_800_u64, "play": [play]});
+            let key = jsonwebtoken::EncodingKey::from_secret(b"0123456789abcdef");
+            jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a JWT")
+        };
+        let (right, other) = (token("live/*"), token("other/*"));
+        let key = StreamKey::parse("live/x").expect("a key");
+        let check = |query: &str, bearer: Option<&str>| {
+            let bearer = bearer.map(|token| Secret::from(token.to_owned()));
+            tokens.check(&Query::new(query), bearer.as_ref(), Method::Play, &key)
+        };
+        for (query, bearer) in [
+            ("token=of-the-hook-server", Some(&*right)),
+            (&*format!("token={other}"), Some(&*right)),
+            (&*format!("token={right}"), Some("of-the-balancer")),
+            (&*format!("token={right}"), Some(&*other)),
+            (&*format!("token=of-the-hook-server&jwt={right}"), None),
+        ] {
+            assert_eq!(check(query, bearer), Ok(()), "{query} {bearer:?}");
+        }
+        // Of several that are wrong, the one that is a token at all says why.
+        let pattern = Wrong::TokenPatterns { claim: Method::Play, key: key.clone() };
+        let wrong = check(&format!("token={other}"), Some("of-the-balancer"));
+        assert_eq!(wrong, Err(Unproven::Wrong(pattern)));
+        let wrong = check("token=of-the-hook-server", None);
+        assert_eq!(wrong, Err(Unproven::Wrong(Wrong::TokenForm)));
     }
 
     /// The plainest way to say the same.

@@ -9,6 +9,7 @@ mod census;
 mod cidr;
 mod jwt;
 mod keys;
+mod network;
 mod referer;
 pub mod signed;
 
@@ -18,12 +19,14 @@ use std::time::SystemTime;
 pub use arrivals::Arrivals;
 pub use census::Census;
 pub(crate) use census::{Counted, Full};
+pub use network::Network;
 
 use self::cidr::Rules;
 use self::jwt::Tokens;
 use self::keys::Keys;
 use self::referer::Referers;
 use self::signed::{Method, Request, Signer};
+use super::refusals::Reason;
 use super::verdict::{Action, Protocol, Question};
 use crate::config::{App, Secret};
 use crate::media::StreamKey;
@@ -31,7 +34,7 @@ use crate::proto::http::Query;
 
 /// What one app asks of those who come.
 #[derive(Debug)]
-pub(crate) struct Access {
+pub struct Access {
     rules: Rules,
     referers: Referers,
     keys: Option<Keys>,
@@ -42,10 +45,17 @@ pub(crate) struct Access {
 
 /// Why somebody may not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Denied {
-    /// By address.
-    #[error("{wish} {app} is not allowed from {from} (rules)")]
-    Rule { wish: &'static str, app: String, from: IpAddr },
+pub enum Denied {
+    /// By address. RTMP clients name any app at their connect, line breaks included.
+    #[error("{wish} {} is not allowed from {from} (rules)", .app.escape_debug())]
+    Rule {
+        /// What it wanted.
+        wish: &'static str,
+        /// Where.
+        app: String,
+        /// Its address.
+        from: IpAddr,
+    },
     /// By the page that shows it.
     #[error("expected a page of a host in referers, found {0}")]
     Referer(&'static str),
@@ -55,6 +65,17 @@ pub(crate) enum Denied {
     /// It shows something wrong.
     #[error(transparent)]
     Proof(Wrong),
+}
+
+impl Denied {
+    /// What it is counted as.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Rule { .. } => Reason::Rules,
+            Self::Referer(_) => Reason::Referers,
+            Self::NoProof(_) | Self::Proof(_) => Reason::Proof,
+        }
+    }
 }
 
 /// What a look for one kind of proof did not find.
@@ -68,45 +89,73 @@ enum Unproven {
 
 /// What is wrong with a proof.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Wrong {
+pub enum Wrong {
+    /// No key of the app.
     #[error("expected a key that is one of publish_keys, found another")]
     Key,
+    /// A signature that cannot be one.
     #[error("expected exp=UNIX and sig=HEX with 64 digits, found something else")]
     SignatureForm,
+    /// A right signature of the past.
     #[error(
         "expected a URL that is still good, found that it was good until {until} (exp): sign a new one"
     )]
-    SignatureExpired { until: u64 },
+    SignatureExpired {
+        /// Seconds after 1970.
+        until: u64,
+    },
+    /// A signature of something else, or by somebody else.
     #[error(
-        "expected the signature of this method, stream, exp and address by sign_secret, found another: \
-         sign the URL anew (`corecast sign`)"
+        "expected the signature by sign_secret of {method}, {key}, this exp and this address, found \
+         another: sign the URL of {key} anew (`corecast sign`)"
     )]
-    Signature,
-    #[error("expected a token (JWT) of three parts in base64url with exp, found something else")]
+    Signature {
+        /// What it would have to allow.
+        method: Method,
+        /// What is asked for.
+        key: StreamKey,
+    },
+    /// A token that cannot be one.
+    #[error(
+        "expected a token (JWT) of three parts in base64url, with a known alg in its head and with exp, \
+         found something else"
+    )]
     TokenForm,
+    /// A token of an algorithm that counts for nothing here.
     #[error(
         "expected a token signed with an algorithm in jwt_algorithms whose key is set, found {0}"
     )]
     TokenAlgorithm(String),
+    /// A token of somebody else.
     #[error("expected a token signed by jwt_secret or for jwt_key_file, found another")]
     TokenSignature,
+    /// A right token that would be good for ever.
     #[error("expected a token with exp, so that it ends some day, found none")]
     TokenWithoutEnd,
+    /// A right token of the past.
     #[error("expected a token that is still good, found one that has expired (exp): get a new one")]
     TokenExpired,
+    /// A right token of the future.
     #[error("expected a token that is good already, found one for later (nbf): compare the clocks")]
     TokenTooEarly,
+    /// A right token that says what it is for as no token does.
     #[error("expected a token whose publish and play are lists of patterns such as \"live/*\"")]
     TokenClaims,
+    /// A right token for something else.
     #[error(
         "expected a token whose claim {claim} has a pattern that fits {key}, found none that does"
     )]
-    TokenPatterns { claim: Method, key: StreamKey },
+    TokenPatterns {
+        /// Where it would have to say it.
+        claim: Method,
+        /// What is asked for.
+        key: StreamKey,
+    },
 }
 
 impl Access {
     /// What `app` says.
-    pub(crate) fn new(app: &App) -> Self {
+    pub fn new(app: &App) -> Self {
         Self {
             rules: Rules::new(&app.rules),
             referers: Referers::new(&app.referers),
@@ -119,7 +168,7 @@ impl Access {
 
     /// Whether `question` may go on to whoever else is asked. `bearer` is a token that stands beside
     /// its query.
-    pub(crate) fn check(
+    pub fn check(
         &self,
         question: &Question,
         bearer: Option<&Secret>,
@@ -147,7 +196,7 @@ impl Access {
             };
             return Err(Denied::Rule { wish, app: key.app().to_owned(), from });
         }
-        if question.protocol == Protocol::Http && method == Method::Play {
+        if question.protocol == Protocol::Http.into() && method == Method::Play {
             self.referers
                 .check(question.http.as_ref().and_then(|http| http.referer.as_deref()))
                 .map_err(Denied::Referer)?;

@@ -97,7 +97,7 @@ impl Signer {
         let expected = self.signature(method, key, until, address);
         // The signature first: the time of one that is made up is worth no answer.
         if !bool::from(expected.as_bytes().ct_eq(sig.to_ascii_lowercase().as_bytes())) {
-            return Err(Unproven::Wrong(Wrong::Signature));
+            return Err(Unproven::Wrong(Wrong::Signature { method, key: key.clone() }));
         }
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         if now > until {
@@ -138,6 +138,10 @@ mod tests {
         Signer::new("a secret of the test").check(&Query::new(query), &request)
     }
 
+    fn wrong(method: Method, path: &str) -> Result<(), Unproven> {
+        Err(Unproven::Wrong(Wrong::Signature { method, key: key(path) }))
+    }
+
     fn sign(method: Method, path: &str, exp: u64, address: Option<IpAddr>) -> String {
         Signer::new("a secret of the test").query(method, &key(path), exp, address)
     }
@@ -168,9 +172,10 @@ mod tests {
             ),
             Ok(())
         );
-        let wrong = Err(Unproven::Wrong(Wrong::Signature));
-        assert_eq!(check(&play, Method::Publish, "live/a", 1000), wrong);
-        assert_eq!(check(&play, Method::Play, "live/b", 1000), wrong);
+        let publish = check(&play, Method::Publish, "live/a", 1000);
+        assert_eq!(publish, wrong(Method::Publish, "live/a"));
+        assert_eq!(check(&play, Method::Play, "live/b", 1000), wrong(Method::Play, "live/b"));
+        let wrong = wrong(Method::Play, "live/a");
         assert_eq!(check(&play.replace("1000", "1001"), Method::Play, "live/a", 1000), wrong);
         assert_eq!(check(&format!("{play}&ip=1"), Method::Play, "live/a", 1000), wrong);
         let late = Err(Unproven::Wrong(Wrong::SignatureExpired { until: 1000 }));
@@ -184,7 +189,7 @@ mod tests {
             let bound = sign(Method::Play, "live/a", 1000, Some(own));
             let check = |query: &str, from| check(query, Method::Play, "live/a", from, 0);
             assert_eq!(check(&bound, own), Ok(()));
-            let wrong = Err(Unproven::Wrong(Wrong::Signature));
+            let wrong = wrong(Method::Play, "live/a");
             assert_eq!(check(&bound, other), wrong);
             assert_eq!(check(&bound.replace("&ip=1", ""), own), wrong);
             assert_eq!(check(&bound.replace("ip=1", "ip=0"), other), wrong);

@@ -11,9 +11,10 @@ fn question(wish: fn(StreamKey) -> Action, query: &str) -> Question {
     Question {
         client: ClientId(1),
         peer: ([192, 0, 2, 7], 1).into(),
-        protocol: Protocol::Http,
+        protocol: Protocol::Http.into(),
         action: wish(StreamKey::parse("live/x").expect("a key")),
         asked: None,
+        record: None,
         query: query.into(),
         connect: None,
         http: None,
@@ -110,6 +111,17 @@ fn who_may_do_one_thing_may_connect() {
 }
 
 #[test]
+fn an_app_of_several_lines_is_refused_in_one() {
+    let mut question = question(Action::Play, "");
+    question.action =
+        Action::Connect { app: "x\n\u{1b}[31m2026-01-01 ERROR all is lost".to_owned() };
+    let denied = access("rules = ['deny all any']").check(&question, None, at(0));
+    let reason = denied.expect_err("it is denied").to_string();
+    assert!(reason.starts_with(r"connecting to x\n\u{1b}[31m2026-01-01 ERROR"), "{reason}");
+    assert!(!reason.contains(char::is_control), "{reason:?}");
+}
+
+#[test]
 fn the_page_counts_for_viewers_by_http_alone() {
     let access = access("referers = ['a.example']");
     let mut play = question(Action::Play, "");
@@ -118,7 +130,7 @@ fn the_page_counts_for_viewers_by_http_alone() {
     play.http = Some(Arc::new(HttpClient { referer, user_agent: None }));
     assert_eq!(access.check(&play, None, at(0)), Ok(()));
     play.http = None;
-    play.protocol = Protocol::Rtmp;
+    play.protocol = Protocol::Rtmp.into();
     assert_eq!(access.check(&play, None, at(0)), Ok(()));
 }
 

@@ -1,5 +1,6 @@
 // Addresses and commands for the stream typed into the box.
-"use strict";
+import { byId, rtmpBase, shellWord, showRows } from "./rows.js";
+import { addresses } from "./ways.js";
 
 const key = byId("key");
 
@@ -22,11 +23,8 @@ function update() {
     ["OBS: server", rtmpBase() + "/" + app],
     ["OBS: key", name],
   ]);
-  showRows(byId("play"), [
-    ["RTMP", url],
-    ["HTTP-FLV", location.origin + path() + ".flv"],
-    ["WebSocket-FLV", location.origin.replace(/^http/, "ws") + path() + ".flv"],
-  ]);
+  byId("http").textContent = location.origin + path() + ".flv";
+  showRows(byId("play"), addresses(location.origin + path(), url, ""));
 }
 
 key.addEventListener("input", update);

@@ -1,20 +1,18 @@
 // What both pages need: addresses of this server, and rows with a copy button.
 // Text from the address bar reaches the page by textContent alone.
-"use strict";
-
-const byId = (id) => document.getElementById(id);
+export const byId = (id) => document.getElementById(id);
 
 /// "rtmp://host[:port]", without the port if it is the protocol's own.
-function rtmpBase() {
+export function rtmpBase() {
   const port = document.body.dataset.rtmpPort;
   return "rtmp://" + location.hostname + (port === "1935" ? "" : ":" + port);
 }
 
 /// One word for a POSIX shell, whatever is in it: people paste these.
-const shellWord = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
+export const shellWord = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
 
 /// `rows` is a list of [what, text].
-function showRows(place, rows) {
+export function showRows(place, rows) {
   place.replaceChildren(...rows.map(([what, text]) => {
     const row = document.createElement("div");
     const name = row.appendChild(document.createElement("span"));
@@ -24,6 +22,8 @@ function showRows(place, rows) {
     name.textContent = what;
     url.className = "url";
     url.textContent = text;
+    // What is too long for its place is cut.
+    url.title = text;
     button.type = "button";
     button.textContent = "Copy";
     button.setAttribute("aria-label", "Copy " + what);

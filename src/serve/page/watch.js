@@ -1,14 +1,20 @@
-// Plays /APP/NAME.flv into the page, says what goes on, and comes back when the stream does.
+// Plays the stream of this page's address, says what goes on, and comes back when the stream does. How it is
+// played, `?as=` and the buttons say; what does not play that way is tried in the others.
 // body[data-state] is connecting, waiting, click, playing or error.
-"use strict";
+import { isAbsent, isOff } from "./refusal.js";
+import { byId, rtmpBase, shellWord, showRows } from "./rows.js";
+import { addresses, mediaUrl, named, nextWay, play, ways } from "./ways.js";
 
 const video = byId("video");
-const httpUrl = location.origin + location.pathname + ".flv" + location.search;
-const wsUrl = httpUrl.replace(/^http/, "ws");
+const stream = location.origin + location.pathname;
 const plainPath = decoded(location.pathname);
+/// What else stands behind the question mark is for the server, as it stands.
+const query = location.search.slice(1).split("&").filter((part) => part && !/^as(=|$)/.test(part)).join("&");
+const offered = ways();
 
-let transport = "http";
-let attempt = null; // { player, bytesPerSecond, codecs }, one at a time
+let chosen = offered.find((way) => way.as === new URLSearchParams(location.search).get("as")) ?? offered[0];
+let attempt = null; // { handle, played, codecs }, one at a time
+let untold = new Map(); // why a way did not play, by its name in addresses
 let failures = 0;
 let retry = 0;
 let moved = { at: performance.now(), time: 0 };
@@ -29,54 +35,40 @@ function say(state, title, detail = "") {
     byId("state").textContent = title;
   }
   byId("detail").textContent = detail;
+  // The element turns a wheel of its own beside its controls, below what is said here.
+  video.controls = state === "playing" || state === "click";
 }
 
 function connect() {
   disconnect();
-  if (!mpegts.getFeatureList().mseLivePlayback) {
-    say("error", "This browser cannot play live FLV",
-      "It lacks Media Source Extensions. The addresses below work in other players.");
+  byId("again").hidden = true;
+  const way = nextWay(offered, chosen, untold);
+  mark(way);
+  if (!way) {
+    say("error", "This browser cannot play live video",
+      "It has neither Media Source Extensions nor HLS. The addresses below work in other players.");
     return;
   }
   if (document.body.dataset.state !== "waiting") say("connecting", "Connecting");
-  const url = transport === "ws" ? wsUrl : httpUrl;
-  const player = mpegts.createPlayer({ type: "flv", isLive: true, url }, {
-    enableStashBuffer: false,
-    lazyLoad: false,
-    // A little late: play faster. Far behind, as after the first group of pictures: jump.
-    liveSync: true,
-    liveSyncTargetLatency: 1.0,
-    liveSyncMaxLatency: 1.6,
-    liveSyncPlaybackRate: 1.15,
-    liveBufferLatencyChasing: true,
-    liveBufferLatencyMaxLatency: 4,
-    liveBufferLatencyMinRemain: 0.9,
-    autoCleanupSourceBuffer: true,
-    autoCleanupMaxBackwardDuration: 30,
-    autoCleanupMinBackwardDuration: 10,
-  });
-  const own = attempt = { player, bytesPerSecond: null, codecs: {} };
-  const current = (react) => (...values) => { if (attempt === own) react(...values); };
-  player.on(mpegts.Events.ERROR, current(onError));
-  player.on(mpegts.Events.LOADING_COMPLETE, current(onEnd));
-  player.on(mpegts.Events.MEDIA_INFO, current((info) => { own.codecs = info; }));
-  player.on(mpegts.Events.STATISTICS_INFO, current((info) => {
-    const now = info.speed * 1024;
-    own.bytesPerSecond = own.bytesPerSecond === null ? now : own.bytesPerSecond * 0.8 + now * 0.2;
-  }));
+  const own = attempt = { handle: null, played: false, codecs: {} };
   moved = { at: performance.now(), time: video.currentTime };
-  player.attachMediaElement(video);
-  player.load();
-  Promise.resolve(player.play()).catch(current((error) => {
-    if (error?.name === "NotAllowedError") say("click", "Press play to watch");
-  }));
+  own.handle = play(way, {
+    url: mediaUrl(way, stream, query),
+    video,
+    on: {
+      codecs(names) { own.codecs = named(names); },
+      over: onEnd,
+      failed: onFailed,
+      blocked() { say("click", "Press play to watch"); },
+    },
+  });
 }
 
 function disconnect() {
   clearTimeout(retry);
   const old = attempt;
   attempt = null;
-  old?.player.destroy();
+  old?.handle.end();
 }
 
 function connectLater(seconds) {
@@ -95,41 +87,39 @@ function onEnd() {
   connectLater(1);
 }
 
-async function onError(type, reason, info) {
-  if (type === mpegts.ErrorTypes.MEDIA_ERROR) {
-    say("error", "The browser cannot decode this stream", [reason, info?.msg].filter(Boolean).join(": "));
-    connectLater(patience());
+/// What a format has no place for is refused with that status.
+const NO_PLACE = 415;
+
+function onFailed(problem) {
+  const { kind, status, text } = problem;
+  const { way } = attempt.handle;
+  const isRefused = kind === "refused";
+  // What has played before will again; what is refused, while others are tried, is no other than those.
+  const unfit = kind === "undecodable" ? !attempt.played
+    : isRefused && !isAbsent(problem) && (status === NO_PLACE || isOff(problem) || untold.size > 0);
+  disconnect();
+  if (isOff(problem)) close(way, text);
+  if (unfit) {
+    untold.set(way.as, isOff(problem) ? text : `${way.name}: ${text}`);
+    if (nextWay(offered, chosen, untold)) return connect();
+    say("error", "This browser plays the stream in no format", [...untold.values()].join(". ") + ".");
+    untold = new Map();
+    return connectLater(patience());
+  }
+  if (isAbsent(problem)) {
+    say("waiting", "Waiting for the publisher", "Nobody publishes " + plainPath.slice(1) + " yet.");
+    return connectLater(1);
+  }
+  if (isRefused) {
+    say("error", "The server refused: " + status, text);
+    // Who may not watch now may not in a second; each time would be one more refusal in the log.
+    if (status === 401 || status === 403) byId("again").hidden = false;
+    else connectLater(patience());
     return;
   }
-  // Neither player nor WebSocket tell the status and its reason; asking once more does.
-  disconnect();
-  const answer = info?.code === 404 ? { status: 404 } : await ask();
-  if (attempt) return;
-  if (answer.status === 404) {
-    say("waiting", "Waiting for the publisher", "Nobody publishes " + plainPath.slice(1) + " yet.");
-    connectLater(1);
-  } else if (answer.status === 200) {
-    say("connecting", "Connecting");
-    connectLater(patience());
-  } else {
-    say("error", answer.status ? "The server refused: " + answer.status : "The server does not answer", answer.text);
-    connectLater(patience());
-  }
-}
-
-/// The status of the stream's address and, if it is refused, why.
-async function ask() {
-  const stop = new AbortController();
-  try {
-    const response = await fetch(httpUrl, { cache: "no-store", signal: stop.signal });
-    if (response.ok) return { status: 200 };
-    const body = await response.json().catch(() => ({}));
-    return { status: response.status, text: body.detail || body.error || response.statusText };
-  } catch {
-    return { status: 0, text: "Trying again by itself." };
-  } finally {
-    stop.abort();
-  }
+  if (kind === "unreachable") say("error", "The server does not answer", "Trying again by itself.");
+  else say("connecting", "Connecting", text);
+  connectLater(patience());
 }
 
 /// Twice a second: is it moving, how late is it, what is it.
@@ -139,6 +129,7 @@ function look() {
     moved = { at: now, time: video.currentTime };
     if (video.readyState > 2 && !video.paused) {
       failures = 0;
+      attempt.played = true;
       say("playing", "Playing");
     }
   } else if (attempt && !video.paused && now - moved.at > 2000) {
@@ -147,51 +138,72 @@ function look() {
   }
 
   const playing = document.body.dataset.state === "playing";
-  const { codecs = {}, bytesPerSecond } = attempt ?? {};
+  const { codecs = {}, handle } = attempt ?? {};
+  byId("way").textContent = playing ? handle.how : "–";
   byId("resolution").textContent = playing && video.videoWidth
     ? video.videoWidth + " × " + video.videoHeight : "–";
-  show("video-codec", playing && codecs.videoCodec);
-  show("audio-codec", playing && codecs.audioCodec);
-  byId("bitrate").textContent = playing && bytesPerSecond !== null ? rate(bytesPerSecond * 8) : "–";
-  const edge = video.buffered.length ? video.buffered.end(video.buffered.length - 1) : 0;
-  byId("latency").textContent = playing ? Math.max(0, edge - video.currentTime).toFixed(1) + " s" : "–";
+  show("video-codec", playing && codecs.video);
+  show("audio-codec", playing && codecs.audio);
+  const bytes = handle?.bytesPerSecond ?? null;
+  byId("bitrate").textContent = playing && bytes !== null ? rate(bytes * 8) : "–";
+  const late = handle?.behind() ?? null;
+  byId("latency").textContent = playing && late !== null ? late.toFixed(1) + " s" : "–";
 }
 
 function show(id, codec) {
-  const names = {
-    avc1: "H.264", hvc1: "H.265", hev1: "H.265", av01: "AV1", vp09: "VP9", mp4a: "AAC",
-    opus: "Opus", mp3: "MP3", flac: "FLAC", "ac-3": "AC-3", "ec-3": "E-AC-3",
-  };
-  const raw = codec || "–";
-  byId(id).textContent = names[raw.split(".")[0].toLowerCase()] ?? raw;
-  byId(id).title = raw;
+  byId(id).textContent = codec ? codec.name : "–";
+  byId(id).title = codec ? codec.raw : "";
 }
 
 const rate = (bits) => bits >= 1e6 ? (bits / 1e6).toFixed(2) + " Mbit/s" : Math.round(bits / 1e3) + " kbit/s";
 
-function choose(which) {
-  transport = which;
-  byId("http").setAttribute("aria-pressed", String(which === "http"));
-  byId("ws").setAttribute("aria-pressed", String(which === "ws"));
+function choose(way) {
+  chosen = way;
+  const search = [query, "as=" + way.as].filter(Boolean).join("&");
+  history.replaceState(null, "", location.pathname + "?" + search);
+  again();
+}
+
+/// The server does not offer it, and its button says why.
+function close(way, why) {
+  const button = [...byId("ways").children].find((one) => one.dataset.as === way.as);
+  button.disabled = true;
+  button.title = why;
+}
+
+/// As if nothing had been tried.
+function again() {
   failures = 0;
+  untold = new Map();
   say("connecting", "Connecting");
   connect();
 }
 
-byId("http").addEventListener("click", () => choose("http"));
-byId("ws").addEventListener("click", () => choose("ws"));
+/// Shows which way it goes, and why not as it was chosen.
+function mark(way) {
+  for (const button of byId("ways").children) button.setAttribute("aria-pressed", String(button.dataset.as === way?.as));
+  byId("note").textContent = way ? [...untold.values()].join(". ") : "";
+  byId("note").hidden = !byId("note").textContent;
+}
+
+for (const way of offered) {
+  const button = byId("ways").appendChild(document.createElement("button"));
+  button.type = "button";
+  button.dataset.as = way.as;
+  button.textContent = way.label;
+  button.title = way.name;
+  button.addEventListener("click", () => choose(way));
+}
+byId("again").addEventListener("click", again);
 video.addEventListener("play", () => { moved.at = performance.now(); });
 
 byId("name").textContent = plainPath.slice(1);
 document.title = plainPath.slice(1) + " · Corecast";
+const flv = stream + ".flv" + (query && "?" + query);
 showRows(byId("urls"), [
-  ["RTMP", rtmpBase() + plainPath + location.search],
-  ["HTTP-FLV", httpUrl],
-  ["WebSocket-FLV", wsUrl],
-  ["ffplay", "ffplay -fflags nobuffer " + shellWord(httpUrl)],
-  ["VLC", "vlc --network-caching=500 " + shellWord(httpUrl)],
+  ...addresses(stream, rtmpBase() + plainPath, query),
+  ["ffplay", "ffplay -fflags nobuffer " + shellWord(flv)],
+  ["VLC", "vlc --network-caching=500 " + shellWord(flv)],
 ]);
-mpegts.LoggingControl.enableAll = false;
-mpegts.LoggingControl.enableError = true;
 setInterval(look, 500);
 connect();

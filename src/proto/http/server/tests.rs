@@ -66,9 +66,11 @@ impl Peer {
         self.request().ask
     }
 
-    fn respond(&mut self, response: &Response) {
-        self.server.respond(self.now, self.ask(), response);
+    /// Answers with the bytes of the body that are sent.
+    fn respond(&mut self, response: &Response) -> u64 {
+        let bytes = self.server.respond(self.now, self.ask(), response);
         self.drain();
+        bytes
     }
 
     /// What was said since the last call.
@@ -101,6 +103,91 @@ fn response_has_a_length_and_the_next_request_follows() {
 }
 
 #[test]
+fn who_has_it_already_gets_no_body_and_the_next_request_follows() {
+    let response = || Response::of_parts(200, "text/css", vec!["a".into()]).with_etag("\"v2\"");
+    let with = |fields: &str| GET.replace("\r\n\r\n", &format!("\r\n{fields}\r\n\r\n"));
+    let mut peer = Peer::new();
+    for known in
+        ["If-None-Match: \"v1\", W/\"v2\"", "if-none-match: \"v1\"\r\nIf-None-Match: \"v2\""]
+    {
+        peer.send(with(known)).expect("valid");
+        assert_eq!(peer.respond(&response()), 0);
+        let said = peer.said();
+        assert!(said.starts_with("HTTP/1.1 304 ") && said.ends_with("\r\n\r\n"), "{said}");
+        assert!(said.contains("ETag: \"v2\"\r\n") && !said.contains("Content-"), "{said}");
+    }
+    peer.send(with("If-None-Match: \"v1\"")).expect("valid");
+    assert_eq!(peer.respond(&response()), 1);
+    let said = peer.said();
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("\r\n\r\na"), "{said}");
+}
+
+#[test]
+fn what_is_known_goes_before_a_part_that_is_not_there() {
+    let beyond = Response::json_error(416, "range not satisfiable", "")
+        .with_header("Content-Range", "bytes */9")
+        .with_etag("\"v1\"");
+    for (known, status) in [("\"v1\"", "304"), ("\"v2\"", "416")] {
+        let mut peer = Peer::new();
+        let fields = format!("\r\nIf-None-Match: {known}\r\nRange: bytes=9-\r\n\r\n");
+        peer.send(GET.replace("\r\n\r\n", &fields)).expect("valid");
+        peer.respond(&beyond);
+        let said = peer.said();
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{said}");
+        assert_eq!(said.contains("Content-Range: bytes */9\r\n"), status == "416", "{said}");
+    }
+}
+
+#[test]
+fn a_body_in_pieces_is_as_long_as_announced_and_the_next_request_follows() {
+    let mut peer = Peer::new();
+    let both = [GET, GET].concat();
+    assert_eq!(peer.send(&both), Ok(GET.len()));
+    let response = Response::new(206, "video/mp2t", "").with_header("Content-Range", "bytes 1-6/9");
+    assert!(peer.server.respond_in_pieces(peer.now, peer.ask(), &response, 6));
+    assert_eq!(peer.send(&both[GET.len()..]), Ok(0), "it waits for the end of this one");
+    assert_eq!((peer.server.poll_timeout(), peer.server.is_finished()), (None, false));
+    for piece in ["abc", "defghi", "more"] {
+        peer.server.push_body(peer.now, Bytes::from_static(piece.as_bytes()));
+    }
+    peer.drain();
+    let said = peer.said();
+    assert!(said.starts_with("HTTP/1.1 206 ") && said.ends_with("\r\n\r\nabcdef"), "{said}");
+    assert!(said.contains("Content-Length: 6\r\nConnection: keep-alive\r\n"), "{said}");
+
+    assert_eq!(peer.send(&both[GET.len()..]), Ok(GET.len()));
+    assert!(!peer.server.respond_in_pieces(peer.now, peer.ask(), &ok(), 0), "nothing is to come");
+    peer.drain();
+    assert!(peer.said().contains("Content-Length: 0\r\n"));
+    assert!(matches!(peer.server.poll_timeout(), Some((_, Timer::Idle))));
+}
+
+#[test]
+fn no_piece_of_a_body_is_wanted_by_who_asks_for_the_head_or_has_it() {
+    let named = || Response::new(206, "video/mp2t", "").with_etag("\"v1\"");
+    let ranged = named().with_header("Content-Range", "bytes 0-4/9");
+    let known = GET.replace("\r\n\r\n", "\r\nIf-None-Match: \"v1\"\r\n\r\n");
+    for (request, status) in [(GET.replace("GET", "HEAD"), "206"), (known, "304")] {
+        let mut peer = Peer::new();
+        peer.send(&request).expect("valid");
+        assert!(!peer.server.respond_in_pieces(peer.now, peer.ask(), &ranged, 5));
+        peer.server.push_body(peer.now, Bytes::from_static(b"hello"));
+        peer.drain();
+        let said = peer.said();
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")) && said.ends_with("\r\n\r\n"));
+        assert_eq!(said.contains("Content-Length: 5\r\n"), status == "206", "{said}");
+        assert_eq!(said.contains("Content-Range"), status == "206", "{said}");
+        peer.send(GET).expect("the next request");
+    }
+    let mut peer = Peer::new();
+    peer.send(GET.replace("HTTP/1.1", "HTTP/1.0")).expect("valid");
+    assert!(peer.server.respond_in_pieces(peer.now, peer.ask(), &named(), 2));
+    peer.server.push_body(peer.now, Bytes::from_static(b"hi"));
+    peer.drain();
+    assert!(peer.server.is_finished(), "it does not ask to go on");
+}
+
+#[test]
 fn head_is_the_same_in_any_pieces() {
     for request in [GET, UPGRADE, "\r\n\r\nGET http://h/%61 HTTP/1.0\nUser-Agent: x\n\n"] {
         let mut whole = Peer::new();
@@ -125,7 +212,7 @@ fn head_request_gets_the_head_alone() {
     let head = GET.replace("GET", "HEAD");
     let mut peer = Peer::new();
     peer.send(&head).expect("valid");
-    peer.respond(&ok());
+    assert_eq!(peer.respond(&ok()), 0);
     let said = peer.said();
     assert!(said.contains("Content-Length: 5\r\n") && said.ends_with("\r\n\r\n"), "{said}");
 
@@ -207,11 +294,11 @@ fn an_error_says_what_was_expected_and_found() {
 }
 
 #[test]
-fn post_is_answered_with_what_is_allowed() {
+fn an_unknown_method_is_answered_with_what_is_allowed() {
     let mut peer = Peer::new();
-    let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
-    assert_eq!(peer.send(post).expect_err("later").status(), 405);
-    assert!(peer.said().contains("\r\nAllow: GET, HEAD, OPTIONS\r\n"));
+    let patch = "PATCH / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
+    assert_eq!(peer.send(patch).expect_err("unknown").status(), 405);
+    assert!(peer.said().contains("\r\nAllow: GET, HEAD, POST, PUT, OPTIONS\r\n"));
 }
 
 #[test]

@@ -1,10 +1,12 @@
 use std::mem::size_of;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-use super::super::{ChunkReader, ChunkWriter, Client};
+use super::super::{ChunkLimits, ChunkReader, ChunkWriter, Client};
 use super::*;
+use crate::container::amf0;
 use crate::media::{AudioCodec, Codec};
 use crate::testkit::{Link, Machine};
 use crate::time::Timestamp;
@@ -783,7 +785,8 @@ fn a_machine_is_small_and_can_move() {
     movable::<Client>();
     let (server, client, event) = (size_of::<Server>(), size_of::<Client>(), size_of::<Event>());
     println!("server {server}, client {client}, event {event} bytes");
-    assert!(server <= 600, "{server}");
+    // There is one for each player; more would take a larger piece of memory.
+    assert!(server <= 192, "{server}");
     assert!(client <= 600, "{client}");
 }
 

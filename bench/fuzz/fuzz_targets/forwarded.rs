@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../feed.rs"]
+#[allow(dead_code)]
+mod feed;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| feed::gates::forwarded(data));

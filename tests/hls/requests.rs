@@ -1,0 +1,465 @@
+//! Requests as players, caches and strangers make them.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::playlist_rules::expanded;
+use crate::session::{Connection, Session, read, request};
+use crate::support::child::Child;
+use crate::support::clips;
+use crate::support::http::Reply;
+use crate::support::machine::beside_others;
+use crate::support::players;
+use crate::support::server::{Server, Setup};
+
+/// A stream that goes on, on a server of two cores.
+struct Live {
+    server: Server,
+    publisher: Child,
+}
+
+impl Live {
+    fn start(app: &'static str) -> Self {
+        let server = Server::with(&Setup { cores: 2, app, ..Setup::default() });
+        let publisher = publish(&server, "live/a");
+        Self { server, publisher }
+    }
+
+    #[track_caller]
+    fn open(&self) -> Session {
+        Session::open(self.server.http, "live/a")
+    }
+
+    #[track_caller]
+    fn stop(self) {
+        drop(self.publisher);
+        self.server.stop();
+    }
+}
+
+fn publish(server: &Server, key: &str) -> Child {
+    let forever = ["-stream_loop", "-1"];
+    players::publish_with(&clips::h264_aac(), &server.rtmp(key), &server.dir, &forever, &[])
+}
+
+/// How long nothing may come where nothing is to come.
+const QUIET: Duration = Duration::from_millis(500);
+
+#[test]
+fn the_first_viewer_waits_for_the_publisher_and_then_plays() {
+    let _machine = beside_others();
+    let server = Server::start();
+    let mut connection = Connection::new(server.http);
+    connection.ask("live/a.m3u8", "");
+    assert!(connection.is_silent(QUIET), "there is nothing to play yet");
+    let publisher = publish(&server, "live/a");
+    let reply = connection.answer();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let mut session = Session::of(connection, "live/a", reply.text());
+    let playlist = session.read("");
+    assert!(!playlist.segments.is_empty() || !playlist.open.parts.is_empty(), "{playlist:?}");
+    let part = playlist.segments.iter().chain([&playlist.open]).flat_map(|s| &s.parts).next();
+    session.fetch(&part.expect("a part").uri);
+    drop(publisher);
+    server.stop();
+}
+
+#[test]
+fn a_stream_that_does_not_come_is_not_found() {
+    let _machine = beside_others();
+    let server = Server::with(&Setup { wait_for_publisher: "500ms", ..Setup::default() });
+    let mut connection = Connection::new(server.http);
+    let reply = connection.get("live/nobody.m3u8");
+    assert_eq!(reply.status, 404, "{}", reply.text());
+    // The connection is good for the next.
+    assert_eq!(connection.get("live/nobody.m3u8").status, 404);
+    server.stop();
+}
+
+#[test]
+fn a_blocking_reload_is_answered_when_its_part_is_there() {
+    let _machine = beside_others();
+    let live = Live::start("hls_window = '20s'");
+    let (mut session, mut beside) = (live.open(), live.open());
+    session.wait_for("a delta", |playlist| playlist.duration() > 15.0);
+    let mut steps = Vec::new();
+    let mut last = session.read("");
+    for _ in 0..20 {
+        let (msn, part) = last.next_part();
+        session.connection.ask(&session.path(&format!("_HLS_msn={msn}&_HLS_part={part}")), "");
+        let text = session.connection.answer().text();
+        let now = read(&text);
+        // There it is; and it was not when the question came, or there would be more by now.
+        assert!(now.next_part() > (msn, part), "{msn}.{part} is not in\n{text}");
+        let of = |next: (u64, usize)| next.0 * 1000 + next.1 as u64;
+        steps.push(of(now.next_part()) - of(last.next_part()));
+        // One that looks now sees no less, and the answer of one that asks for what is there comes at
+        // once, with all there is.
+        assert!(beside.read("").next_part() >= now.next_part());
+        let there = format!("_HLS_msn={msn}&_HLS_part={part}");
+        assert!(beside.read(&there).next_part() >= now.next_part());
+        last = now;
+    }
+    // A part is the step, but for the last of a segment.
+    let single = steps.iter().filter(|step| **step == 1).count();
+    assert!(single >= 14, "{steps:?}");
+
+    // Without a part: when the segment is whole.
+    let (msn, _) = last.next_part();
+    let whole = session.read(&format!("_HLS_msn={msn}"));
+    assert!(whole.next_part().0 > msn, "{whole:?}");
+    // A delta of the same.
+    let (msn, part) = whole.next_part();
+    let next = format!("_HLS_msn={msn}&_HLS_part={part}");
+    let full = session.read(&next);
+    let delta = beside.read(&format!("{next}&_HLS_skip=YES"));
+    assert!(delta.skipped > 0, "{delta:?}");
+    if delta.next_part() == full.next_part() {
+        assert_eq!(expanded(&delta, &full), full.segments);
+    }
+    // Deltas leave out the same whenever they are taken, and `v2` is a way to ask for them, too.
+    let text = beside.playlist("_HLS_skip=v2");
+    assert!(read(&text).skipped > 0, "{text}");
+    live.stop();
+}
+
+#[test]
+fn the_part_to_come_is_sent_as_it_is_made() {
+    let _machine = beside_others();
+    for app in ["", "hls_container = 'ts'", "hls_audio = 'separate'"] {
+        let live = Live::start(app);
+        let mut session = live.open();
+        let audio = session.audio.clone().map(|path| (path, live.open()));
+        for _ in 0..10 {
+            let playlist = session.read("");
+            let hint = playlist.hint.clone().expect("it goes on");
+            let (msn, part) = playlist.next_part();
+            let mut early = Connection::new(live.server.http);
+            early.ask(&format!("{}{hint}", session.dir), "");
+            let reply = early.answer();
+            assert_eq!(reply.status, 200, "{hint}: {}", reply.text());
+            let playlist = session.read(&format!("_HLS_msn={msn}&_HLS_part={part}"));
+            let all = playlist.segments.iter().chain([&playlist.open]);
+            let listed = all.flat_map(|segment| &segment.parts).any(|part| part.uri == hint);
+            assert!(listed, "{hint} is no part of {playlist:#?}");
+            assert_eq!(reply.body, session.fetch(&hint), "{hint} has changed");
+        }
+        if let Some((path, mut session)) = audio {
+            session.main = path;
+            let hint = session.read("").hint.expect("it goes on");
+            let early = session.fetch(&hint);
+            assert_eq!(early, session.fetch(&hint));
+        }
+        live.stop();
+    }
+}
+
+#[test]
+fn requests_in_one_write_are_answered_in_their_order() {
+    let _machine = beside_others();
+    let live = Live::start("");
+    let mut session = live.open();
+    let playlist = session.wait_for("two segments", |playlist| playlist.segments.len() > 1);
+    let (msn, part) = playlist.next_part();
+    let [first, second] = [0, 1].map(|at| playlist.segments[at].uri.clone());
+    let init = playlist.segments[0].map.clone().expect("one");
+    let paths = [
+        session.dir.clone() + &second,
+        // Two that wait, in the midst.
+        session.path(&format!("_HLS_msn={msn}&_HLS_part={part}")),
+        session.dir.clone() + playlist.hint.as_ref().expect("one"),
+        session.dir.clone() + "main-1.m4s",
+        session.dir.clone() + &init,
+        session.dir.clone() + &first,
+        "healthz".to_owned(),
+        "live/a.m3u8".to_owned(),
+        session.main.clone(),
+    ];
+    let alone: Vec<Reply> = [&paths[0], &paths[4], &paths[5], &paths[6]]
+        .map(|path| Connection::new(live.server.http).get(path))
+        .into();
+    for _ in 0..3 {
+        let all: String = paths.iter().map(|path| request(path, "")).collect();
+        session.connection.say(&all);
+        let replies: Vec<Reply> = paths.iter().map(|_| session.connection.answer()).collect();
+        let status: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
+        assert_eq!(status, [200, 200, 200, 404, 200, 200, 200, 200, 200]);
+        for (reply, alone) in
+            [&replies[0], &replies[4], &replies[5], &replies[6]].iter().zip(&alone)
+        {
+            assert!(reply.body == alone.body, "not the body of this request");
+        }
+        assert!(read(&replies[1].text()).next_part() > (msn, part));
+        assert!(!replies[2].body.is_empty() && replies[7].text().contains("#EXT-X-STREAM-INF"));
+        assert!(read(&replies[8].text()).next_part() >= read(&replies[1].text()).next_part());
+    }
+    live.stop();
+}
+
+#[test]
+fn playlists_are_compressed_for_who_wants_that_and_are_the_same() {
+    let _machine = beside_others();
+    let live = Live::start("");
+    let mut session = live.open();
+    session.wait_for("three segments", |playlist| playlist.segments.len() > 2);
+    let url = live.server.http(&session.main);
+    let curl = |head: &str, options: &[&str]| {
+        let (head, body) = (live.server.dir.file(head), live.server.dir.file("body"));
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-f", "-D"]).arg(&head).arg("-o").arg(&body).args(options).arg(&url);
+        assert!(command.status().expect("curl starts").success());
+        let text = |path| String::from_utf8(fs::read(path).expect("it is there")).expect("text");
+        (text(head).to_ascii_lowercase(), text(body))
+    };
+    // Until nothing was made in between.
+    let same = (0..50).any(|_| {
+        let before = session.playlist("");
+        let (head, body) = curl("compressed", &["--compressed"]);
+        assert!(head.contains("content-encoding: gzip"), "{head}");
+        assert!(head.contains("vary: accept-encoding"), "{head}");
+        let (plain_head, plain) = curl("plain", &[]);
+        assert!(!plain_head.contains("content-encoding"), "{plain_head}");
+        let is_same = before == session.playlist("");
+        assert!(!is_same || (body == before && plain == before), "{body}\n{plain}\n{before}");
+        is_same
+    });
+    assert!(same, "there is something new all the time");
+    // Who says that it is not wanted does not get it.
+    for fields in ["Accept-Encoding: gzip;q=0\r\n", "Accept-Encoding: br, identity\r\n"] {
+        let path = session.main.clone();
+        let reply = session.connection.get_with(&path, fields);
+        assert_eq!((reply.status, reply.header("content-encoding")), (200, None), "{fields}");
+    }
+    live.stop();
+}
+
+#[test]
+fn caches_are_told_what_they_may_keep() {
+    let _machine = beside_others();
+    let live = Live::start("");
+    let mut session = live.open();
+    let playlist = session.wait_for("two segments", |playlist| playlist.segments.len() > 1);
+    let map = playlist.segments[0].map.clone().expect("one");
+    let part = playlist.segments[1].parts.first().expect("a part").uri.clone();
+    for name in [&playlist.segments[1].uri, &part, &map] {
+        let path = format!("{}{name}", session.dir);
+        let reply = session.connection.get(&path);
+        let cached = reply.header("cache-control").expect("it says").to_owned();
+        let age = cached
+            .split("max-age=")
+            .nth(1)
+            .and_then(|age| age.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok());
+        assert!(age.is_some_and(|age| age >= 12), "{name}: {cached}");
+        assert_eq!(reply.header("content-length"), Some(&*reply.body.len().to_string()));
+        session.connection.say(&request(&path, "").replacen("GET", "HEAD", 1));
+        let head = session.connection.answer_to("HEAD");
+        assert_eq!(head.status, 200);
+        assert_eq!(head.header("content-length"), reply.header("content-length"));
+    }
+    // A playlist is another soon.
+    let known = (0..50).any(|_| {
+        let path = session.main.clone();
+        let reply = session.connection.get(&path);
+        let cached = reply.header("cache-control").expect("it says");
+        assert!(
+            ["no-cache", "no-store", "max-age=0", "max-age=1"]
+                .iter()
+                .any(|may| cached.contains(may))
+        );
+        let tag = reply.header("etag").expect("it has one");
+        let fields = format!("If-None-Match: {tag}\r\n");
+        let again = session.connection.get_with(&path, &fields);
+        assert!(again.status == 304 || again.text() != reply.text(), "{}", again.status);
+        again.status == 304
+    });
+    assert!(known, "there is something new all the time");
+    // Each multivariant playlist makes a session.
+    let reply = session.connection.get("live/a.m3u8");
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(reply.header("content-type"), Some("application/vnd.apple.mpegurl"));
+    live.stop();
+}
+
+#[test]
+fn pages_of_any_origin_may_play() {
+    let _machine = beside_others();
+    let live = Live::start("");
+    let mut session = live.open();
+    let playlist = session.wait_for("a segment", |playlist| !playlist.segments.is_empty());
+    let segment = format!("{}{}", session.dir, playlist.segments[0].uri);
+    let of_none = format!("{}main.m3u8?session=none", session.dir);
+    let paths = ["live/a.m3u8", &session.main, &segment, &of_none];
+    for path in paths.map(str::to_owned) {
+        let origin = "Origin: https://player.example\r\n";
+        let reply = session.connection.get_with(&path, origin);
+        let allowed = reply.header("access-control-allow-origin");
+        assert!(matches!(allowed, Some("*" | "https://player.example")), "{path}: {reply:?}");
+        let fields = format!(
+            "{origin}Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: range\r\n"
+        );
+        session.connection.say(&request(&path, &fields).replacen("GET", "OPTIONS", 1));
+        let reply = session.connection.answer();
+        assert!(matches!(reply.status, 200 | 204), "{path}: {}", reply.status);
+        assert!(reply.header("access-control-allow-origin").is_some(), "{reply:?}");
+    }
+    live.stop();
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let _machine = beside_others();
+    let live = Live::start("");
+    let mut session = live.open();
+    let playlist = session.wait_for("two segments", |playlist| playlist.segments.len() > 1);
+    let (msn, part) = playlist.next_part();
+    let bad = [
+        "_HLS_msn=x".to_owned(),
+        "_HLS_msn=".to_owned(),
+        "_HLS_msn=-1".to_owned(),
+        "_HLS_msn=99999999999999999999999".to_owned(),
+        "_HLS_part=1".to_owned(),
+        format!("_HLS_msn={msn}&_HLS_part=1.5"),
+        // Far ahead.
+        format!("_HLS_msn={}", msn + 3),
+        format!("_HLS_msn={}", u64::MAX),
+        format!("_HLS_msn={msn}&_HLS_part={}", part + 100),
+    ];
+    for query in bad {
+        let reply = session.connection.get(&session.path(&query));
+        assert_eq!(reply.status, 400, "{query}: {}", reply.text());
+    }
+    let dir = session.dir.clone();
+    let media = playlist.segments[0].uri.rsplit_once('/').map_or("", |(media, _)| media);
+    let segment = playlist.segments[0].uri.rsplit('/').next().expect("a name");
+    for name in [
+        "main.m3u8?session=none".to_owned(),
+        "main.m3u8?session=".to_owned(),
+        "audio.m3u8?session=none".to_owned(),
+        format!("{media}/main-{}.m4s", msn + 9),
+        format!("{media}/main-{msn}.9999.m4s"),
+        format!("{media}/main-1.m4s"),
+        format!("{media}/main-01.m4s"),
+        format!("{media}/main-+1.m4s"),
+        format!("{media}/main-99999999999999999999999999.m4s"),
+        format!("{media}/main-init999.mp4"),
+        format!("{media}/audio-{msn}.m4s"),
+        format!("{media}/{segment}x"),
+        format!("{media}/{segment}%00"),
+        format!("{media}/..%2f..%2f..%2fetc%2fpasswd"),
+        format!("{media}/%2e%2e/{segment}"),
+        "../../../../../../etc/passwd".to_owned(),
+        format!("{media}/../../../../etc/passwd"),
+        format!("00000000000000000000000000000000/{segment}"),
+        format!("{media}/{}", "x".repeat(3000)),
+    ] {
+        // Some end the connection.
+        let reply = Connection::new(live.server.http).get(&format!("{dir}{name}"));
+        let is_refused = matches!(reply.status, 400 | 404 | 414);
+        assert!(is_refused && !reply.text().contains("root:"), "{name}: {}", reply.status);
+    }
+    // There is no such rendition.
+    let path = session.main.replace("main.m3u8", "audio.m3u8");
+    assert_eq!(session.connection.get(&path).status, 404);
+    // Who comes without a session is sent to where sessions are made.
+    let reply = session.connection.get(&format!("{dir}main.m3u8"));
+    assert_eq!(reply.status, 302, "{}", reply.text());
+    assert!(reply.header("location").is_some_and(|to| to.ends_with("a.m3u8")), "{reply:?}");
+    // After all that, it plays.
+    assert!(session.read("").next_part() >= (msn, part));
+    live.stop();
+}
+
+#[test]
+fn a_server_that_hears_half_a_request_serves_others() {
+    let _machine = beside_others();
+    let live = Live::start("");
+    let mut session = live.open();
+    let playlist = session.wait_for("a segment", |playlist| !playlist.segments.is_empty());
+    let mut crowd = Vec::new();
+    for number in 0..200 {
+        let mut connection = Connection::new(live.server.http);
+        match number % 3 {
+            // One that never ends its request, one that never reads, one that waits for what comes late.
+            0 => connection.say("GET /live/a.m3u8 HTTP/1.1\r\nHost: loc"),
+            1 => connection.say(&request(&session.main, "").repeat(50)),
+            _ => {
+                let (msn, _) = playlist.next_part();
+                connection.ask(&session.path(&format!("_HLS_msn={}", msn + 1)), "");
+            }
+        }
+        crowd.push(connection);
+    }
+    let mut last = session.read("");
+    for _ in 0..10 {
+        let (msn, part) = last.next_part();
+        last = session.read(&format!("_HLS_msn={msn}&_HLS_part={part}"));
+        for part in &last.open.parts {
+            session.fetch(&part.uri);
+        }
+    }
+    drop(crowd);
+    live.stop();
+}
+
+#[test]
+fn every_core_serves_the_same() {
+    let _machine = beside_others();
+    let live = Live::start("hls_window = '20s'");
+    let mut session = live.open();
+    let playlist = session.wait_for("four segments", |playlist| playlist.segments.len() > 3);
+    let (msn, _) = playlist.next_part();
+    let names: Vec<String> = playlist.segments.iter().map(|segment| segment.uri.clone()).collect();
+    let expected: Vec<Vec<u8>> = names.iter().map(|name| session.fetch(name)).collect();
+    let port = live.server.http;
+    thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| {
+                // Another connection for each may reach another core each time.
+                let mut own = Session::open(port, "live/a");
+                own.connection = Connection::new(port);
+                let waited = own.read(&format!("_HLS_msn={}", msn + 1));
+                assert!(waited.next_part().0 > msn + 1, "{waited:?}");
+                own.connection = Connection::new(port);
+                for (name, expected) in names.iter().zip(&expected) {
+                    assert!(own.fetch(name) == *expected, "{name} is another");
+                }
+                own.connection = Connection::new(port);
+                let hint = own.read("").hint.expect("it goes on");
+                own.connection = Connection::new(port);
+                own.fetch(&hint);
+            });
+        }
+    });
+    live.stop();
+}
+
+#[test]
+fn what_is_kept_is_the_window_and_no_more() {
+    let _machine = beside_others();
+    let live = Live::start("hls_segment = '1s'\nhls_window = '6s'");
+    let mut session = live.open();
+    let first = session.wait_for("a segment", |playlist| !playlist.segments.is_empty());
+    let oldest = first.segments[0].uri.clone();
+    let begun = first.media_sequence;
+    let target = first.target_s as f64;
+    let last = session.wait_for("twenty seconds", |playlist| {
+        let most = 6.0 + 2.0 * target;
+        assert!(playlist.duration() <= most, "{playlist:?}");
+        playlist.media_sequence >= begun + 8
+    });
+    assert!(last.duration() >= 6.0, "{last:?}");
+    let path = format!("{}{oldest}", session.dir);
+    assert_eq!(session.connection.get(&path).status, 404, "{oldest} is kept");
+    live.stop();
+
+    // 2 Mbit/s are a megabyte in four seconds.
+    let live = Live::start("hls_window = '60s'\nhls_max_bytes = '1MiB'");
+    let mut session = live.open();
+    let begun = session.read("").media_sequence;
+    let last = session.wait_for("old ones to go", |playlist| playlist.media_sequence > begun + 3);
+    let bytes: usize = last.segments.iter().map(|segment| session.fetch(&segment.uri).len()).sum();
+    assert!(bytes <= 1 << 20, "{bytes}");
+    live.stop();
+}
