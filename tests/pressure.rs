@@ -63,8 +63,12 @@ fn under_strain_windows_widen_and_shrink_again_and_running_viewers_lose_nothing(
         }
         scope.spawn(|| drain(&mut crowd, ends));
 
-        until("there is air", || stats(|line| line.contains(" viewers=303 ")).is_some());
-        assert!(log().lines(&["merge windows widened"]).is_empty(), "nothing strains it yet");
+        // What else runs on this machine may strain it too, for a while.
+        until("there is air", || {
+            stats(|line| line.contains(" viewers=303 ") && !line.contains("window_ms=")).is_some()
+        });
+        let widened = || log().lines(&["merge windows widened"]).len();
+        let before = widened();
         // As many as it takes: what the server still gets of its CPU must be less than it needs.
         let (mut spinners, mut next) = (0, Instant::now());
         until("the windows widen", || {
@@ -72,7 +76,7 @@ fn under_strain_windows_widen_and_shrink_again_and_running_viewers_lose_nothing(
                 (0..16).for_each(|_| drop(scope.spawn(|| spin(ends, airy))));
                 (spinners, next) = (spinners + 16, Instant::now() + Duration::from_secs(2));
             }
-            !log().lines(&["merge windows widened"]).is_empty()
+            widened() > before
         });
         // Viewers are visited then too, and take what there is. In the first such second it may have
         // been before the windows widened.
