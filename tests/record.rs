@@ -30,29 +30,25 @@ use hook_server::{HookServer, say, yes};
 use node::{eventually, free_port};
 use rustix::process::Signal;
 use serde_json::Value;
-use support::child::Child;
-use support::clips::{self, Clip};
+use support::clips;
 use support::frames::{Expect, Recording};
 use support::machine::{RunDir, beside_others, secs};
-use support::players::{self, Ffmpeg};
+use support::players::{self, Ffmpeg, publish};
 use talk::{Peer, Raw};
 use web::Web;
 
-/// A server that records into `dir`, and the port of its API.
+/// A server that records into `dir`, and the port of its API. It has patience with publishers and hook
+/// servers that a busy machine holds up.
 fn start(dir: &Path, lines: &str) -> (Binary, u16) {
     let admin = free_port();
     let lines = format!(
-        "admin.listen = ['127.0.0.1:{admin}']\n\
+        "admin.listen = ['127.0.0.1:{admin}']\nhooks.timeout = '15s'\n\
+         limits.verdict_timeout = '20s'\nlimits.publisher_silence = '60s'\n\
+         app_defaults.video_stall = '20s'\n\
          app_defaults.record_directory = {:?}\napp_defaults.publisher_grace = '1s'\n{lines}",
         dir.to_str().expect("our names are text")
     );
     (Binary::start(1000, &lines), admin)
-}
-
-/// Publishes `clip`, at once whatever there is to send: ffmpeg hangs up without having read all that it
-/// was told, and what its kernel has held back until then (Nagle) is lost with that.
-fn publish(clip: &Clip, url: &str, dir: &RunDir) -> Child {
-    players::publish_with(clip, url, dir, &[], &["-tcp_nodelay", "1"])
 }
 
 /// Files below `dir` whose names end so, in the order of their paths.
@@ -89,6 +85,15 @@ fn probe(file: &Path, entries: &str) -> Vec<String> {
     assert!(output.status.success() && complaint.is_empty(), "{}: {complaint}", file.display());
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     said.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+}
+
+/// Waits until so many frames of `live/a` have come: what is asked of the API next, on a connection of
+/// its own, may overtake them.
+#[track_caller]
+fn wait_for_frames(admin: u16, count: u64) {
+    eventually("the frames have come", || {
+        call(admin, "GET", "streams/live/a").1["frames"].as_u64() == Some(count)
+    });
 }
 
 /// A request to the API, and its status and body.
@@ -374,7 +379,7 @@ fn a_file_ends_when_it_is_large_and_no_file_is_written_over() {
     let lines = "app_defaults.record = true\napp_defaults.record_rotate_bytes = '64KiB'\n\
                  app_defaults.record_sync = '100ms'\n\
                  app_defaults.record_path = '{app}/{name}-{sequence}'";
-    let (server, _) = start(&root, lines);
+    let (server, admin) = start(&root, lines);
     for name in ["a%2Fb-0000.flv", "a%2Fb-0000-2.flv"] {
         let mut publisher = Peer::publish(server.rtmp, "live/a/b");
         let whole = root.join("live").join(name);
@@ -383,7 +388,9 @@ fn a_file_ends_when_it_is_large_and_no_file_is_written_over() {
             whole.exists()
         });
         publisher.leave();
-        eventually("all are whole", || files(&root, ".part").is_empty());
+        // Between two of its files none is being written, and it is not over yet.
+        eventually("it is over", || call(admin, "GET", "recordings").1["total"] == 0);
+        assert!(files(&root, ".part").is_empty());
     }
     let all = files(&root, ".flv");
     let first = all.iter().find(|path| path.ends_with("a%2Fb-0000.flv")).expect("the first");
@@ -431,6 +438,7 @@ fn the_api_begins_lists_and_ends_recordings() {
         page["items"][0]["bytes"].as_u64() > Some(0)
     });
     publisher.push_picture(false);
+    wait_for_frames(admin, 2);
     assert_eq!(call(admin, "DELETE", recording).0, 204);
     eventually("it is whole", || files(&root, ".flv").len() == 1);
     eventually("it is listed no more", || call(admin, "GET", "recordings").1["total"] == 0);
@@ -579,13 +587,19 @@ fn a_server_that_is_stopped_leaves_whole_files() {
     publisher.push_picture(true);
     eventually("it is being written", || !files(&root, ".part").is_empty());
     publisher.push_picture(false);
-    let mut page = Web::new(admin);
-    page.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let page = page.answer().body;
+    wait_for_frames(admin, 2);
+    let metrics = || {
+        let mut page = Web::new(admin);
+        page.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        page.answer().body
+    };
+    // The file is there before its bytes are counted.
+    let none = "corecast_recorded_bytes_total 0\n";
+    eventually("its bytes are counted", || !metrics().contains(none));
+    let page = metrics();
     for line in ["corecast_recordings 1\n", "corecast_recordings_failed_total 0\n"] {
         assert!(page.contains(line), "expected {line} in {page}");
     }
-    assert!(!page.contains("corecast_recorded_bytes_total 0\n"), "{page}");
     // At once: nobody waits for its publisher to leave.
     server.signal(Signal::INT);
     server.wait();
@@ -634,11 +648,11 @@ fn fill_a_disk(format: &str, ending: &str) {
     let lines = hooks.lines(&["on_record", "on_segment"]);
     let lines =
         format!("app_defaults.record = true\napp_defaults.record_format = '{format}'\n{lines}");
-    let (server, _) = start(&disk.0, &lines);
+    let (server, admin) = start(&disk.0, &lines);
     let clip = clips::h264_aac();
     let url = format!("rtmp://127.0.0.1:{}/live/a", server.rtmp);
     let player = players::play(Ffmpeg::Debian, &url, &dir);
-    thread::sleep(secs(1));
+    eventually("it waits", || call(admin, "GET", "streams/live/a").1["waiting"] == 1);
     publish(&clip, &url, &dir).succeed(secs(30));
     clip.sent().assert_came_out(&player.finish(secs(20)), Expect::WHOLE);
 
@@ -722,11 +736,11 @@ fn stop_a_disk(format: &str, ending: &str) {
         "app_defaults.record = true\napp_defaults.record_format = '{format}'\n\
          app_defaults.record_buffer = '1MiB'"
     );
-    let (server, _) = start(&disk.0.join("rec"), &lines);
+    let (server, admin) = start(&disk.0.join("rec"), &lines);
     let clip = clips::h264_aac();
     let url = format!("rtmp://127.0.0.1:{}/live/a", server.rtmp);
     let player = players::play(Ffmpeg::Debian, &url, &dir);
-    thread::sleep(secs(1));
+    eventually("it waits", || call(admin, "GET", "streams/live/a").1["waiting"] == 1);
     let mut publisher = publish(&clip, &url, &dir);
     eventually("it is being written", || !files(&disk.0, ".part").is_empty());
     disk.stop();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::child::Child;
 use super::clips::Clip;
 use super::frames::Recording;
+use super::http;
 use super::machine::{RunDir, eventually, root, secs};
 use super::server::Server;
 
@@ -54,7 +55,9 @@ pub(crate) fn publish(clip: &Clip, url: &str, dir: &RunDir) -> Child {
     publish_with(clip, url, dir, &[], &[])
 }
 
-/// The same with more input options (`-stream_loop`, `-t`) and output options.
+/// The same with more input options (`-stream_loop`, `-t`) and output options. By RTMP at once whatever
+/// there is to send: ffmpeg hangs up without having read all that it was told, and what its kernel has
+/// held back until then (Nagle) is lost with that.
 pub(crate) fn publish_with(
     clip: &Clip,
     url: &str,
@@ -67,6 +70,9 @@ pub(crate) fn publish_with(
     command.args(["-c", "copy"]).args(output);
     if clip.tool == Ffmpeg::Current {
         command.args(["-rtmp_enhanced_codecs", "hvc1,av01,vp09,Opus,fLaC,ac-3,mp4a"]);
+    }
+    if url.starts_with("rtmp://") {
+        command.args(["-tcp_nodelay", "1"]);
     }
     command.args(["-f", "flv", url]);
     Child::start(&mut command, &dir.file("publish.log"))
@@ -214,6 +220,20 @@ pub(crate) fn play_vlc(url: &str, dir: &RunDir) -> Player {
     command.args(["--sout-keep", "--sout", "#std{access=file,mux=ts,dst=-}", url]);
     let child = Child::start_to(&mut command, &output, &dir.file("vlc.log"));
     Player { child, output, form: Form::File(Ffmpeg::Debian), ends_with: &[0] }
+}
+
+/// Waits until so many viewers wait for somebody to publish: programs may be long about their start, and
+/// who is there later has missed the beginning. The server must serve its API.
+#[track_caller]
+pub(crate) fn wait_for_viewers(server: &Server, count: u32) {
+    let waiting = || {
+        let page = http::exchange(server.admin, &http::get("metrics")).text();
+        let name = "corecast_stream_waiting_viewers{";
+        let values = page.lines().filter(|line| line.starts_with(name));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    let all = eventually(secs(40), || waiting() >= f64::from(count));
+    assert!(all, "{} of {count} viewers wait", waiting());
 }
 
 /// Publishes `clip` to `live/a`, up to its end. What `view` begins before that, and once more in the
