@@ -186,7 +186,8 @@ fn whoever_dawdles_at_the_handshake_holds_up_nobody_and_is_closed() {
         // A record that is not whole.
         socket.write_all(&[22, 3, 1, 0, 200, 1, 0, 0]).expect("the server reads");
     }
-    let (done, said) = curl(&certificate, port, &[], "/healthz");
+    // Not by its health, which a core that is late on a busy machine spoils.
+    let (done, said) = curl(&certificate, port, &[], "/");
     assert!(done && said.starts_with("HTTP/1.1 200"), "{said}");
     let is_open = |mut socket: &TcpStream| {
         socket.set_nonblocking(true).expect("TCP");
@@ -208,7 +209,8 @@ fn it_begins_and_ends_with_a_reload_and_takes_over_a_port() {
     let port = free_port();
     let binary = Binary::start(1000, &format!("cores = 1\nadmin.listen = ['127.0.0.1:{port}']"));
     eventually("the API is there", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    assert_eq!(web::get(port, "/healthz").status, 200);
+    // Not by its health, which a core that is late on a busy machine spoils.
+    assert_eq!(web::get(port, "/").status, 200);
     // The same port, over TLS from now on, and no other.
     binary.reload(&format!(
         "cores = 1\nadmin.listen = []\nadmin.tls_listen = ['127.0.0.1:{port}']\n\
@@ -216,9 +218,9 @@ fn it_begins_and_ends_with_a_reload_and_takes_over_a_port() {
         certificate.toml()
     ));
     eventually("TLS is spoken there", || s_client(port, &[]).contains("BEGIN CERTIFICATE"));
-    let (done, said) = curl(&certificate, port, &[], "/healthz");
+    let (done, said) = curl(&certificate, port, &[], "/");
     assert!(done && said.starts_with("HTTP/1.1 200"), "{said}");
-    assert_eq!(web::get(port, "/healthz").status, 400);
+    assert_eq!(web::get(port, "/").status, 400);
     binary.reload(&format!("cores = 1\nadmin.listen = ['127.0.0.1:{port}']"));
     eventually("it is plain again", || web::get(port, "/healthz").status == 200);
 }

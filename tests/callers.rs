@@ -73,7 +73,8 @@ fn one_address_does_not_take_all_places() {
     one_more.set_read_timeout(Some(PATIENCE)).expect("not zero");
     assert_eq!(one_more.read(&mut [0]).unwrap_or(0), 0, "it is closed");
     log().wait_for(&["admin: closed: 64 are connected from there", "client=127.88.0.1:"]);
-    assert_eq!(get(node.admin, "/healthz").status, 200);
+    // Not by its health, which a core that is late on a busy machine spoils.
+    assert_eq!(get(node.admin, "/").status, 200);
     drop(idle);
     eventually("its places are free again", || {
         let mut socket = connect_from(greedy, node.admin);
@@ -96,7 +97,7 @@ fn who_listens_to_events_leaves_places_for_others() {
     let mut hearers: Vec<_> = (0..128).map(|_| hear()).collect();
     assert!(hearers.iter().all(|(_, status)| *status == 200));
     assert_eq!(hear().1, 503);
-    assert_eq!(get(node.admin, "/healthz").status, 200);
+    assert_eq!(get(node.admin, "/").status, 200);
     hearers.pop();
     eventually("its place is free", || hear().1 == 200);
 }

@@ -268,7 +268,8 @@ fn start_with_a_stalled_core() -> HalfNode {
     let (rtmp, http) = (free_port(), free_port());
     let text = "app_defaults.merge_window = 0\napp_defaults.probe_timeout = '20ms'\n\
                 app_defaults.wait_for_publisher = '300ms'\n\
-                app_defaults.publisher_grace = '100ms'\nlimits.mesh_queue = 16";
+                app_defaults.publisher_grace = '100ms'\nlimits.mesh_queue = 16\n\
+                limits.publisher_silence = '60s'";
     let config = Config::load(text, "test", []).expect("valid");
     let mesh = Mesh::new(2, config.limits.mesh_queue);
     let core_node =
@@ -528,9 +529,14 @@ fn a_node_is_measured_by_message_and_a_core_that_hangs_is_told() {
     assert_eq!(stream.egress_bytes, core.totals.egress_bytes);
     let Totals { writes, sweeps, ingest_ns, flush_ns, .. } = core.totals;
     assert!(writes > 0 && sweeps > 0 && ingest_ns > 0 && flush_ns > 0, "{now:?}");
-    // The one stream of its core is all that the core does.
-    let (of_stream, of_core) = (stream.rates.cpu_percent, core.rates.cpu_percent);
-    assert!(of_core > 0.0 && (of_stream - of_core).abs() <= of_core * 0.5, "{now:?}");
+    // The one stream of its core is all that the core does. Each is by its own look at the clock: what
+    // holds up the core between the two counts the less, the longer it is since the first of them.
+    eventually("what the stream takes is what its core takes", || {
+        let now = node.measure(Some(&first));
+        let core = &now.cores[0];
+        let (of_stream, of_core) = (core.streams[0].rates.cpu_percent, core.rates.cpu_percent);
+        of_core > 0.0 && (of_stream - of_core).abs() <= of_core * 0.5
+    });
     assert!(stream.rates.cpu_per_1000_viewers_percent.is_some_and(|percent| percent > 0.0));
     assert!(core.sweep.count > 0 && core.sweep.count < core.totals.sweeps + 1, "{now:?}");
     assert_eq!(now.cores[1].totals.sources, 0);

@@ -102,7 +102,8 @@ fn two_hundred_viewers_leave_before_a_key_frame_a_few_at_a_time_and_publishers_l
         &format!(
             "cores = 2\napp_defaults.merge_window = '50ms'\n\
              http.tls_listen = ['127.0.0.1:{https}']\ntls.certificates = [{}]\n\
-             drain.delay = '3s'\ndrain.rate = 100\ndrain.timeout = '60s'",
+             drain.delay = '6s'\ndrain.rate = 40\ndrain.timeout = '60s'\n\
+             app_defaults.wait_for_publisher = '60s'",
             certificate.toml()
         ),
     );
@@ -131,10 +132,9 @@ fn two_hundred_viewers_leave_before_a_key_frame_a_few_at_a_time_and_publishers_l
     binary.signal(Signal::TERM);
     eventually("it drains", || binary.log().contains("not ready any more"));
     // For as long as a balancer may send somebody, newcomers are served.
-    assert_eq!(
-        (get(binary.http, "/readyz").status, get(binary.http, "/healthz").status),
-        (503, 200)
-    );
+    assert_eq!(get(binary.http, "/readyz").status, 503);
+    // On a busy machine a core may be late for a moment.
+    eventually("it is well", || get(binary.http, "/healthz").status == 200);
     let mut late = Watcher::new(binary.http, "live/one.flv");
     late.frame().expect("it is on");
     eventually("the doors are closed", || !listens(binary.rtmp) && !listens(binary.http));
@@ -150,7 +150,8 @@ fn two_hundred_viewers_leave_before_a_key_frame_a_few_at_a_time_and_publishers_l
         ends.insert(last);
     }
     assert!(ends.iter().all(|last| (last + 1) % GOP == 0), "before a key frame: {ends:?}");
-    // A hundred per second, and more than four key frames in a second: not all at one.
+    // Forty per second, and a key frame several times a second: not all at one, even if what has been
+    // held up for two seconds is made up for at once.
     assert!(ends.len() >= 3, "paced: {ends:?}");
     socket.expect_closed();
     let words = b"this server is going out of service: try another";
@@ -206,7 +207,7 @@ fn a_second_sigterm_and_a_sigint_stop_it_at_once() {
 
 #[test]
 fn publishers_without_viewers_are_told_of_a_stop_at_once_too() {
-    let mut binary = Binary::start(1000, "cores = 1");
+    let mut binary = Binary::start(1000, "cores = 1\nlimits.first_frame_timeout = '60s'");
     let publisher = |n| Peer::publish(binary.rtmp, &format!("live/{n}"));
     let mut publishers: Vec<_> = (0..200).map(publisher).collect();
     binary.signal(Signal::INT);
@@ -221,7 +222,8 @@ fn publishers_without_viewers_are_told_of_a_stop_at_once_too() {
 
 #[test]
 fn when_the_time_is_over_who_is_left_is_told_and_ended() {
-    let mut binary = Binary::start(1000, "cores = 1\ndrain.delay = '10ms'\ndrain.timeout = '1s'");
+    // Time enough for the core to say who is here: who has not been counted is not waited for.
+    let mut binary = Binary::start(1000, "cores = 1\ndrain.delay = '10ms'\ndrain.timeout = '6s'");
     let publisher = Publisher::start(binary.rtmp, "live/long", i64::MAX);
     let mut player = Peer::play(binary.rtmp, "live/long");
     player.try_start().expect("it is let in");
@@ -264,13 +266,22 @@ fn by_the_api_it_drains_and_comes_back() {
     let publisher = Publisher::start(node.rtmp, "live/api", i64::MAX);
     let mut watcher = Watcher::new(node.http, "live/api.flv");
     watcher.frame().expect("it is on");
-    // Who waits until nobody is left is not told so because nobody was counted yet.
-    for _ in 0..2 {
-        let told = ask("POST");
-        assert_ne!(told["state"], "serving");
-        let left = (&told["viewers_left"], &told["publishers_left"]);
-        assert_eq!(left, (&1.into(), &1.into()), "{told}");
-    }
+    // Who waits until nobody is left is not told so because nobody was counted yet. A core that does
+    // not answer for a second is not waited for: then it is asked anew.
+    eventually("all cores answer in time", || {
+        let asked = Instant::now();
+        let twice = [(); 2].map(|()| ask("POST"));
+        if asked.elapsed() >= Duration::from_secs(1) {
+            ask("DELETE");
+            return false;
+        }
+        for told in twice {
+            assert_ne!(told["state"], "serving");
+            let left = (&told["viewers_left"], &told["publishers_left"]);
+            assert_eq!(left, (&1.into(), &1.into()), "{told}");
+        }
+        true
+    });
     assert!(ask("GET")["since"].as_u64().is_some_and(|since| since > 0));
     eventually("it waits for the viewer", || state() == "viewers");
     let progress = ask("GET");
@@ -278,7 +289,8 @@ fn by_the_api_it_drains_and_comes_back() {
     assert!(!listens(node.http) && !listens(node.rtmp) && listens(node.admin));
     assert_eq!(ready(), 503);
     assert_eq!(ask("DELETE")["state"], "serving");
-    assert_eq!(ready(), 200);
+    // On a busy machine a core may be late for a moment.
+    eventually("it is ready again", || ready() == 200);
     assert!(listens(node.http) && listens(node.rtmp));
     watcher.frame().expect("it stays");
     let mut newcomer = Watcher::new(node.http, "live/api.flv");

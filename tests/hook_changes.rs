@@ -28,6 +28,9 @@ use secure::Certificate;
 use talk::Peer;
 use web::Web;
 
+/// Whoever asks waits longer than any of these tests lets it.
+const PATIENT: &str = "hooks.timeout = '30s'\nlimits.verdict_timeout = '40s'";
+
 /// The page of figures.
 fn metrics(node: &Node) -> String {
     let mut web = Web::new(node.admin);
@@ -43,7 +46,7 @@ fn an_answer_that_is_not_a_hook_servers_is_a_no_that_is_logged_and_counted() {
         _ => Answer::Say(404, String::new()),
     });
     let lines = server.lines(&["on_publish", "on_play", "on_not_found"]);
-    let lines = format!("cores = 1\nhooks.retry_for = 0\n{lines}");
+    let lines = format!("cores = 1\nhooks.retry_for = 0\n{PATIENT}\n{lines}");
     let node = Node::start(&lines, None);
     let (_, reason) = Peer::new(node.rtmp, Goal::Publish, "live/moved").refusal();
     assert_eq!(reason, "denied (hooks.on_publish)", "the rest is not the client's to know");
@@ -60,7 +63,9 @@ fn an_answer_that_is_not_a_hook_servers_is_a_no_that_is_logged_and_counted() {
 fn publishers_that_fall_silent_together_are_all_asked_about() {
     let server = HookServer::start(|_| after(300, say("{\"code\":0,\"close\":false}")));
     let lines = server.lines(&["on_publish_timeout"]);
-    let lines = format!("cores = 2\nlimits.publisher_silence = '3s'\nhooks.retry_for = 0\n{lines}");
+    let lines = format!(
+        "cores = 2\nlimits.publisher_silence = '3s'\nhooks.retry_for = 0\n{PATIENT}\n{lines}"
+    );
     let node = Node::start(&lines, None);
     // More than are told at once.
     let mut site: Vec<_> =
@@ -88,7 +93,7 @@ fn authorities_are_read_again_at_a_reload_and_must_be_readable_at_the_start() {
     let file = std::env::temp_dir().join(format!("corecast-authority-{}", std::process::id()));
     let name = file.to_string_lossy().into_owned();
     let lines = format!(
-        "cores = 1\nadmin.enabled = false\nhooks.ca_file = '{name}'\n\
+        "cores = 1\nadmin.enabled = false\nhooks.ca_file = '{name}'\n{PATIENT}\n\
          hooks.on_publish = 'https://localhost:{port}/'"
     );
     fs::copy(other.cert(), &file).expect("room for it");

@@ -11,16 +11,22 @@ mod node;
 #[path = "support/talk.rs"]
 mod talk;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use binary::Binary;
-use hook_server::{HookServer, after, yes};
-use node::{Node, eventually, free_port};
+use hook_server::{HookServer, once, yes};
+use node::{Node, eventually, free_port, log};
 use rustix::process::Signal;
 use talk::{Peer, Raw};
 
 #[test]
 fn a_yes_that_is_said_to_a_server_that_stops_has_its_end() {
-    let server = HookServer::start(|heard| match heard.said["action"].as_str() {
-        Some("on_publish") => after(1000, yes()),
+    let stops = Arc::new(AtomicBool::new(false));
+    let it_stops = Arc::clone(&stops);
+    let server = HookServer::start(move |heard| match heard.said["action"].as_str() {
+        Some("on_publish") => once(&it_stops, yes()),
         _ => yes(),
     });
     let hooks = server.lines(&["on_publish", "on_publish_done"]);
@@ -28,7 +34,13 @@ fn a_yes_that_is_said_to_a_server_that_stops_has_its_end() {
     let mut asks = Raw::ready(node.rtmp, "live");
     asks.send(&talk::publish("late"));
     server.wait_for("on_publish", 1);
+    let peer = format!("peer={} ", asks.address());
+    let answers = thread::spawn(move || {
+        log().wait_for(&[" close ", &peer]);
+        stops.store(true, Ordering::Relaxed);
+    });
     drop(node);
+    answers.join().expect("the connection ends with the server");
     let (starts, ends) = (server.of("on_publish"), server.of("on_unpublish"));
     assert_eq!((starts.len(), ends.len()), (1, 1), "{:?}", server.heard());
     let (start, end) = (&starts[0], &ends[0]);

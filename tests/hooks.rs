@@ -16,6 +16,7 @@ mod web;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use corecast::proto::rtmp::Goal;
@@ -36,9 +37,11 @@ const ALL: [&str; 6] =
 /// Whoever asks waits longer than any of these tests lets it.
 const PATIENT: &str = "hooks.timeout = '30s'\nlimits.verdict_timeout = '40s'";
 
-/// On two cores: what is asked on one goes on at the other.
+/// On two cores: what is asked on one goes on at the other. Patient, unless `lines` say how long it is.
 fn start(server: &HookServer, hooks: &[&str], lines: &str) -> Node {
-    let lines = format!("cores = 2\nadmin.enabled = false\n{}{lines}", server.lines(hooks));
+    let patient = if lines.contains("hooks.timeout") { "" } else { PATIENT };
+    let lines =
+        format!("cores = 2\nadmin.enabled = false\n{patient}\n{}{lines}", server.lines(hooks));
     Node::start(&lines, None)
 }
 
@@ -150,8 +153,10 @@ fn each_start_has_one_end_however_it_comes_to_it() {
 #[test]
 fn a_yes_that_meets_a_limit_a_kick_or_a_drain_has_its_end_with_that_reason() {
     let server = HookServer::start(|_| yes());
-    let lines = "cores = 2\ndrain.delay = 0\ndrain.timeout = '5s'\napp.small.viewers_max = 1";
-    let node = Node::start(&format!("{}{lines}", server.lines(&ALL)), None);
+    // Whoever publishes is silent until it is ended.
+    let lines = "cores = 2\ndrain.delay = 0\ndrain.timeout = '5s'\napp.small.viewers_max = 1\n\
+                 limits.publisher_silence = '60s'";
+    let node = Node::start(&format!("{}{PATIENT}\n{lines}", server.lines(&ALL)), None);
     let api = |method: &str, path: &str| {
         let mut web = Web::new(node.admin);
         web.send(&format!("{method} /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
@@ -220,7 +225,9 @@ fn what_is_told_of_a_connection_has_one_client_id_and_what_it_moved() {
 #[test]
 fn a_viewer_of_hls_is_asked_about_once_and_has_its_end_when_it_asks_no_more() {
     let server = HookServer::start(|_| yes());
-    let node = start(&server, &ALL, "app_defaults.hls_session_idle = '1s'");
+    // Longer than this test is between two requests. Nor is its publisher to end before the session.
+    let lines = "app_defaults.hls_session_idle = '6s'\nlimits.publisher_silence = '60s'";
+    let node = start(&server, &ALL, lines);
     let mut publisher = Peer::publish(node.rtmp, "live/cut");
     publisher.push(1);
     let mut web = Web::new(node.http);
@@ -279,7 +286,7 @@ fn a_no_reaches_the_client_with_its_reason_and_has_no_end() {
         _ => yes(),
     });
     let hooks = ["on_publish", "on_play", "on_publish_done", "on_play_done"];
-    let node = start(&server, &hooks, "hooks.timeout = '2s'");
+    let node = start(&server, &hooks, "");
     let no_verdict = "no verdict, try again later (hooks.on_publish)";
     let denied = "denied (hooks.on_publish)";
     let expected = [
@@ -309,17 +316,22 @@ fn a_no_reaches_the_client_with_its_reason_and_has_no_end() {
 
 #[test]
 fn a_verdict_that_comes_too_late_is_a_no_and_a_late_yes_has_its_end() {
-    let server = HookServer::start(|heard| match (text(heard, "action"), text(heard, "stream")) {
-        ("on_publish", "late-yes") => after(900, yes()),
-        ("on_publish", "late-no") => after(600, say("1")),
-        _ => yes(),
-    });
+    // After a time, it could still come first: the server may be kept off its CPU, too.
+    let refused = Arc::new(AtomicBool::new(false));
+    let is_refused = Arc::clone(&refused);
+    let server =
+        HookServer::start(move |heard| match (text(heard, "action"), text(heard, "stream")) {
+            ("on_publish", "late-yes") => once(&is_refused, yes()),
+            ("on_publish", "late-no") => once(&is_refused, say("1")),
+            _ => yes(),
+        });
     let node = start(&server, &["on_publish", "on_publish_done"], "hooks.timeout = '300ms'");
     for name in ["late-yes", "late-no"] {
         let path = format!("live/{name}");
         let (_, reason) = Peer::new(node.rtmp, Goal::Publish, &path).refusal();
         assert_eq!(reason, "no verdict, try again later (hooks.on_publish)");
     }
+    refused.store(true, Ordering::Relaxed);
     let end = server.wait_for("on_unpublish", 1).remove(0);
     assert_eq!(text(&end, "stream"), "late-yes");
     assert_eq!(text(&end, "reason"), "its verdict came too late (hooks.timeout)");
@@ -329,9 +341,15 @@ fn a_verdict_that_comes_too_late_is_a_no_and_a_late_yes_has_its_end() {
     assert!(yes.answered < Some(end.heard), "after the yes");
     assert_eq!(text(yes, "client_id"), text(&end, "client_id"));
     // Whoever stops waits for what is late, too.
+    refused.store(false, Ordering::Relaxed);
     let mut last = Peer::new(node.rtmp, Goal::Publish, "live/late-yes");
     last.refusal();
+    let answers = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        refused.store(true, Ordering::Relaxed);
+    });
     drop(node);
+    answers.join().expect("it only waits");
     // One that was heard too late is told again.
     let ends = server.of("on_unpublish");
     let ends: HashSet<_> = ends.iter().map(|end| text(end, "event_id")).collect();
@@ -392,6 +410,8 @@ fn an_answer_may_give_another_stream() {
     let refused =
         |name: &str| Peer::new(node.rtmp, Goal::Publish, &format!("live/{name}")).refusal().1;
     assert_eq!(refused("bad"), "no verdict, try again later (hooks.on_publish)");
+    // What is told of two connections may come in any order.
+    server.wait_for("on_unpublish", 2);
     assert_eq!(refused("closed"), "publishing to closed is not allowed");
     let ends = server.wait_for("on_unpublish", 3);
     let reasons: Vec<_> = ends[1..].iter().map(|end| text(end, "reason")).collect();
@@ -430,7 +450,7 @@ fn a_server_that_is_gone_hears_of_it_when_it_is_back_or_it_is_logged_as_lost() {
     let port = free_port();
     let hooks = format!(
         "cores = 2\nadmin.enabled = false\nhooks.on_publish_done = 'http://127.0.0.1:{port}/'\n\
-         hooks.on_play = 'http://127.0.0.1:{port}/'\nhooks.on_play_error = 'allow'\n"
+         hooks.on_play = 'http://127.0.0.1:{port}/'\nhooks.on_play_error = 'allow'\n{PATIENT}\n"
     );
     let node = Node::start(&hooks, None);
     let (publisher, player) = publish_and_play(&node, "outage");
@@ -457,7 +477,7 @@ fn a_server_is_asked_by_tls_if_it_can_be_trusted() {
     let port = say_yes_securely(trusted.server());
     let refusal = |ca: &Certificate| {
         let lines = format!(
-            "cores = 1\nadmin.enabled = false\nhooks.ca_file = '{}'\n\
+            "cores = 1\nadmin.enabled = false\nhooks.ca_file = '{}'\n{PATIENT}\n\
              hooks.on_publish = 'https://localhost:{port}/'",
             ca.cert()
         );
@@ -586,9 +606,9 @@ fn a_silent_publisher_is_kept_for_as_long_as_the_answer_says_so() {
     let address = silent.address();
     log().wait_for(&[" close ", &format!("peer={address} "), "expected audio or video"]);
     assert_eq!(server.of("on_publish_timeout").len(), 4, "three times kept");
-    // Who speaks while it is asked about goes on.
-    let mut speaks = Peer::publish(node.rtmp, "live/speaks");
+    // Who speaks while it is asked about goes on. It may be asked about as soon as it is let in.
     let asked = server.of("on_publish_timeout").len();
+    let mut speaks = Peer::publish(node.rtmp, "live/speaks");
     speaks.go_on_until("a question about it", || server.of("on_publish_timeout").len() > asked);
     speaks.push(1);
     let mut player = Peer::play(node.rtmp, "live/speaks");
@@ -596,7 +616,7 @@ fn a_silent_publisher_is_kept_for_as_long_as_the_answer_says_so() {
     player.expect_frames(None, 0);
     spoken.store(true, Ordering::Relaxed);
     eventually("the answer", || server.of("on_publish_timeout")[asked].answered.is_some());
-    std::thread::sleep(Duration::from_millis(250));
+    thread::sleep(Duration::from_millis(250));
     speaks.push(1);
     player.expect_frames(Some(1), 1);
 }

@@ -86,8 +86,9 @@ fn a_stream_has_the_right_head_and_flags_and_ends_with_the_connection() {
 
 #[test]
 fn a_body_is_chunked_if_the_configuration_says_so_and_the_client_can() {
+    // In the grace viewers get what was published last, however busy the machine is.
     let node =
-        Node::start("cores = 1\nhttp.body = 'chunked'\napp_defaults.publisher_grace = 0", None);
+        Node::start("cores = 1\nhttp.body = 'chunked'\napp_defaults.publisher_grace = '4s'", None);
     let mut publisher = publish(&node, "live/chunked");
     let mut old = Watcher::on(node::connect(node.http), "live/chunked.flv?for=another");
     let mut web = Web::new(node.http);
@@ -229,18 +230,19 @@ fn bad_requests_are_answered_by_their_number() {
 
 #[test]
 fn a_slow_head_is_given_up_and_an_idle_connection_closed() {
-    let node = Node::start("cores = 1\nhttp.head_timeout = '2s'\nhttp.keep_alive = '1500ms'", None);
+    // Time enough for a first byte, however busy the machine is: until then it says nothing at all.
+    let node = Node::start("cores = 1\nhttp.head_timeout = '5s'\nhttp.keep_alive = '1500ms'", None);
     // One byte now and then does not help.
     let begun = Instant::now();
     let mut slow = Web::new(node.http);
     for byte in b"GET / HTTP" {
         let _ = slow.socket.write_all(&[*byte]);
-        std::thread::sleep(Duration::from_millis(250));
+        std::thread::sleep(Duration::from_millis(550));
     }
     let answer = slow.answer();
     assert_eq!(answer.status, 408);
-    assert!(begun.elapsed() >= Duration::from_secs(2));
-    log().wait_for(&["WARN", "expected a whole head within 2s", &slow.address().to_string()]);
+    assert!(begun.elapsed() >= Duration::from_secs(5));
+    log().wait_for(&["WARN", "expected a whole head within 5s", &slow.address().to_string()]);
     // Who says nothing at all is closed without a word.
     let mut silent = Web::new(node.http);
     silent.expect_closed();
@@ -318,7 +320,8 @@ fn websocket(node: &Node, path: &str) -> Web {
 
 #[test]
 fn a_websocket_carries_the_stream_and_answers_pings_between_blocks() {
-    let node = Node::start("cores = 1\napp_defaults.publisher_grace = '100ms'", None);
+    // In the grace viewers get what was published last, however busy the machine is.
+    let node = Node::start("cores = 1\napp_defaults.publisher_grace = '4s'", None);
     let mut publisher = publish(&node, "live/ws");
     let mut web = websocket(&node, "/live/ws.flv?gop=1");
     let (mut flv, mut pongs) = (Vec::new(), Vec::new());
