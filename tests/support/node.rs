@@ -173,15 +173,22 @@ impl Log {
     /// The first that holds all of `texts`, now or soon.
     #[track_caller]
     pub(crate) fn wait_for(&self, texts: &[&str]) -> String {
-        let (mut found, mut looked_at) = (None, 0);
-        eventually(&format!("a line of the log with {texts:?}"), || {
+        let (end, mut looked_at) = (Instant::now() + PATIENCE, 0);
+        loop {
             // The server waits for the lock when it has something to say: each line is looked at once.
             let all = self.0.lock().expect("nobody panics with it");
-            found = all.with(looked_at, texts).next().cloned();
+            if let Some(found) = all.with(looked_at, texts).next() {
+                return found.clone();
+            }
+            if Instant::now() > end {
+                let newest = all.whole[all.whole.len().saturating_sub(100)..].join("\n");
+                drop(all);
+                panic!("in vain: a line of the log with {texts:?}. Its newest:\n{newest}");
+            }
             looked_at = all.whole.len();
-            found.is_some()
-        });
-        found.expect("waited for")
+            drop(all);
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The core that accepted the connection from `peer`.
