@@ -41,7 +41,11 @@ fn viewers_and_publishers_end_with_a_line_that_says_who_what_and_how_much() {
     watcher
         .send("GET /live/a.flv?token=secret HTTP/1.1\r\nHost: test\r\nUser-Agent: a \"b\"\r\n\r\n");
     assert_eq!(watcher.head().0, 200);
-    watcher.take(100);
+    // Who leaves with less lags behind.
+    let last = talk::frame(9).data;
+    while !watcher.heard.windows(last.len()).any(|bytes| bytes == &last[..]) {
+        assert!(watcher.hear(), "the server stays");
+    }
     player.expect_frames(None, 9);
     let addresses = [publisher.address(), player.address(), watcher.address()];
     // The line counts milliseconds.
@@ -99,6 +103,8 @@ fn whoever_asks_only_how_the_node_is_has_no_line_and_nobody_else() {
         web.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
         web.answer().status
     };
+    // A core that others keep off its CPU for a second makes the node unwell.
+    let is_well = |web: &mut Web| eventually("it is well", || ask(web, "/healthz") == 200);
     let mut checks = Web::new(node.http);
     for path in ["/healthz", "/readyz", "/healthz"] {
         ask(&mut checks, path);
@@ -109,10 +115,11 @@ fn whoever_asks_only_how_the_node_is_has_no_line_and_nobody_else() {
     assert!(line.contains("DEBUG") && !line.contains("corecast::access"), "{line}");
     // A check does not hide what was asked for before,
     let mut hides = Web::new(node.http);
-    assert_eq!((ask(&mut hides, "/nothing.xyz"), ask(&mut hides, "/healthz")), (404, 200));
+    assert_eq!(ask(&mut hides, "/nothing.xyz"), 404);
+    is_well(&mut hides);
     // nor what comes behind it and is no request.
     let mut breaks = Web::new(node.http);
-    assert_eq!(ask(&mut breaks, "/healthz"), 200);
+    is_well(&mut breaks);
     breaks.send("no request\r\n\r\n");
     breaks.expect_closed();
     for web in [hides, breaks] {
@@ -124,7 +131,7 @@ fn whoever_asks_only_how_the_node_is_has_no_line_and_nobody_else() {
 
 #[test]
 fn when_the_server_ends_each_connection_has_its_line_whatever_it_does() {
-    let node = Node::start(QUIET, None);
+    let node = Node::start("cores = 2", None);
     let mut publisher = Peer::publish(node.rtmp, "live/stop");
     publisher.push(1);
     let mut player = Peer::play(node.rtmp, "live/stop");
@@ -141,6 +148,18 @@ fn when_the_server_ends_each_connection_has_its_line_whatever_it_does() {
     for address in webs {
         log().wait_for(&[" open ", &format!("peer={address} ")]);
     }
+    // One on its way to a core that has stopped would have no line.
+    eventually("it waits for a publisher", || {
+        let mut web = Web::new(node.admin);
+        web.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let page = web.answer().body;
+        let mut lines = page.lines();
+        lines.any(|line| {
+            line.starts_with("corecast_stream_waiting_viewers{")
+                && line.contains("stream=\"live/nobody\"")
+                && line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()) == Some(1.0)
+        })
+    });
     drop(node);
     for address in addresses.into_iter().chain(webs) {
         let texts = [" corecast::access: close ", &format!("peer={address} ")];
@@ -270,8 +289,10 @@ fn the_level_changes_while_it_runs_and_nonsense_changes_nothing() {
     eventually("its line", || {
         let text = server.read("corecast.log");
         let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        line = lines.next_back().unwrap_or_default();
-        line["target"] == "corecast::access"
+        // Others may stand around it: warnings of a busy machine, or who looked whether it listens.
+        let is_visit = |it: &Value| it["target"] == "corecast::access" && it["path"] == "/";
+        line = lines.find(is_visit).unwrap_or_default();
+        !line.is_null()
     });
     let told = ["message", "protocol", "method", "path", "stream"].map(|name| &line[name]);
     assert_eq!(told, ["close", "http", "GET", "/", "-"], "{line}");
@@ -285,16 +306,18 @@ fn a_full_file_is_kept_under_another_name_and_the_oldest_goes() {
     let path = format!("/live/{}.html", "x".repeat(200));
     let names = ["corecast.log", "corecast.log.1", "corecast.log.2", "corecast.log.3"];
     eventually("it is full three times", || {
-        let mut web = Web::new(server.http);
+        let mut last = String::new();
         for _ in 0..40 {
+            let mut web = Web::new(server.http);
             let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
             web.send(&request);
             web.expect_closed();
-            web = Web::new(server.http);
+            last = format!("peer={} ", web.address());
         }
-        // The line for which there was no room comes into the new file a moment later.
-        let has_begun = |name| fs::metadata(server.dir.join(name)).is_ok_and(|it| it.len() > 0);
-        has_begun(names[2]) && has_begun(names[0])
+        // The log has a thread of its own: no file has its place before the last line has.
+        let is_there = |name: &&str| server.read(name).contains(&last);
+        eventually("the last line is there", || names[..2].iter().any(is_there));
+        server.dir.join(names[2]).exists()
     });
     let sizes = names.map(|name| fs::metadata(server.dir.join(name)).map_or(0, |it| it.len()));
     assert!(sizes[0] > 0 && sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");

@@ -55,8 +55,9 @@ fn scrape_until(node: &Node, what: &str, done: impl Fn(&Scrape) -> bool) -> Scra
 
 #[test]
 fn figures_move_with_publishers_and_viewers_and_counters_outlast_them() {
-    let lines =
-        "cores = 2\napp_defaults.publisher_grace = 0\napp_defaults.wait_for_publisher = '6s'";
+    // Who waits must be seen to do so, and then hear in time that it has waited in vain.
+    let lines = "cores = 2\nlimits.publisher_silence = '1h'\napp_defaults.publisher_grace = 0\n\
+                 app_defaults.wait_for_publisher = '10s'";
     let node = Node::start(lines, None);
     let before = scrape(&node);
     assert_eq!(before.sum("corecast_viewers", &[]), 0.0);
@@ -238,7 +239,7 @@ fn who_wants_hls_without_a_track_is_told_that_it_has_all() {
 fn what_is_fetched_counts_to_its_stream_and_app_by_whichever_connection_it_goes() {
     let node = Node::start(
         "cores = 2\napp_defaults.hls_segment = '500ms'\napp_defaults.hls_window = '10s'\n\
-         app_defaults.publisher_grace = 0",
+         app_defaults.publisher_grace = 0\nlimits.publisher_silence = '1h'",
         None,
     );
     let mut publisher = Peer::publish(node.rtmp, "live/pieces");
@@ -306,7 +307,8 @@ fn what_is_fetched_counts_to_its_stream_and_app_by_whichever_connection_it_goes(
 
 #[test]
 fn streams_beyond_the_cap_are_those_with_fewest_viewers_and_are_counted() {
-    let node = Node::start("cores = 2\nadmin.metrics_streams_max = 2", None);
+    let lines = "cores = 2\nadmin.metrics_streams_max = 2\nlimits.publisher_silence = '1h'";
+    let node = Node::start(lines, None);
     let names = ["one", "two", "three", "four"];
     let keys = names.map(|name| format!("live/{name}"));
     let _publishers = keys.each_ref().map(|key| {
@@ -338,8 +340,9 @@ fn histograms_are_cumulative_and_end_with_all() {
         viewer.expect_frames(None, last);
     }
     let name = "corecast_sweep_seconds";
-    let now = scrape_until(&node, "there were sweeps", |now| {
+    let now = scrape_until(&node, "there were sweeps, and a lag was noted", |now| {
         now.sum("corecast_sweep_seconds_count", &[]) > 1.0
+            && now.sum("corecast_loop_lag_seconds_count", &[]) > 0.0
     });
     for name in [name, "corecast_loop_lag_seconds"] {
         assert_eq!(now.kinds[name], "histogram");

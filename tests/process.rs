@@ -59,7 +59,7 @@ const GET: &str = "GET /live/first.flv HTTP/1.1\r\nHost: test\r\n\r\n";
 #[test]
 fn sigterm_ends_it_in_order_with_viewers_attached() {
     // No balancer has to notice it first; tests/drain.rs has more of how viewers leave.
-    let mut binary = Binary::start(1000, "cores = 2\ndrain.delay = 0");
+    let mut binary = Binary::start(1000, "cores = 2\ndrain.delay = 0\ndrain.timeout = '1h'");
     let mut stream = Stream::start(&binary, 10);
     stream.go_on();
     let mut player = Peer::play(binary.rtmp, "live/first");
@@ -67,10 +67,9 @@ fn sigterm_ends_it_in_order_with_viewers_attached() {
     let _waiting = Peer::play(binary.rtmp, "live/nobody");
     let mut waiting = Web::new(binary.http);
     waiting.send("GET /live/nobody.flv HTTP/1.1\r\nHost: test\r\n\r\n");
-    let told = Instant::now();
+    // Nobody has to be waited for until drain.timeout, which would take longer than this is patient.
     let status = binary.terminate();
     assert_eq!(status.code(), Some(0), "{}", binary.log());
-    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
     assert!(binary.log().contains("SIGTERM"));
     for viewer in &mut stream.viewers {
         viewer.web.expect_closed();
@@ -120,8 +119,10 @@ fn a_flood_is_refused_and_the_first_viewers_lose_nothing() {
 
 #[test]
 fn without_descriptors_accepting_pauses_and_does_not_spin() {
-    let mut binary = Binary::start(1000, "cores = 2\ndrain.delay = 0");
+    let mut binary =
+        Binary::start(1000, "cores = 2\ndrain.delay = 0\nlimits.log_violations_per_second = 5");
     let mut stream = Stream::start(&binary, 8);
+    let begun = Instant::now();
     // The limit is lowered from outside, below what the program reckons with.
     let pid = Some(binary.pid());
     let limit = |current: u64| {
@@ -139,7 +140,10 @@ fn without_descriptors_accepting_pauses_and_does_not_spin() {
     eventually("it says so", || binary.log().contains("accepting pauses"));
     binary.expect_no_spin();
     stream.go_on();
-    assert!(binary.log().matches("accepting pauses").count() < 100, "the lines are limited");
+    let lines = binary.log().matches("accepting pauses").count() as u64;
+    // Of each core five in a second, of which the first and the last are not whole.
+    let most = 2 * 5 * (begun.elapsed().as_secs() + 2);
+    assert!(lines <= most, "the lines are limited: {lines}, expected {most} at most");
     // The listeners are alive: those who wait are served when there is room, and newcomers.
     limit(1000);
     let (mut served, begun) = (0, Instant::now());
@@ -171,7 +175,10 @@ fn a_user_without_privileges_needs_no_more_locked_memory_than_usual() {
     let dir = std::env::temp_dir().join(format!("corecast-unprivileged-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a scratch directory");
     let binary = dir.join("corecast");
-    std::fs::copy(env!("CARGO_BIN_EXE_corecast"), &binary).expect("room for it");
+    // By another process: what a thread of ours starts meanwhile would have the copy open for writing
+    // until it runs, and nobody could run that.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_corecast")).arg(&binary).status();
+    assert!(copied.expect("a program of any host").success());
     let (rtmp, http) = (free_port(), free_port());
     let config = format!(
         "cores = 2\nrtmp.listen = ['127.0.0.1:{rtmp}']\nhttp.listen = ['127.0.0.1:{http}']\nadmin.enabled = false\n"

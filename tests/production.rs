@@ -122,8 +122,9 @@ impl Host {
             assert!(child.try_wait().expect("our child").is_none(), "it ended: {said}");
             TcpStream::connect(("127.0.0.1", admin)).is_ok()
         });
-        // It answers when everything else listens and has its certificates.
-        assert_eq!(web::get(admin, "/readyz").status, 200);
+        // It answers when everything else listens and has its certificates. A core that others keep off
+        // its CPU for a second makes the node unwell.
+        eventually("it is ready", || web::get(admin, "/readyz").status == 200);
     }
 
     /// The status of a GET by https.
@@ -179,9 +180,13 @@ fn the_files_of_the_readme_run_a_node_as_they_stand() {
     let log = || fs::read_to_string(host.here("/var/log/corecast/corecast.log"));
     eventually("its log is there", || log().is_ok_and(|log| log.contains("listening")));
     let log = log().expect("it was there");
-    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    // That the machine let a thread wait says nothing of the files.
+    let waited = ["slept past its deadline", "slept through its start"];
+    let complaints = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
+    let about_us = complaints.filter(|line| !waited.iter().any(|text| line.contains(text)));
+    assert_eq!(about_us.collect::<Vec<_>>(), [""; 0], "{log}");
     let Ports { https, admin_tls, .. } = host.ports;
-    assert_eq!(host.get(https, "/readyz", ""), 200);
+    eventually("it is ready", || host.get(https, "/readyz", "") == 200);
     assert_eq!(host.get(https, "/live/x.flv", ""), 403, "it takes a signature");
     let token = fs::read_to_string(host.here("/etc/corecast/token")).expect("it was made");
     let token = format!("Authorization: Bearer {}\r\n", token.trim());

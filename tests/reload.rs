@@ -28,6 +28,9 @@ use serde_json::Value;
 use talk::Peer;
 use web::{Answer, Watcher, Web};
 
+/// Time for a hook server that others keep off its CPU.
+const PATIENT: &str = "hooks.timeout = '20s'\nlimits.verdict_timeout = '30s'\n";
+
 #[track_caller]
 fn ask(port: u16, request: &str, headers: &str) -> (u16, Value) {
     let mut web = Web::new(port);
@@ -95,7 +98,7 @@ fn over_fifty_reloads_two_hundred_viewers_get_every_frame_once_and_in_order() {
             "cores = 2\ndrain.delay = 0\n\
              rtmp.listen = ['127.0.0.1:{rtmp}'{of_rtmp}]\nhttp.listen = ['127.0.0.1:{http}'{of_http}]\n\
              app_defaults.merge_window = '{window}ms'\napp_defaults.max_lag = '{}s'\n\
-             app_defaults.wait_for_publisher = 0\n{hook}\
+             app_defaults.wait_for_publisher = 0\n{PATIENT}{hook}\
              app.{closed}.rules = ['deny play 127.0.0.0/8']\n\
              app.{open}.rules = ['allow play 127.0.0.0/8', 'deny all any']\n\
              limits.request_timeout = '{}s'\napp.round-{round}.gop_cache = {}\n\
@@ -183,7 +186,8 @@ fn a_door_that_is_closed_takes_nobody_and_one_that_is_opened_does() {
 #[test]
 fn a_bad_file_changes_nothing_and_each_problem_is_named() {
     let [admin, new] = [(); 2].map(|()| free_port());
-    let api = format!("cores = 1\nadmin.listen = ['127.0.0.1:{admin}']\n");
+    let silence = "limits.publisher_silence = '1h'";
+    let api = format!("cores = 1\nadmin.listen = ['127.0.0.1:{admin}']\n{silence}\n");
     let binary = Binary::start(1000, &api);
     let mut publisher = Peer::publish(binary.rtmp, "live/bad");
     publisher.push(5);
@@ -239,15 +243,16 @@ fn hooks_go_where_the_new_file_says_with_its_secret() {
             _ => yes(),
         })
     });
-    let binary = Binary::start(1000, &format!("cores = 2\n{}", old.lines(&["on_publish"])));
+    let lines = format!("cores = 2\n{PATIENT}{}", old.lines(&["on_publish"]));
+    let binary = Binary::start(1000, &lines);
     let refusal = || Peer::new(binary.rtmp, Goal::Publish, "live/asked").try_start();
     let by = |name: &str| Err(("NetStream.Publish.Denied".to_owned(), name.to_owned()));
     assert_eq!(refusal(), by("old"));
     let lines = new.lines(&["on_publish", "on_publish_done"]);
-    binary.reload(&format!("cores = 2\nhooks.secret = 'a secret'\n{lines}"));
+    binary.reload(&format!("cores = 2\n{PATIENT}hooks.secret = 'a secret'\n{lines}"));
     assert_eq!(refusal(), by("new"));
     assert!(new.heard()[0].fields.iter().any(|(name, _)| name == "x-corecast-signature"));
-    binary.reload(&format!("cores = 2\n{}", new.lines(&["on_publish_done"])));
+    binary.reload(&format!("cores = 2\n{PATIENT}{}", new.lines(&["on_publish_done"])));
     // Nobody is asked any more, and who is told hears of those who came since.
     assert_eq!(refusal(), Ok(()));
     new.wait_for("on_unpublish", 1);

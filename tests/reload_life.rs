@@ -58,7 +58,10 @@ fn start(lines: &str) -> (Binary, String) {
 
 fn start_with(lines: &str, env: &[(&str, &str)]) -> (Binary, String) {
     let admin = free_port();
-    let lines = format!("cores = 2\nadmin.listen = ['127.0.0.1:{admin}']\n{lines}\n");
+    // A publisher of these tests says nothing while others do, however long they take.
+    let lines = format!(
+        "cores = 2\nlimits.publisher_silence = '1h'\nadmin.listen = ['127.0.0.1:{admin}']\n{lines}\n"
+    );
     let mut binary = Binary::start_with(1000, &lines, env);
     binary.admin = admin;
     eventually("the API is there", || listens(admin));
@@ -257,10 +260,9 @@ fn a_drain_that_cannot_be_undone_is_halted_and_begins_and_ends_again() {
     // Then it can.
     drop(taken);
     assert_eq!(undo().0, 200);
-    assert_eq!(
-        (state(binary.admin), get(binary.admin, "/readyz").status),
-        ("serving".to_owned(), 200)
-    );
+    assert_eq!(state(binary.admin), "serving");
+    // A core that others keep off its CPU for a second makes the node unwell.
+    eventually("it is ready", || get(binary.admin, "/readyz").status == 200);
     assert!(listens(binary.rtmp) && listens(binary.http));
     // And halted, it ends when it is told to.
     ask(binary.admin, "POST /api/v1/drain");

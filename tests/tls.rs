@@ -41,7 +41,9 @@ fn start(certificates: &[&Certificate], lines: &str) -> Secure {
     let certificates: Vec<_> = certificates.iter().map(|it| it.toml()).collect();
     let lines = format!(
         "rtmp.tls_listen = ['127.0.0.1:{rtmps}']\nhttp.tls_listen = ['127.0.0.1:{https}']\n\
-         tls.certificates = [{}]\ntls.watch = '1s'\napp_defaults.max_lag = '24h'\n{lines}",
+         tls.certificates = [{}]\ntls.watch = '1s'\napp_defaults.max_lag = '24h'\n\
+         app_defaults.stall_timeout = '1h'\nlimits.publisher_silence = '1h'\n\
+         limits.handshake_timeout = '15s'\n{lines}",
         certificates.join(", ")
     );
     Secure { node: Node::start(&lines, None), rtmps, https }

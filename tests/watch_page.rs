@@ -21,6 +21,8 @@ fn seen_with(app: &'static str, clip: &Clip, options: &[&str]) {
     let server = Server::with(&Setup { app, ..Setup::default() });
     let (url, forever) = (server.rtmp("live/a"), ["-stream_loop", "-1"]);
     let publisher = players::publish_with(clip, &url, &server.dir, &forever, &[]);
+    // The page is of a stream that is on, however long its publisher takes to begin.
+    server.expect_log(" publish client=", secs(20));
     sleep(secs(1));
     println!("{}", browser::run("formats.py", &server.http("live/a"), options));
     drop(publisher);

@@ -157,6 +157,12 @@ def eventually(what, look):
     raise AssertionError("in vain: " + what)
 
 
+def kib(text):
+    """What the page says of bytes, as a number."""
+    number, unit = text.split()
+    return float(number) * {"B": 1 / 1024, "KiB": 1, "MiB": 1024}[unit]
+
+
 class Programs:
     """Publishers and players, which end with this."""
 
@@ -309,9 +315,8 @@ def operate(page, options, programs, asked):
     page.get_by_label("Stream to record").press("Enter")
     row = page.get_by_role("table", name="Being recorded").locator("tbody tr")
     expect(row.locator("td.stream")).to_have_text(["live/two"])
-    eventually("it is written", lambda: "KiB" in row.locator("td.bytes").text_content())
-    # What comes in that time is in it: less could not be seen to play.
-    page.wait_for_timeout(2000)
+    # About two seconds of it, however late they come: less could not be seen to play.
+    eventually("it is written", lambda: kib(row.locator("td.bytes").text_content()) > 500)
     page.get_by_role("button", name="Stop the recording of live/two").click()
     expect(page.get_by_text("Nothing is being recorded.")).to_be_visible()
 
@@ -321,9 +326,8 @@ def operate(page, options, programs, asked):
     page.get_by_label("Stream to record").fill("flv/two")
     page.get_by_role("button", name="Record", exact=True).click()
     expect(row.locator("td.stream")).to_have_text(["flv/two"])
-    eventually("it is written", lambda: "KiB" in row.locator("td.bytes").text_content())
-    # What comes in that time is in it: less could not be seen to play.
-    page.wait_for_timeout(2000)
+    # About two seconds of it, however late they come: less could not be seen to play.
+    eventually("it is written", lambda: kib(row.locator("td.bytes").text_content()) > 500)
     page.get_by_role("button", name="Stop the recording of flv/two").click()
     files = page.get_by_role("table", name="Files").locator("tbody tr")
     seen["recorded"] = []
@@ -420,10 +424,10 @@ def go_wrong(page, options, programs, asked):
     lets = "later"
     play.click()
     expect(state).to_have_text("Connecting")
-    page.wait_for_timeout(200)
+    # time.sleep would not let the request come.
+    eventually("it is asked where media is", lambda: page.wait_for_timeout(50) or held)
     page.get_by_role("button", name="Stop").click()
     expect(state).to_have_text("Not playing")
-    assert held, "it is asked where media is"
     lets = "all"
     for route in held:
         route.continue_()
