@@ -192,7 +192,7 @@ mod tests {
             Self(command.spawn().expect("there is a shell"))
         }
 
-        /// Waits until it says something: how long it is kept off its core tells nobody.
+        /// Waits until it says something, however long it is kept off its core.
         fn hear(&mut self) {
             let output = self.0.stdout.as_mut().expect("it was asked to be piped");
             std::io::Read::read_exact(output, &mut [0]).expect("it speaks");
