@@ -2,7 +2,10 @@
 //! `.mp4`, by HTTP and by WebSocket, as it went in, and must decode without a complaint.
 
 mod support;
+#[path = "support/waiting.rs"]
+mod waiting;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
@@ -21,6 +24,7 @@ use support::machine::{beside_others, root, secs};
 use support::players::{self, Ffmpeg};
 use support::server::{Server, Setup};
 use support::{browser, http, ws};
+use waiting::wait_for_viewers;
 
 /// Sound is counted in samples, and then in milliseconds again.
 const ROUNDING_MS: i64 = 2;
@@ -29,18 +33,19 @@ const ROUNDING_MS: i64 = 2;
 /// WebSocket viewer write a file that is read and decoded then.
 fn comes_out(clip: &Clip, sent: &Recording, whole: Expect, codecs: &[&str]) {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let dir = &server.dir;
     let whole = whole.rounded_by(ROUNDING_MS);
+    let is_late = Cell::new(false);
     let view = || {
         let (url, record) = (server.http("live/a.mp4"), dir.file("ws.mp4"));
         let socket = ws::record(&server.ws("live/a.mp4"), &record);
-        (
-            players::play(clip.tool, &url, dir),
-            players::play_curl(clip.tool, &url, dir),
-            socket,
-            record,
-        )
+        let ffmpeg = players::play(clip.tool, &url, dir);
+        let curl = players::play_curl(clip.tool, &url, dir);
+        if !is_late.replace(true) {
+            wait_for_viewers(&server, "live/a", 3);
+        }
+        (ffmpeg, curl, socket, record)
     };
     let [early, late] = players::early_and_late(clip, &server, view);
     let midst = match sent.video.is_empty() {
@@ -234,7 +239,7 @@ fn with_sets_in_band(server: &Server, sizes: &[&str]) -> [PathBuf; 2] {
     fs::write(&path, stream).expect("the run directory is ours");
     let clip = Clip { path, ..clips::h265_aac() };
     let mut viewer = players::play_curl(clip.tool, &server.http("live/a.mp4"), dir);
-    sleep(secs(1));
+    wait_for_viewers(server, "live/a", 1);
     let rate = ["-framerate", "25"];
     players::publish_with(&clip, &server.rtmp("live/a"), dir, &rate, &[]).succeed(secs(40));
     viewer.child.succeed(secs(20));
@@ -266,7 +271,7 @@ fn samples_with_sets(file: &Path) -> usize {
 #[test]
 fn h265_whose_parameter_sets_come_in_band_too_has_them_in_the_record_alone() {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let [sent, seen] = with_sets_in_band(&server, &["320x180"]);
     assert_eq!((samples_with_sets(&sent), samples_with_sets(&seen)), (2, 0));
     assert_eq!(widths(&seen), [50, 0]);
@@ -279,7 +284,7 @@ fn h265_whose_parameter_sets_come_in_band_too_has_them_in_the_record_alone() {
 #[test]
 fn h265_whose_parameter_sets_change_in_band_is_decoded_on() {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let [_, seen] = with_sets_in_band(&server, &["320x180", "640x360", "320x180"]);
     assert_eq!(widths(&seen), [100, 50]);
     assert_eq!(samples_with_sets(&seen), 4, "those of the record, too, once they come again");
@@ -382,7 +387,7 @@ fn a_viewer_that_is_skipped_goes_on_with_whole_fragments_and_decodes_on() {
     let url = server.rtmp("live/a");
     let publisher = players::publish_with(&clip, &url, &server.dir, &forever, &[]);
     let mut bytes = http::skipped(server.http, "live/a.mp4");
-    server.expect_log("moved to the newest key block", secs(5));
+    server.expect_log("moved to the newest key block", secs(20));
     drop(publisher);
     let fragments = fragments(&bytes);
     bytes.truncate(fragments.bytes);

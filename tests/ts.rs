@@ -4,6 +4,8 @@
 #![allow(missing_docs)]
 
 mod support;
+#[path = "support/waiting.rs"]
+mod waiting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use support::players::{self, Ffmpeg};
 use support::server::{Server, Setup};
 use support::ts_check::{Program, check};
 use support::ws;
+use waiting::wait_for_viewers;
 
 const PACKET: usize = 188;
 const H264: u8 = 0x1b;
@@ -54,12 +57,12 @@ struct Recorded {
 
 /// Publishes `clip` and records `/live/a.ts` with `query`.
 fn recorded(clip: &Clip, query: &str) -> Recorded {
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let path = format!("live/a.ts{query}");
     let [by_http, by_ws, late] = ["http.ts", "ws.ts", "late.ts"].map(|name| server.dir.file(name));
     let viewer = http::record(server.http, &path, None, &by_http);
     let socket = ws::record(&server.ws(&path), &by_ws);
-    sleep(secs(1));
+    wait_for_viewers(&server, "live/a", 2);
     let mut publisher = players::publish(clip, &server.rtmp("live/a"), &server.dir);
     sleep(secs(5));
     let latecomer = http::record(server.http, &path, None, &late);
@@ -295,7 +298,7 @@ impl Probed {
 #[test]
 fn private_data_beside_the_media_comes_out_as_it_was_published() {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let clip = clips::h264_aac();
     let sent = server.dir.file("klv.ts");
     with_klv(&clip, &sent);
@@ -303,7 +306,7 @@ fn private_data_beside_the_media_comes_out_as_it_was_published() {
     let viewer = http::record(server.http, "live/a.ts", None, &by_http);
     let socket = ws::record(&server.ws("live/a.ts"), &by_ws);
     let flv = players::play(Ffmpeg::Debian, &server.http("live/a.flv"), &server.dir);
-    sleep(secs(1));
+    wait_for_viewers(&server, "live/a", 3);
     let mut curl = Command::new("curl");
     curl.args(["-sf", "--limit-rate", "900k", "-T"]).arg(&sent).arg(server.http("live/a.ts"));
     Child::start(&mut curl, &server.dir.file("curl.log")).succeed(secs(40));
@@ -340,7 +343,7 @@ fn remuxed(clip: &Clip, path: &Path) {
 #[test]
 fn a_cue_means_the_same_picture_when_it_comes_out() {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let clip = clips::h264_aac();
     let [plain, sent, by_http] =
         ["plain.ts", "sent.ts", "http.ts"].map(|name| server.dir.file(name));
@@ -348,7 +351,7 @@ fn a_cue_means_the_same_picture_when_it_comes_out() {
     let bytes = fs::read(&plain).expect("it was written");
     fs::write(&sent, cues::with_cues(&bytes)).expect("the run directory is ours");
     let viewer = http::record(server.http, "live/a.ts", None, &by_http);
-    sleep(secs(1));
+    wait_for_viewers(&server, "live/a", 1);
     let mut curl = Command::new("curl");
     curl.args(["-sf", "--limit-rate", "900k", "-T"]).arg(&sent).arg(server.http("live/a.ts"));
     Child::start(&mut curl, &server.dir.file("curl.log")).succeed(secs(40));
@@ -380,7 +383,7 @@ fn opus_beside_av1_comes_alone_and_the_log_says_so() {
     let clip = clips::av1_opus();
     let (recorded, sounds) = (recorded(&clip, ""), counts(&clip)[1]);
     gst_demuxes(&recorded.early[0], &["opusparse"], [0, sounds]);
-    recorded.server.expect_log("codec=av1", secs(5));
+    recorded.server.expect_log("codec=av1", secs(20));
     recorded.must_be_right(&clip, &[PRIVATE], [0, sounds]);
 }
 
@@ -388,12 +391,12 @@ fn opus_beside_av1_comes_alone_and_the_log_says_so() {
 #[test]
 fn what_has_no_place_in_it_at_all_is_answered_415() {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let early = {
         let (port, request) = (server.http, get("live/a.ts?audio=0"));
         thread::spawn(move || exchange(port, &request))
     };
-    sleep(secs(1));
+    wait_for_viewers(&server, "live/a", 1);
     let clip = clips::av1_opus();
     let _publisher = players::publish(&clip, &server.rtmp("live/a"), &server.dir);
     let early = early.join().expect("it is answered");
@@ -408,10 +411,11 @@ fn what_has_no_place_in_it_at_all_is_answered_415() {
 #[test]
 fn another_publisher_with_other_parameters_is_another_version_of_the_table() {
     let _machine = beside_others();
-    let server = Server::with(&Setup { publisher_grace: "3s", ..Setup::default() });
+    // Long enough for the second publisher to start.
+    let server = Server::with(&Setup { publisher_grace: "10s", ..waiting::SETUP });
     let path = server.dir.file("changed.ts");
     let viewer = http::record(server.http, "live/a.ts", None, &path);
-    sleep(secs(1));
+    wait_for_viewers(&server, "live/a", 1);
     let (first, second) = (clips::h264_aac(), clips::small());
     for clip in [&first, &second] {
         players::publish(clip, &server.rtmp("live/a"), &server.dir).succeed(secs(40));
@@ -437,7 +441,7 @@ fn a_viewer_that_is_skipped_is_told_that_counters_jump_and_decodes_on() {
     let is_table = |packet: &&[u8]| packet[1] & 0x1f == 0 && packet[2] == 0;
     let last = bytes.chunks_exact(PACKET).collect::<Vec<_>>().iter().rposition(is_table);
     bytes.truncate(last.expect("there are tables") * PACKET);
-    server.expect_log("moved to the newest key block", secs(5));
+    server.expect_log("moved to the newest key block", secs(20));
     let path = server.dir.file("skipped.ts");
     fs::write(&path, &bytes).expect("the run directory is ours");
     drop(publisher);

@@ -63,11 +63,13 @@ fn players_of_segments_get_all_of_them() {
     must_be_whole(&report, 6);
     // A segment every two seconds, give or take one.
     assert!((12..=4 * 12).contains(&hls.segments), "{hls:?}");
-    assert!(hls.playlists >= hls.segments && hls.parts == 0, "{hls:?}");
+    // The playlist that told of the first may have come before the measured time.
+    assert!(hls.playlists + 12 >= hls.segments && hls.parts == 0, "{hls:?}");
     assert!(hls.media_ms.count() >= hls.segments, "{hls:?}");
     assert_eq!(hls.reload_spread_ms.count(), 0);
-    let each = report.viewers.egress_mbit_s / 12.0;
-    assert!((0.2..0.9).contains(&each), "{each} Mbit/s each");
+    // Of 400 kbit/s, two seconds each.
+    let each = report.viewers.bytes as f64 * 8e-6 / hls.segments as f64;
+    assert!((0.4..1.8).contains(&each), "{each} Mbit each");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use corecast_load::judge::{Judge, Program};
 use corecast_load::play::{self, Options};
 use corecast_load::publish::{self, Fleet};
 use corecast_load::stream::{Material, Shape};
-use support::{Corecast, secs};
+use support::{Corecast, eventually, secs};
 
 fn publish(url: String) -> Fleet {
     let shape = Shape { bitrate: 400_000, fps: 25, gop: secs(1), sound: Some(32_000), seed: 1 };
@@ -42,7 +42,10 @@ fn ffmpeg_reads_what_our_parser_reads() {
 fn a_judge_that_hears_nothing_does_not_agree() {
     let server = Corecast::start("app_defaults.wait_for_publisher = '1s'");
     let judge = Judge::start(Program::Ffmpeg, &server.rtmp("live/nobody")).expect("it is there");
-    std::thread::sleep(secs(3));
+    // Both were told, and have a second to hear it.
+    let closed = || server.child.log().matches(" close client=").count() >= 2;
+    assert!(eventually(secs(30), closed), "{}", server.child.log());
+    std::thread::sleep(secs(1));
     let judged = judge.finish();
     assert!(!judged.agrees && judged.finding.contains("nothing in common"), "{judged:?}");
     assert!(judged.finding.contains("our viewer ended: "), "{}", judged.finding);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use corecast_load::play::{self, Options, Slow, Trust};
 use corecast_load::publish::{self, Fleet};
-use corecast_load::report::{Inspected, Report};
+use corecast_load::report::{Inspected, Report, Viewers};
 use corecast_load::stream::{Material, Shape};
 use rustix::process::{Pid, Signal, kill_process};
 use support::secure::Certificate;
@@ -44,6 +44,13 @@ fn options(url: String) -> Options {
 
 fn run(options: &Options) -> Report {
     play::run(options, &mut |_| {}).expect("the run succeeds")
+}
+
+/// What each viewer got of a second of the stream, by the pictures of those that looked: what a
+/// publisher that was late makes up for, or owes at the end, is no matter.
+fn mbit_s(viewers: &Viewers, found: &Inspected) -> f64 {
+    let seconds = found.marked as f64 / (25 * found.viewers) as f64;
+    viewers.bytes as f64 * 8e-6 / viewers.watching / seconds
 }
 
 /// Missing, repeated, damaged, out of order.
@@ -108,8 +115,9 @@ fn viewers_over_tls_miss_nothing_and_those_that_discard_still_show_that_they_liv
         let found = report.inspected.expect("some inspect");
         assert_eq!((found.viewers, faults(&found)), (10, [0; 4]), "{url}");
         assert!(found.marked > 10 * 25, "{url}: {found:?}");
-        assert!(found.latency_ms.is_some_and(|latency| latency.count() > 0), "{url}");
-        let each = viewers.egress_mbit_s / 20.0;
+        let latency = found.latency_ms.as_ref();
+        assert!(latency.is_some_and(|latency| latency.count() > 0), "{url}");
+        let each = mbit_s(viewers, &found);
         assert!((0.2..0.8).contains(&each), "{url}: {each} Mbit/s each");
     }
 }
@@ -160,7 +168,7 @@ fn viewers_that_discard_are_told_apart_from_those_that_look() {
         let found = report.inspected.expect("some inspect");
         assert_eq!((found.viewers, faults(&found)), (6, [0; 4]));
         // What the others threw away counts: 400 kbit/s in all.
-        let each = report.viewers.egress_mbit_s / 60.0;
+        let each = mbit_s(&report.viewers, &found);
         assert!((0.2..0.8).contains(&each), "{each} Mbit/s each");
         let blind = run(&Options { inspect: 0.0, duration: secs(1), ..options });
         assert_eq!((blind.viewers.joined, blind.inspected), (60, None));
@@ -169,8 +177,9 @@ fn viewers_that_discard_are_told_apart_from_those_that_look() {
 
 #[test]
 fn a_slow_viewer_is_seen_to_miss_frames() {
-    // The kernel's send buffer holds up to 4 MiB, which is a second of this.
-    let server = Corecast::start("app_defaults.max_lag = '1200ms'");
+    // The kernel's send buffer holds up to 4 MiB, which is a second of this. The good ones share a
+    // thread with the slow ones, and may have to wait for a core.
+    let server = Corecast::start("app_defaults.max_lag = '3s'");
     let _fleet = publish(server.rtmp("live/x"), 1, 32_000_000);
     let slow = Some(Slow { share: 0.5, bitrate: 8_000_000 });
     let options = options(server.http("live/x.flv"));
@@ -191,8 +200,10 @@ fn churned_viewers_come_back() {
         let report = run(&Options { churn: 0.2, duration: secs(4), ..options(url) });
         let viewers = &report.viewers;
         assert_eq!((viewers.joined, viewers.refused, viewers.lost), (20, 0, 0));
-        // Four a second, for the four seconds and the one before.
-        assert!((10..=22).contains(&viewers.left_and_rejoined), "{viewers:?}");
+        // Four a second, for the four seconds and the one before, and for as long as both took.
+        let most = 4.0 * (report.about.window_begin_s + report.about.window_s) + 2.0;
+        let left = viewers.left_and_rejoined;
+        assert!(left >= 10 && left as f64 <= most, "at most {most}: {viewers:?}");
         assert!(viewers.watching > 18.0, "{viewers:?}");
         let found = report.inspected.expect("all inspect");
         assert_eq!(faults(&found), [0; 4]);
@@ -309,13 +320,14 @@ enum Fault {
 }
 
 /// A server between the viewer and `upstream` that does `fault` to one picture and one sound of
-/// each second, and hangs up after `life` if that is given.
-fn proxy(upstream: SocketAddr, fault: Fault, life: Option<Duration>) -> SocketAddr {
+/// each second, and hangs up on the first `short_lived` viewers after three seconds.
+fn proxy(upstream: SocketAddr, fault: Fault, short_lived: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     thread::spawn(move || {
-        for viewer in listener.incoming().map_while(Result::ok) {
+        for (number, viewer) in listener.incoming().map_while(Result::ok).enumerate() {
             let server = TcpStream::connect(upstream).expect("the server listens");
+            let life = (number < short_lived).then_some(secs(3));
             thread::spawn(move || forward(viewer, server, fault, life));
         }
     });
@@ -370,12 +382,13 @@ fn a_server_that_drops_repeats_or_alters_frames_is_found_out() {
     let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
     let upstream = SocketAddr::from(([127, 0, 0, 1], server.http));
     for fault in [Fault::None, Fault::Drop, Fault::Repeat, Fault::Alter] {
-        let url = format!("http://{}/live/x.flv", proxy(upstream, fault, None));
+        let url = format!("http://{}/live/x.flv", proxy(upstream, fault, 0));
         let report = run(&Options { viewers: 2, ..options(url) });
         assert_eq!(report.viewers.lost, 0, "{:?}", report.viewers);
         let found = report.inspected.expect("all inspect");
-        // One of 25 frames of both kinds, for two viewers and three seconds.
-        let expected = |count: u64| (8..=24).contains(&count);
+        // One of 25 frames of both kinds, for two viewers, give or take one each at either end. How
+        // many came in the three seconds is a matter of who was late.
+        let expected = |count: u64| count > 0 && count.abs_diff(found.frames / 25) <= 6;
         let faults = faults(&found);
         let right = match fault {
             Fault::None => faults == [0; 4],
@@ -392,15 +405,15 @@ fn viewers_that_the_server_drops_are_lost_and_come_back() {
     let server = Corecast::start("");
     let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
     let upstream = SocketAddr::from(([127, 0, 0, 1], server.http));
-    let url = format!("http://{}/live/x.flv", proxy(upstream, Fault::None, Some(secs(3))));
+    // Those that have come back stay, however late it is noticed that all have.
+    let url = format!("http://{}/live/x.flv", proxy(upstream, Fault::None, 5));
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
-    let options = Options { viewers: 5, inspect: 0.5, duration: secs(20), stop, ..options(url) };
-    let (mut lost, mut back) = (0, 0);
+    let options = Options { viewers: 5, inspect: 0.5, duration: secs(60), stop, ..options(url) };
+    let mut joined = 0;
     let report = play::run(&options, &mut |sample| {
-        back += if lost > 0 { sample.joined } else { 0 };
-        lost += sample.lost;
-        if back >= 5 {
+        joined += sample.joined;
+        if joined >= 10 {
             told.store(true, Ordering::Relaxed);
         }
     });
@@ -416,13 +429,16 @@ fn a_run_whose_viewers_are_all_gone_ends_with_the_reason() {
         let server = Corecast::start("");
         let fleet = publish(server.rtmp("live/x"), 1, 400_000);
         let url = server.http("live/x.flv");
-        let ends = thread::spawn(move || {
-            thread::sleep(secs(3));
-            drop((server, fleet));
-        });
         let options = Options { viewers: 5, procs, duration: secs(9), ..options(url) };
-        let error = play::run(&options, &mut |_| {}).expect_err("they are dropped").to_string();
-        ends.join().expect("it only sleeps");
+        // Until all have been seen to be in for two seconds.
+        let (mut up, mut seen) = (Some((server, fleet)), 0);
+        let report = play::run(&options, &mut |sample| {
+            seen += usize::from(sample.viewers == 5);
+            if seen == 2 {
+                drop(up.take());
+            }
+        });
+        let error = report.expect_err("they are dropped").to_string();
         let words = "nobody watches any more: 5 had joined, 5 were lost and 0 refused";
         assert!(error.contains(words), "{error}");
     }
@@ -432,16 +448,24 @@ fn a_run_whose_viewers_are_all_gone_ends_with_the_reason() {
 fn a_viewer_that_is_refused_tries_again_until_the_stream_is_there() {
     let server = Corecast::start("app_defaults.wait_for_publisher = '0s'");
     let _fleet = publish(server.rtmp("live/x0"), 1, 400_000);
-    let url = server.rtmp("live/x1");
-    let later = thread::spawn(move || {
-        thread::sleep(secs(2));
-        publish(url, 1, 400_000)
-    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
     let options = options(server.http("live/x{n}.flv"));
-    let viewers = run(&Options { streams: 2, duration: secs(8), ..options }).viewers;
+    let options = Options { streams: 2, duration: secs(60), stop, ..options };
+    let (mut later, mut refused, mut joined) = (None, 0, 0);
+    let report = play::run(&options, &mut |sample| {
+        refused += sample.refused;
+        joined += sample.joined;
+        if refused == 10 && later.is_none() {
+            later = Some(publish(server.rtmp("live/x1"), 1, 400_000));
+        }
+        if joined == 20 {
+            told.store(true, Ordering::Relaxed);
+        }
+    });
+    let viewers = report.expect("the run succeeds").viewers;
     assert_eq!((viewers.joined, viewers.refused, viewers.lost), (20, 10, 0), "{viewers:?}");
     assert_eq!(viewers.rejoined_after_loss, 0, "they had not been in: {viewers:?}");
-    drop(later.join().expect("it is let in"));
 }
 
 #[test]
@@ -522,7 +546,7 @@ fn a_server_that_dies_leaves_the_report_of_what_was_before() {
         wait_for_plays(&server, 5);
         thread::sleep(secs(4));
         kill_process(Pid::from_raw(pid as i32).expect("above 0"), Signal::KILL).expect("it runs");
-        server.child.wait(secs(5)).expect("it is dead");
+        server.child.wait(secs(30)).expect("it is dead");
         let output = run.wait_with_output().expect("it ends");
         let table = String::from_utf8_lossy(&output.stdout);
         let complaint = String::from_utf8_lossy(&output.stderr);

@@ -62,19 +62,28 @@ fn frames(flv: &Path) -> Vec<Frame> {
 fn fifty_publishers_are_paced_and_none_fails() {
     let server = Corecast::start("");
     let material = Material::made_up(SHAPE).expect("enough bits");
+    let begin = Instant::now();
     let fleet = fleet(server.rtmp("live/x{n}"), 50, &material, false);
     assert_eq!(fleet.progress().publishing, 50);
-    let (begin, before) = (Instant::now(), fleet.progress());
-    std::thread::sleep(secs(3));
-    let (after, seconds) = (fleet.progress(), begin.elapsed().as_secs_f64());
+    // None begins before its share of a second: from then on 25 pictures and 46.875 audio frames a
+    // second, the first of both at once.
+    let shares = (0..50).map(|n| (f64::from(n) * 0.618_033_988_749_895).fract()).sum::<f64>();
+    let look = || {
+        let (frames, seconds) = (fleet.progress().frames as f64, begin.elapsed().as_secs_f64());
+        (frames, 71.875 * (50.0 * seconds - shares))
+    };
+    std::thread::sleep(secs(4));
+    // Not ahead of time, but for those of one wake-up; a machine that is busy may leave it behind, but
+    // not for long.
+    let (frames, due) = look();
+    assert!(frames <= due + 150.0, "{frames} frames, {due} were due");
+    let keeps_up = || {
+        let (frames, due) = look();
+        frames > due * 0.8
+    };
+    assert!(eventually(secs(30), keeps_up), "{:?} were sent and due", look());
     let published = fleet.stop();
     assert_eq!((published.publishers, published.failed), (50, 0));
-    // 25 pictures and 46.875 audio frames a second. Not ahead of time, but for those of one wake-up;
-    // a machine that is busy may leave it behind.
-    let frames = (after.frames - before.frames) as f64;
-    let due = 50.0 * 71.875 * seconds;
-    assert!(frames <= due + 150.0, "{frames} frames in {seconds} s, {due} were due");
-    assert!(frames > due / 2.0, "{frames} frames in {seconds} s, {due} were due");
     assert_eq!(published.late_ms.count(), published.frames);
 }
 
@@ -168,8 +177,8 @@ fn publishers_come_back_after_an_interruption() {
     let fleet = fleet(server.rtmp("live/x{n}"), 5, &material, true);
     for round in 1..=3 {
         fleet.interrupt();
-        assert!(eventually(secs(10), || fleet.progress().broken >= 5 * round), "round {round}");
-        assert!(eventually(secs(10), || fleet.progress().publishing == 5), "round {round}");
+        assert!(eventually(secs(30), || fleet.progress().broken >= 5 * round), "round {round}");
+        assert!(eventually(secs(30), || fleet.progress().publishing == 5), "round {round}");
     }
     assert_eq!(fleet.stop().failed, 0);
 }
@@ -180,7 +189,7 @@ fn publishers_without_reconnect_fail_with_the_server() {
     let material = Material::made_up(SHAPE).expect("enough bits");
     let fleet = fleet(server.rtmp("live/x{n}"), 3, &material, false);
     drop(server);
-    assert!(eventually(secs(10), || fleet.progress().failed == 3));
+    assert!(eventually(secs(30), || fleet.progress().failed == 3));
     assert!(!fleet.reasons().is_empty());
     assert_eq!(fleet.stop().failed, 3);
 }

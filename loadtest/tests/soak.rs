@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use corecast_load::stream::{Material, Shape};
@@ -26,20 +28,27 @@ fn a_soak_looks_at_what_the_server_holds_while_viewers_come_and_go() {
         material: Material::made_up(shape).expect("enough bits"),
         reconnect: true,
     };
+    let stop = Arc::new(AtomicBool::new(false));
     let options = play::Options {
         url: server.http("live/x{n}.flv"),
         streams: 2,
         viewers: 20,
         settle: Duration::from_millis(500),
-        duration: Duration::from_secs(4),
+        duration: Duration::from_secs(60),
         churn: 0.2,
         inspect: 0.5,
         pid: Some(server.child.pid()),
         publish: Some(publish),
+        stop: Arc::clone(&stop),
         ..play::Options::default()
     };
     let mut seconds = 0;
-    let found = soak::run(&options, &mut |_| seconds += 1).expect("it runs");
+    // Seconds are told late, or two as one, where a thread has to wait for a core.
+    let found = soak::run(&options, &mut |_| {
+        seconds += 1;
+        stop.store(seconds >= 6, Ordering::Relaxed);
+    });
+    let found = found.expect("it runs");
     assert!(seconds >= 3, "{seconds}");
     let report = &found;
     assert!(report.viewers.left_and_rejoined > 0, "{:?}", report.viewers);

@@ -184,14 +184,18 @@ mod tests {
 
     use super::*;
 
-    /// An output that takes a line only when the test lets it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// An output that takes a line only when the test lets it, and tells that it holds one.
     struct Gate {
+        holds: mpsc::Sender<()>,
         open: mpsc::Receiver<()>,
         lines: mpsc::Sender<String>,
     }
 
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.holds.send(());
             let _ = self.open.recv();
             let _ = self.lines.send(String::from_utf8_lossy(bytes).into_owned());
             Ok(bytes.len())
@@ -206,22 +210,27 @@ mod tests {
     fn a_blocked_output_drops_lines_with_a_count_and_blocks_nobody() {
         let (open, gate) = mpsc::channel();
         let (lines, seen) = mpsc::channel();
-        let (writer, mut drops, _guard) = queue(4, Gate { open: gate, lines });
+        let (holds, held) = mpsc::channel();
+        let (writer, mut drops, _guard) = queue(4, Gate { holds, open: gate, lines });
         let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
         tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(line = 0);
+            held.recv_timeout(PATIENCE).expect("the writer takes it");
             let start = Instant::now();
-            (0..100).for_each(|line| tracing::info!(line));
-            assert!(start.elapsed() < Duration::from_secs(1));
-            // Four wait, and one may be in the writer's hands.
-            assert!((95..=96).contains(&drops.total()), "{}", drops.total());
+            (1..100).for_each(|line| tracing::info!(line));
+            assert!(start.elapsed() < PATIENCE);
+            // One is in the writer's hands, and four wait.
+            assert_eq!(drops.total(), 95);
 
             drops.tell();
             assert_eq!(drops.told, 0, "nothing told while nothing gets through");
 
             drop(open);
-            while seen.recv_timeout(Duration::from_millis(500)).is_ok() {}
+            for _ in 0..5 {
+                seen.recv_timeout(PATIENCE).expect("it was not dropped");
+            }
             drops.tell();
-            let line = seen.recv_timeout(Duration::from_secs(5)).expect("told now");
+            let line = seen.recv_timeout(PATIENCE).expect("told now");
             assert!(line.contains("lines were dropped"), "{line}");
             drops.tell();
             assert!(seen.recv_timeout(Duration::from_millis(100)).is_err(), "told once");

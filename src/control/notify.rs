@@ -200,18 +200,23 @@ mod tests {
         assert!(order.is_sorted() && order[0].is_some(), "{heard:?}");
         let until_then = heard.len();
         child.stdin.take().expect("piped").write_all(b"!").expect("it listens");
-        while count(&heard[until_then..], "STATUS=core 1 has not answered for ") == 0 {
+        // On a busy host one may be kept from its CPU for longer than a core should take to wake up.
+        let silent_s = |line: &str| {
+            let told = line.strip_prefix("STATUS=core 1 has not answered for ")?;
+            told.trim_end().trim_end_matches('s').parse::<f64>().ok()
+        };
+        while !heard[until_then..].iter().any(|line| silent_s(line) > Some(3.0)) {
             hear(&mut heard);
         }
         let until_stuck = heard.len();
         // Each says for how long.
-        while heard.len() < until_stuck + 10 {
+        while count(&heard[until_stuck..], "STATUS=core 1 ") < 10 {
             hear(&mut heard);
         }
         child.kill().expect("ours");
         child.wait().expect("ours");
         std::fs::remove_file(&path).expect("ours");
         assert_eq!(count(&heard, "READY=1"), 1, "{heard:?}");
-        assert_eq!(count(&heard[until_stuck..], "STATUS=core 1 "), 10, "{heard:?}");
+        assert_eq!(count(&heard[until_stuck..], "WATCHDOG=1"), 0, "{heard:?}");
     }
 }

@@ -144,11 +144,14 @@ fn sound_alone() {
 #[test]
 fn a_player_goes_on_behind_discontinuities() {
     let _machine = beside_others();
-    let server = Server::with(&Setup { publisher_grace: "4s", ..Setup::default() });
+    let (publisher_grace, wait_for_publisher) = ("10s", "40s");
+    let setup = Setup { admin: true, publisher_grace, wait_for_publisher, ..Setup::default() };
+    let server = Server::with(&setup);
     let seen = thread::scope(|scope| {
         let browser = scope.spawn(|| {
             play(&server, "live/a", &["--seconds", "15", "--widths", "3", "--within", "80"])
         });
+        viewers::wait(&server, 1);
         let mut tags = flv::read(&clips::h264_aac().path);
         flv::append(&mut tags, &flv::read(&clips::small().path));
         flv::append(&mut tags, &flv::read(&clips::small().path));

@@ -175,7 +175,8 @@ fn a_minute_of_a_stream_with_other_parameters_another_publisher_and_an_end() {
     let server = Server::with(&Setup {
         cores: 2,
         app: "hls_window = '20s'",
-        publisher_grace: "4s",
+        // Long enough for the next publisher to start.
+        publisher_grace: "10s",
         ..Setup::default()
     });
     let (large, small) = (clips::h264_aac(), clips::small());

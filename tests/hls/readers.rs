@@ -10,6 +10,7 @@ use std::thread::{self, sleep};
 
 use serde_json::Value;
 
+use crate::playlist_rules::Playlist;
 use crate::session::Session;
 use crate::support::child::Child;
 use crate::support::clips::{self, Clip};
@@ -58,6 +59,8 @@ fn comes_out(case: Case<'_>) {
         let mut publisher = players::publish(case.clip, &server.rtmp("live/a"), dir);
         sleep(secs(6));
         // hlsdemux2 loses its way in a playlist that has had one segment only.
+        let two = |playlist: &Playlist| playlist.segments.len() > 1;
+        Session::open(port, "live/a").wait_for("two segments", two);
         let in_gst: Vec<_> = case.gst.iter().map(|gst| play_gst(*gst, &url, dir)).collect();
         let late = players::play(case.clip.tool, &url, dir);
         let found = probe(case.clip.tool, &url, dir);

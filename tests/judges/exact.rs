@@ -9,17 +9,18 @@ use crate::support::players;
 use crate::support::proxy::OneByteProxy;
 use crate::support::server::{Server, Setup};
 use crate::support::ws;
+use crate::waiting::{self, wait_for_viewers};
 
 #[test]
 fn at_merge_window_zero() {
     let _machine = beside_others();
-    let server = Server::with(&Setup { app: "merge_window = \"0ms\"", ..Setup::default() });
+    let server = Server::with(&Setup { app: "merge_window = \"0ms\"", ..waiting::SETUP });
     let clip = clips::h264_aac();
     let rtmp = players::play(clip.tool, &server.rtmp("live/a"), &server.dir);
     let flv = players::play(clip.tool, &server.http("live/a.flv"), &server.dir);
     let record = server.dir.file("ws.flv");
     let socket = ws::record(&server.ws("live/a.flv"), &record);
-    sleep(secs(1));
+    wait_for_viewers(&server, "live/a", 3);
     players::publish(&clip, &server.rtmp("live/a"), &server.dir).succeed(secs(40));
     let sent = clip.sent();
     for player in [rtmp, flv] {
@@ -34,7 +35,7 @@ fn at_merge_window_zero() {
 #[test]
 fn in_segments_of_one_byte_both_ways() {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let clip = clips::small();
     let (rtmp, http) = (OneByteProxy::start(server.rtmp), OneByteProxy::start(server.http));
     let crumbs = format!("rtmp://127.0.0.1:{}/live/a", rtmp.port);
@@ -46,7 +47,7 @@ fn in_segments_of_one_byte_both_ways() {
     ];
     let record = server.dir.file("ws.flv");
     let socket = ws::record(&format!("ws://{web}"), &record);
-    sleep(secs(1));
+    wait_for_viewers(&server, "live/a", 4);
     players::publish(&clip, &crumbs, &server.dir).succeed(secs(60));
     let sent = clip.sent();
     for viewer in viewers {
@@ -62,7 +63,7 @@ fn in_segments_of_one_byte_both_ways() {
 #[test]
 fn with_publisher_and_viewer_on_different_cores() {
     let _machine = beside_others();
-    let server = Server::with(&Setup { cores: 2, ..Setup::default() });
+    let server = Server::with(&Setup { cores: 2, ..waiting::SETUP });
     let clip = clips::small();
     let names = ["live/a", "live/b", "live/c", "live/d", "other/e"];
     let view = || -> Vec<_> {
@@ -78,7 +79,7 @@ fn with_publisher_and_viewer_on_different_cores() {
         names.iter().flat_map(each).collect()
     };
     let early = view();
-    sleep(secs(1));
+    names.iter().for_each(|name| wait_for_viewers(&server, name, 4));
     let publish = |name: &&str| players::publish(&clip, &server.rtmp(name), &server.dir);
     let publishers: Vec<_> = names.iter().map(publish).collect();
     sleep(secs(3));

@@ -1,13 +1,15 @@
 //! Publishers that come, go, come back, and want the same name.
 
+use std::fs;
 use std::thread::{self, sleep};
 
 use crate::support::clips;
-use crate::support::frames::{Expect, Packet};
-use crate::support::machine::{beside_others, secs};
-use crate::support::players;
+use crate::support::frames::{Expect, Packet, Recording};
+use crate::support::machine::{beside_others, eventually, secs};
+use crate::support::players::{self, Player};
 use crate::support::rtmp::{self, Talk};
 use crate::support::server::{Server, Setup};
+use crate::waiting::{self, wait_for_viewers};
 
 const START: &str = "NetStream.Publish.Start";
 const BAD_NAME: &str = "NetStream.Publish.BadName";
@@ -21,20 +23,26 @@ fn dts_goes_on(kind: &str, packets: &[Packet]) {
 /// Publishes the clip for 4 s, leaves in the given way, and publishes it again from its start.
 fn a_player_goes_on_when_the_publisher_comes_back(politely: bool) {
     let _machine = beside_others();
-    let server = Server::with(&Setup { publisher_grace: "5s", ..Setup::default() });
+    // Long enough for the programs to start again.
+    let server = Server::with(&Setup { publisher_grace: "12s", ..waiting::SETUP });
     let clip = clips::h264_aac();
     let url = server.rtmp("live/a");
     let players = [
         players::play(clip.tool, &url, &server.dir),
         players::play(clip.tool, &server.http("live/a.flv"), &server.dir),
     ];
-    sleep(secs(1));
+    wait_for_viewers(&server, "live/a", 2);
     if politely {
         let part = ["-t", "4"];
         players::publish_with(&clip, &url, &server.dir, &part, &[]).succeed(secs(20));
     } else {
         let publisher = players::publish(&clip, &url, &server.dir);
-        sleep(secs(4));
+        let has_some = |player: &Player| {
+            let text = fs::read_to_string(player.output()).unwrap_or_default();
+            let got = Recording::parse(&text);
+            got.video.len() > 75 && got.audio.len() > 75
+        };
+        assert!(eventually(secs(30), || players.iter().all(has_some)), "{}", publisher.log());
         drop(publisher);
     }
     sleep(secs(2));
@@ -42,7 +50,7 @@ fn a_player_goes_on_when_the_publisher_comes_back(politely: bool) {
 
     let sent = clip.sent();
     for player in players {
-        let got = player.finish(secs(20));
+        let got = player.finish(secs(40));
         dts_goes_on("video", &got.video);
         dts_goes_on("audio", &got.audio);
         // The first part is a beginning of the clip, the second all of it.
@@ -80,21 +88,21 @@ fn a_player_goes_on_when_the_publisher_was_cut_off() {
 #[test]
 fn a_second_publisher_is_refused_and_the_first_goes_on_untouched() {
     let _machine = beside_others();
-    let server = Server::with(&Setup { cores: 2, ..Setup::default() });
+    let server = Server::with(&Setup { cores: 2, ..waiting::SETUP });
     let clip = clips::h264_aac();
     let url = server.rtmp("live/a");
     let player = players::play(clip.tool, &url, &server.dir);
-    sleep(secs(1));
+    wait_for_viewers(&server, "live/a", 1);
     let mut first = players::publish(&clip, &url, &server.dir);
-    player.plays(secs(10));
+    player.plays(secs(20));
 
     let mut second = players::publish(&clip, &url, &server.dir);
-    let status = second.wait(secs(8)).expect("the second publisher gives up at once");
+    let status = second.wait(secs(20)).expect("the second publisher gives up at once");
     assert!(!status.success(), "{}", second.log());
 
     let mut talk = Talk::open(server.rtmp, "live");
     talk.send(&[rtmp::create_stream(), rtmp::publish("a")].concat());
-    assert_eq!(talk.hear(&[START, BAD_NAME], secs(5)), Some(BAD_NAME));
+    assert_eq!(talk.hear(&[START, BAD_NAME], secs(20)), Some(BAD_NAME));
 
     first.succeed(secs(40));
     clip.sent().assert_came_out(&player.finish(secs(20)), Expect::WHOLE);
@@ -112,10 +120,10 @@ fn of_publishers_racing_for_a_name_exactly_one_is_told_start() {
         let told: Vec<_> = thread::scope(|scope| {
             let race = || {
                 let mut talk = Talk::open(server.rtmp, "live");
-                assert!(talk.hear(&["NetConnection.Connect.Success"], secs(5)).is_some());
+                assert!(talk.hear(&["NetConnection.Connect.Success"], secs(20)).is_some());
                 barrier.wait();
                 talk.send(&[rtmp::create_stream(), rtmp::publish(&name)].concat());
-                let told = talk.hear(&[START, BAD_NAME], secs(5));
+                let told = talk.hear(&[START, BAD_NAME], secs(20));
                 // Nobody leaves before all were told.
                 barrier.wait();
                 told

@@ -3,6 +3,8 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/waiting.rs"]
+mod waiting;
 
 mod browsers;
 mod container;

@@ -1,7 +1,9 @@
 //! Publishers × players.
 
+use std::cell::Cell;
 use std::thread::sleep;
 
+use crate::relays;
 use crate::support::clips::{self, Clip};
 use crate::support::frames::{Expect, Recording, Start};
 use crate::support::machine::{RunDir, beside_others, secs};
@@ -9,6 +11,7 @@ use crate::support::nginx::Nginx;
 use crate::support::players::{self, Ffmpeg, GstSink, Player};
 use crate::support::server::Server;
 use crate::support::ws;
+use crate::waiting::{self, wait_for_viewers};
 
 /// Each player by each way out, from before the publisher and from the midst of a GOP.
 fn every_player_gets(
@@ -33,7 +36,7 @@ fn every_player_gets(
     let early = view("live/a");
     let record = dir.file("ws.flv");
     let socket = ws::record(&server.ws("live/a.flv"), &record);
-    sleep(secs(1));
+    wait_for_viewers(server, "live/a", 6);
     let late = std::thread::scope(|scope| {
         let url = server.rtmp("live/a");
         let publisher = scope.spawn(move || publish(&url));
@@ -61,7 +64,7 @@ fn every_player_gets(
 
 fn every_player_gets_what_ffmpeg_sends(clip: &Clip) {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     every_player_gets(&server, clip, &clip.sent(), |url| {
         players::publish(clip, url, &server.dir).succeed(secs(40));
     });
@@ -96,7 +99,7 @@ fn h264_and_aac_of_ffmpeg_9() {
 #[test]
 fn h264_and_aac_of_gstreamer() {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let clip = clips::h264_aac();
     // What it sends, it also writes: its muxer makes other times than ffmpeg's.
     let file = server.dir.file("gst-sent.flv");
@@ -111,8 +114,9 @@ fn h264_and_aac_of_gstreamer() {
 /// Enhanced RTMP: only a current ffmpeg reads it, the others carry it.
 fn enhanced_comes_out_of_a_current_ffmpeg(clip: &Clip, whole: Expect) {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let dir = &server.dir;
+    let is_late = Cell::new(false);
     let view = || {
         let (rtmp, flv) = (server.rtmp("live/a"), server.http("live/a.flv"));
         let record = dir.file("ws.flv");
@@ -122,6 +126,9 @@ fn enhanced_comes_out_of_a_current_ffmpeg(clip: &Clip, whole: Expect) {
             players::play(clip.tool, &flv, dir),
             players::play_curl(clip.tool, &flv, dir),
         ];
+        if !is_late.replace(true) {
+            wait_for_viewers(&server, "live/a", 4);
+        }
         (players, socket, record)
     };
     let [early, late] = players::early_and_late(clip, &server, view);
@@ -167,10 +174,11 @@ fn enhanced_ac3() {
 #[test]
 fn vlc_shows_every_picture_by_rtmp_flv_and_ts() {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&waiting::SETUP);
     let clip = clips::h264_aac();
     let urls = [server.rtmp("live/a"), server.http("live/a.flv"), server.http("live/a.ts")];
     let players = urls.map(|url| players::play_vlc(&url, &server.dir));
+    wait_for_viewers(&server, "live/a", 3);
     sleep(secs(2));
     let mut publisher = players::publish(&clip, &server.rtmp("live/a"), &server.dir);
     publisher.succeed(secs(40));
@@ -210,9 +218,9 @@ fn the_judges_find_no_fault_with_nginx() {
     let mut vlc = players::play_vlc(&url, dir);
     sleep(secs(2));
     players::publish(&clip, &url, dir).succeed(secs(40));
-    players[0].falls_quiet(secs(2), secs(20));
-    drop(nginx);
     let sent = clip.sent();
+    relays::wait_for_the_end(&players[0], &sent);
+    drop(nginx);
     for (player, tail) in players.into_iter().zip([0, 0, 4]) {
         sent.assert_came_out(&player.finish(secs(10)), Expect::WHOLE.but_tail(tail));
     }

@@ -187,8 +187,15 @@ mod tests {
 
     impl Shell {
         fn run(script: &str) -> Self {
-            let child = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn();
-            Self(child.expect("there is a shell"))
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            Self(command.spawn().expect("there is a shell"))
+        }
+
+        /// Waits until it says something, however long it is kept off its core.
+        fn hear(&mut self) {
+            let output = self.0.stdout.as_mut().expect("it was asked to be piped");
+            std::io::Read::read_exact(output, &mut [0]).expect("it speaks");
         }
 
         fn tree(&self) -> Tree {
@@ -221,7 +228,7 @@ mod tests {
     #[test]
     fn children_count_while_they_live_and_after_they_have_ended() {
         // `read` waits until the test lets it go on.
-        let mut shell = Shell::run(&format!("read a; ({BURN}; read b); read c"));
+        let mut shell = Shell::run(&format!("read a; ({BURN}; echo; read b); read c"));
         let mut tree = shell.tree();
         let mut input = shell.0.stdin.take().expect("it was asked to be piped");
         let go = |input: &mut std::process::ChildStdin| {
@@ -229,12 +236,9 @@ mod tests {
         };
         go(&mut input);
         eventually("a child", || (tree.look().is_ok() && tree.alive.len() == 2).then_some(()));
-        let used = eventually("its burning", || {
-            let before = tree.read().expect("it runs").cpu;
-            std::thread::sleep(Duration::from_millis(50));
-            let after = tree.read().expect("it runs").cpu;
-            (before > Duration::from_millis(50) && before == after).then_some(after)
-        });
+        shell.hear();
+        let used = tree.read().expect("it runs").cpu;
+        assert!(used > Duration::from_millis(50), "{used:?}");
         go(&mut input);
         eventually("its end", || (tree.look().is_ok() && tree.alive.len() == 1).then_some(()));
         let after = tree.read().expect("it runs").cpu;
@@ -259,12 +263,9 @@ mod tests {
 
     #[test]
     fn what_was_used_before_the_beginning_does_not_count() {
-        let mut shell = Shell::run(&format!("({BURN}); {BURN}; read a; read b"));
+        let mut shell = Shell::run(&format!("({BURN}); {BURN}; echo; read a; read b"));
         let pid = shell.0.id() as i32;
-        eventually("its waiting", || {
-            let (_, seen) = look_at(pid).expect("it runs");
-            (seen.now.own + seen.now.reaped > Duration::from_millis(50)).then_some(())
-        });
+        shell.hear();
         let input = shell.0.stdin.take();
         let mut tree = shell.tree();
         let before = look_at(pid).expect("it runs").1.now;
