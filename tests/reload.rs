@@ -174,7 +174,8 @@ fn a_door_that_is_closed_takes_nobody_and_one_that_is_opened_does() {
         assert_eq!(web::get(first, "/live/nobody.txt").status, 404);
     }
     binary.reload("cores = 2\nhttp.enabled = false");
-    assert!(!listens(first) && listens(binary.rtmp));
+    eventually("nobody listens there", || !listens(first));
+    assert!(listens(binary.rtmp));
     // One port, another protocol.
     let port = binary.rtmp;
     binary.reload(&format!("cores = 2\nrtmp.enabled = false\nhttp.listen = ['127.0.0.1:{port}']"));
@@ -292,7 +293,7 @@ fn metrics_are_served_where_the_new_file_says() {
     assert!(binary.log().contains("admin.metrics_listen: "), "{}", binary.log());
     assert_eq!(status_of(second, "/metrics"), 200);
     binary.reload("cores = 1");
-    assert!(!listens(second));
+    eventually("nobody listens there", || !listens(second));
 }
 
 #[test]
@@ -342,10 +343,10 @@ fn the_token_and_the_doors_of_the_api_change_too() {
     assert_eq!((status, texts(&reloaded["applied"])), (200, vec!["admin.token_file"]));
     assert_eq!((info(first, &old), info(first, &new)), (401, 200));
     binary.reload(&lines(second));
-    assert!(!listens(first));
+    eventually("nobody listens there", || !listens(first));
     assert_eq!(info(second, &new), 200);
     binary.reload("cores = 1");
-    assert!(!listens(second));
+    eventually("nobody listens there", || !listens(second));
 }
 
 #[test]
