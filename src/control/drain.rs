@@ -211,7 +211,7 @@ impl Drain {
             // Err: it was aborted, as it should.
             let _ = task.await;
         }
-        let mut left = vec![Left::default(); self.node.mesh.cores()];
+        let mut left = vec![None; self.node.mesh.cores()];
         self.leave(|_| Leave::Nobody, &mut left).await;
         let config = Arc::clone(&self.in_force.borrow());
         let reopened = self.listeners.lock().await.reopen(&config).await;
@@ -252,7 +252,8 @@ impl Drain {
     async fn run(&self) {
         let config::Drain { delay, rate, timeout } = self.in_force.borrow().drain;
         let until = Instant::now() + timeout;
-        let mut left = vec![Left::default(); self.node.mesh.cores()];
+        // None: a core that has not said who is there. It is not taken to be empty.
+        let mut left = vec![None; self.node.mesh.cores()];
         self.leave(|_| Leave::Nobody, &mut left).await;
         self.counted.send_replace(true);
         let connections = self.connections();
@@ -272,18 +273,19 @@ impl Drain {
         self.set(State::Viewers);
         self.end_viewers(&mut left, f64::from(rate), until - FOR_PUBLISHERS).await;
         self.set(State::Publishers);
-        let late = all(&left).viewers;
-        if late > 0 {
+        let is_over = has_no_viewers(&left);
+        if !is_over {
+            let late = all(&left).viewers;
             tracing::warn!(viewers = late, "drain: drain.timeout is over, the rest is ended now");
         }
-        let who = if late > 0 { Leave::Everyone } else { Leave::Publishers };
+        let who = if is_over { Leave::Publishers } else { Leave::Everyone };
         self.leave(|_| who, &mut left).await;
         self.wait_for_connections().await;
         self.set(State::Drained);
     }
 
     /// Some at a time, until none is left or the time is over.
-    async fn end_viewers(&self, left: &mut [Left], rate: f64, until: Instant) {
+    async fn end_viewers(&self, left: &mut [Option<Left>], rate: f64, until: Instant) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut begun, mut may_leave) = (Instant::now(), 0.0);
@@ -304,7 +306,7 @@ impl Drain {
             may_leave -= count as f64;
             let mut shares = shares(left, count);
             self.leave(|core| Leave::Viewers(std::mem::take(&mut shares[core])), left).await;
-            if all(left).viewers == 0 {
+            if has_no_viewers(left) {
                 return;
             }
         }
@@ -323,11 +325,11 @@ impl Drain {
     }
 
     /// Tells each core who is to leave, and learns who is left.
-    async fn leave(&self, mut who: impl FnMut(usize) -> Leave, left: &mut [Left]) {
+    async fn leave(&self, mut who: impl FnMut(usize) -> Leave, left: &mut [Option<Left>]) {
         let order = |core: crate::shard::CoreId, asker| Order::Leave(who(core.index()), asker);
         let answers = ask_all(&self.node, ANSWER_WITHIN, order).await;
         for (left, answer) in left.iter_mut().zip(answers) {
-            *left = answer.unwrap_or(*left);
+            *left = answer.or(*left);
         }
         let Left { viewers, publishers, .. } = all(left);
         let changed = self.progress.send_if_modified(|progress| {
@@ -364,8 +366,9 @@ impl Drain {
     }
 }
 
-fn all(left: &[Left]) -> Left {
-    let sum = |of: fn(&Left) -> usize| left.iter().map(of).sum();
+/// Of all cores that have said so.
+fn all(left: &[Option<Left>]) -> Left {
+    let sum = |of: fn(&Left) -> usize| left.iter().flatten().map(of).sum();
     Left {
         viewers: sum(|left| left.viewers),
         staying: sum(|left| left.staying),
@@ -373,13 +376,18 @@ fn all(left: &[Left]) -> Left {
     }
 }
 
+fn has_no_viewers(left: &[Option<Left>]) -> bool {
+    left.iter().all(|left| left.is_some_and(|left| left.viewers == 0))
+}
+
 /// `count` viewers, of each core as many as is its part of them.
-fn shares(left: &[Left], count: usize) -> Vec<usize> {
+fn shares(left: &[Option<Left>], count: usize) -> Vec<usize> {
     let (mut count, mut staying) = (count, all(left).staying);
-    let share = |left: &Left| {
+    let share = |left: &Option<Left>| {
+        let of_core = left.map_or(0, |left| left.staying);
         // Of those that are left of both, so that the sum comes out.
-        let share = (count * left.staying).div_ceil(staying.max(1)).min(left.staying).min(count);
-        (count, staying) = (count - share, staying - left.staying);
+        let share = (count * of_core).div_ceil(staying.max(1)).min(of_core).min(count);
+        (count, staying) = (count - share, staying - of_core);
         share
     };
     left.iter().map(share).collect()
@@ -414,8 +422,8 @@ mod tests {
 
     #[test]
     fn each_core_ends_its_part() {
-        let left = |staying: &[usize]| -> Vec<Left> {
-            staying.iter().map(|&staying| Left { staying, ..Left::default() }).collect()
+        let left = |staying: &[usize]| -> Vec<Option<Left>> {
+            staying.iter().map(|&staying| Some(Left { staying, ..Left::default() })).collect()
         };
         assert_eq!(shares(&left(&[100, 100]), 10), [5, 5]);
         assert_eq!(shares(&left(&[300, 100]), 4), [3, 1]);
@@ -423,5 +431,13 @@ mod tests {
         assert_eq!(shares(&left(&[0, 0]), 3), [0, 0]);
         assert_eq!(shares(&left(&[1, 1, 1]), 1).iter().sum::<usize>(), 1);
         assert_eq!(shares(&left(&[5, 7]), 100), [5, 7]);
+    }
+
+    #[test]
+    fn a_core_that_has_not_said_who_is_there_is_not_empty() {
+        let empty = Some(Left::default());
+        assert!(has_no_viewers(&[empty, empty]));
+        assert!(!has_no_viewers(&[empty, None]));
+        assert!(!has_no_viewers(&[empty, Some(Left { viewers: 1, ..Left::default() })]));
     }
 }
