@@ -342,6 +342,8 @@ fn the_token_and_the_doors_of_the_api_change_too() {
     let (status, reloaded) = ask(first, "POST /api/v1/reload", &old);
     assert_eq!((status, texts(&reloaded["applied"])), (200, vec!["admin.token_file"]));
     assert_eq!((info(first, &old), info(first, &new)), (401, 200));
+    // Or that line would be taken for the next.
+    eventually("it has said so", || binary.log().matches("reload: applied").count() == 2);
     binary.reload(&lines(second));
     eventually("nobody listens there", || !listens(first));
     assert_eq!(info(second, &new), 200);

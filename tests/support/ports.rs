@@ -1,10 +1,12 @@
 //! Ports for servers of the tests.
 
-use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::{self, net::UnixDatagram};
 use std::sync::atomic::{AtomicU16, Ordering};
+
+use socket2::{Domain, Socket, Type};
 
 /// A port nobody listens on, below the range of outgoing connections. No other test gets it for as
 /// long as this process lives: of two servers that share ports (`SO_REUSEPORT`) neither would notice
@@ -26,15 +28,22 @@ pub(crate) fn free_port() -> u16 {
 /// Takes the port's name, unless a process of tests has it. Names are, as ports, of the network
 /// namespace, and are free again when the process has ended.
 fn is_ours(port: u16) -> bool {
-    let name = SocketAddr::from_abstract_name(format!("corecast-test-port-{port}"));
+    let name = unix::net::SocketAddr::from_abstract_name(format!("corecast-test-port-{port}"));
     let taken = UnixDatagram::bind_addr(&name.expect("it is short"));
     // Kept to the end.
     taken.map(std::mem::forget).is_ok()
 }
 
+/// Without listening there: a program that another thread starts meanwhile has a copy of the socket
+/// until it runs, and whoever connects would take that for the server.
 fn nobody_listens(port: u16) -> bool {
+    let bind = |address: SocketAddr| {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())
+    };
     // A host may have no IPv6.
-    let is_taken = |error: &std::io::Error| error.kind() == ErrorKind::AddrInUse;
-    TcpListener::bind(("127.0.0.1", port)).is_ok()
-        && !TcpListener::bind(("::1", port)).as_ref().is_err_and(is_taken)
+    let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    bind((Ipv4Addr::LOCALHOST, port).into()).is_ok()
+        && !bind((Ipv6Addr::LOCALHOST, port).into()).as_ref().is_err_and(is_taken)
 }
