@@ -48,6 +48,10 @@ LOOK = """
   codecs: ['video-codec', 'audio-codec'].map((id) => document.getElementById(id).textContent),
 })
 """
+WHY_NONE = """
+() => document.getElementById('state').textContent === 'This browser plays the stream in no format'
+  && document.getElementById('detail').textContent
+"""
 
 
 def eventually(what, look):
@@ -85,8 +89,8 @@ def watch(page, options):
     seen = {}
     page.goto(options.page)
     if options.nothing:
-        expect(page.locator("#state")).to_have_text("This browser plays the stream in no format")
-        said = page.locator("#detail").text_content()
+        # Both at once: a second later it tries again, and says that.
+        said = eventually("no format", lambda: page.evaluate(WHY_NONE))
         for name in ["flv", "hls", "mp4", "ts"]:
             assert NAMES[name].removeprefix("LL-") + ": " in said, said
         return {"said": said}
