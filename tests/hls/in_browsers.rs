@@ -28,8 +28,10 @@ fn play_shaka(server: &Server, key: &str, options: &[&str]) -> Value {
 }
 
 /// What hls.js tells of a hole in the stream, where it goes on by itself. A clip has some: at its begin,
-/// for pictures are shown a little after they are decoded, and where it is looped or joined.
-const HOLES: [&str; 3] = ["bufferSeekOverHole", "bufferStalledError", "bufferNudgeOnStall"];
+/// for pictures are shown a little after they are decoded, and where it is looped or joined. A part right
+/// before a hole may hold sound only, which is no progress to it.
+const HOLES: [&str; 4] =
+    ["bufferSeekOverHole", "bufferStalledError", "bufferNudgeOnStall", "bufferAppendNoProgress"];
 /// It asks for what comes next, and waits in vain for it when the publisher has left.
 const NOTHING_CAME: &str = "levelLoadTimeOut";
 
