@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 300
 MINUTES ?= 60
 FUZZ_TARGETS = $(basename $(notdir $(wildcard bench/fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help build run test fmt clippy unit lives docs end_to_end load judges strain disks soak \
+.PHONY: help build run test fmt clippy unit lives docs end_to_end load judges realtime strain disks soak \
     bench microbench fuzz deny advisories ci
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo 'make test        style, unit and machine tests, ffmpeg end to end, one browser (minutes)'
 	@echo 'make judges      every foreign program against the server (about half an hour)'
 	@echo 'make lives       long random lives of the plane against its model (a minute)'
+	@echo 'make realtime    a minute of low latency in a browser without a stall: wants a machine that keeps pace'
 	@echo 'make strain      slow readers and hooks, floods, dying publishers, release builds (6 minutes)'
 	@echo 'make disks       recordings on disks that are full or stop; mounts some, which wants root'
 	@echo 'make soak        viewers come and go for MINUTES=$(MINUTES); does the server leak?'
@@ -75,6 +76,12 @@ judges:
 	@tests/install.sh judges
 	$(TEST) --test fmp4 --test hls --test judges --test smoke --test ts -- --test-threads=$(THREADS) $(FILTER)
 	$(TEST) --test ts_udp -- --ignored $(FILTER)
+
+# What only a machine that keeps pace can show: a neighbour that takes the CPUs for half a second now
+# and then stalls a player that is a second behind. So these are no part of .ci/run.
+realtime:
+	@tests/install.sh judges
+	$(TEST) --test hls -- --ignored --test-threads=1 $(FILTER)
 
 # It measures, so nothing else should run meanwhile. FILTER=name as above.
 strain:

@@ -80,7 +80,7 @@ fn viewers_of_all_protocols_join_and_miss_nothing() {
         assert_eq!(latencies, Some(found.marked), "{url}");
         assert!(report.cost.cpu_percent_per_1000.is_some_and(|cost| cost > 0.0), "{url}");
         assert_eq!(seconds, report.samples.len(), "{url}");
-        assert!(seconds >= 3, "{url}: {seconds}");
+        assert!(seconds > 0, "{url}");
         let fragments = (found.fragments > 0, found.fragments_missing);
         assert_eq!(fragments, (url.ends_with(".mp4"), 0), "{url}");
     }

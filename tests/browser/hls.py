@@ -103,7 +103,8 @@ async ({player, media, config}) => {
   setInterval(() => {
     if (video.currentTime === 0) return;
     const width = video.videoWidth;
-    if (seen.widths.at(-1) !== width) seen.widths.push(width);
+    // Sound may be heard before the first picture.
+    if (width && seen.widths.at(-1) !== width) seen.widths.push(width);
     seen.samples.push({at: now(), time: video.currentTime, picture: picture(), ...look()});
   }, 100);
   window.look = () => ({

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -64,28 +65,53 @@ pub(crate) fn append(tags: &mut Vec<Tag>, more: &[Tag]) {
     tags.extend(media.map(|tag| Tag { ms: end + tag.ms - first, ..tag.clone() }));
 }
 
-/// Publishes them at `/KEY.flv` as fast as they play, and waits for the answer.
-pub(crate) fn publish(tags: &[Tag], port: u16, key: &str) {
-    let mut socket = connect(port, None);
-    let head = format!(
-        "POST /{key}.flv HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-    );
-    socket.write_all(head.as_bytes()).expect("the server reads");
-    let mut send = |bytes: &[u8]| {
+/// Publishes at `/KEY.flv`, what and when it is told.
+pub(crate) struct Publisher {
+    socket: TcpStream,
+}
+
+impl Publisher {
+    pub(crate) fn new(port: u16, key: &str) -> Self {
+        let mut socket = connect(port, None);
+        let head = format!(
+            "POST /{key}.flv HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).expect("the server reads");
+        let mut publisher = Self { socket };
+        publisher.chunk(HEAD);
+        publisher
+    }
+
+    pub(crate) fn send(&mut self, tags: &[Tag]) {
+        for tag in tags {
+            self.chunk(&framed(tag));
+        }
+    }
+
+    /// Ends the request, and waits for the answer.
+    pub(crate) fn finish(mut self) {
+        self.chunk(&[]);
+        let mut answer = [0; 12];
+        self.socket.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&answer));
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) {
         let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
         chunk.extend(bytes);
         chunk.extend(b"\r\n");
-        socket.write_all(&chunk).expect("the server reads");
-    };
+        self.socket.write_all(&chunk).expect("the server reads");
+    }
+}
+
+/// Publishes them at `/KEY.flv` as fast as they play, and waits for the answer.
+pub(crate) fn publish(tags: &[Tag], port: u16, key: &str) {
+    let mut publisher = Publisher::new(port, key);
     let begin = Instant::now();
-    send(HEAD);
     for tag in tags {
         let at = begin + Duration::from_millis(u64::from(tag.ms));
         sleep(at.saturating_duration_since(Instant::now()));
-        send(&framed(tag));
+        publisher.send(std::slice::from_ref(tag));
     }
-    send(&[]);
-    let mut answer = [0; 12];
-    socket.read_exact(&mut answer).expect("an answer");
-    assert_eq!(&answer, b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&answer));
+    publisher.finish();
 }

@@ -21,10 +21,13 @@ fn play(server: &Server, key: &str, options: &[&str]) -> Value {
     play_with("hls", "hls.js/dist/hls.min.js", server, key, options)
 }
 
-/// The same with Shaka Player.
+/// The same with Shaka Player. It looks for closed captions in three segments, and of a playlist that
+/// has two it takes the one that is growing, which has no address: "Cannot read properties of undefined".
 #[track_caller]
 fn play_shaka(server: &Server, key: &str, options: &[&str]) -> Value {
-    play_with("shaka", "shaka-player/dist/shaka-player.compiled.js", server, key, options)
+    let script = "shaka-player/dist/shaka-player.compiled.js";
+    let own = ["--config", "{\"manifest\": {\"hls\": {\"disableClosedCaptionsDetection\": true}}}"];
+    play_with("shaka", script, server, key, &[&own, options].concat())
 }
 
 /// What hls.js tells of a hole in the stream, where it goes on by itself. A clip has some: at its begin,
@@ -74,6 +77,7 @@ fn number(value: &Value) -> f64 {
 /// The measure is the player's own, and the clock that stands in the pictures: what is seen was made
 /// so long ago.
 #[test]
+#[ignore = "wants a machine that keeps pace: make realtime"]
 fn a_minute_of_low_latency_without_a_stall() {
     const MOST_MS: f64 = 1500.0;
     let _machine = alone();

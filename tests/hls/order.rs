@@ -117,6 +117,13 @@ fn follow_all(port: u16, way: Way) -> Vec<Seen> {
     })
 }
 
+/// No load that blocked was answered before there was something new, but for as many. How many loads
+/// there were is a matter of pace: one for each part, less those that came while nothing was asked for.
+#[track_caller]
+fn brought_something(seen: &Seen, but: usize) {
+    assert!(seen.loads > 5 && seen.loads - seen.news <= but, "{} of {}", seen.news, seen.loads);
+}
+
 /// Ten seconds of `clip`, in so many renditions.
 fn a_short_life_of(clip: &Clip, app: &'static str, renditions: usize) {
     let _machine = beside_others();
@@ -137,8 +144,9 @@ fn a_short_life_of(clip: &Clip, app: &'static str, renditions: usize) {
             assert_eq!(seen.reports, (seen.loads - 1) * (renditions - 1), "{:#?}", seen.last);
         }
         assert!(each.loads > 50, "{}", each.loads);
-        // Fifty parts, ten of which are there with the first playlist.
-        assert!(blocking.news > 20 && deltas.news > 20, "{} {}", blocking.news, deltas.news);
+        // The end may come by itself.
+        brought_something(blocking, 1);
+        brought_something(deltas, 1);
         assert!((9.0..11.0).contains(&each.last.duration()), "{}", each.last.duration());
     }
     server.stop();
@@ -208,10 +216,12 @@ fn a_minute_of_a_stream_with_other_parameters_another_publisher_and_an_end() {
     }
     let [each, blocking, deltas] = &seen;
     assert_eq!(each.last, blocking.last);
-    // 62 s of parts.
-    assert!(blocking.news > 250, "{}", blocking.news);
+    // The end, and the while without a publisher, are nothing new.
+    brought_something(blocking, 3);
+    brought_something(deltas, 3);
+    // 62 s.
     assert!(each.loads >= 550, "{}", each.loads);
-    // All but those at which nothing was old enough.
-    assert!(deltas.deltas > 180, "{}", deltas.deltas);
+    // All but those at which nothing was old enough, of the first 12 s and behind discontinuities.
+    assert!(deltas.deltas * 2 > deltas.loads, "{} of {}", deltas.deltas, deltas.loads);
     server.stop();
 }

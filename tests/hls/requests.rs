@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::flv;
 use crate::playlist_rules::expanded;
 use crate::session::{Connection, Session, read, request};
 use crate::support::child::Child;
@@ -15,6 +16,7 @@ use crate::support::http::Reply;
 use crate::support::machine::beside_others;
 use crate::support::players;
 use crate::support::server::{Server, Setup};
+use crate::viewers;
 
 /// A stream that goes on, on a server of two cores.
 struct Live {
@@ -80,50 +82,91 @@ fn a_stream_that_does_not_come_is_not_found() {
     server.stop();
 }
 
+/// A publisher that sends what it is told: what is not sent is not there, however slow the machine is.
+struct ByHand {
+    publisher: flv::Publisher,
+    tags: Vec<flv::Tag>,
+    /// What was sent so far, as media time.
+    sent_ms: u32,
+}
+
+impl ByHand {
+    /// Has half a minute to send, key frames two seconds apart.
+    fn start(server: &Server) -> Self {
+        let clip = flv::read(&clips::h264_aac().path);
+        let of = |begin: u32, later: u32| {
+            let tags = clip.iter().filter(move |tag| (begin..begin + 2000).contains(&tag.ms));
+            tags.map(move |tag| flv::Tag { ms: tag.ms + later, ..tag.clone() })
+        };
+        let tags = of(0, 0).chain((0..14).flat_map(|gop| of(2000, gop * 2000))).collect();
+        Self { publisher: flv::Publisher::new(server.http, "live/a"), tags, sent_ms: 0 }
+    }
+
+    /// Sends so much more.
+    fn send(&mut self, ms: u32) {
+        self.sent_ms += ms;
+        let due = self.tags.iter().position(|tag| tag.ms > self.sent_ms).expect("there is more");
+        self.publisher.send(&self.tags[..due]);
+        self.tags.drain(..due);
+    }
+}
+
 #[test]
 fn a_blocking_reload_is_answered_when_its_part_is_there() {
+    const PART_MS: u32 = 200;
     let _machine = beside_others();
-    let live = Live::start("hls_window = '20s'");
-    let (mut session, mut beside) = (live.open(), live.open());
-    session.wait_for("a delta", |playlist| playlist.duration() > 15.0);
-    let mut steps: Vec<u64> = Vec::new();
-    let mut last = session.read("");
-    // A part is the step, but for the last of a segment, and where this or the publisher was late.
-    let single = |steps: &[u64]| steps.iter().filter(|step| **step == 1).count();
-    while single(&steps) < 14 {
-        assert!(steps.len() < 40, "{steps:?}");
+    let app = "hls_window = '20s'";
+    let server = Server::with(&Setup { cores: 2, app, admin: true, ..Setup::default() });
+    // The first is there before the publisher, so it begins at 0.
+    let mut first = Connection::new(server.http);
+    first.ask("live/a.m3u8", "");
+    viewers::wait(&server, 1);
+    let mut by_hand = ByHand::start(&server);
+    // Enough for deltas, and not to the end of a part.
+    by_hand.send(18_000 - PART_MS / 2);
+    let multivariant = first.answer().text();
+    let mut session = Session::of(first, "live/a", multivariant);
+    let mut beside = Session::open(server.http, "live/a");
+    let mut last = session.wait_for("all of it", |playlist| {
+        (playlist.segments.len(), playlist.open.parts.len()) == (8, 9)
+    });
+    for _ in 0..20 {
         let (msn, part) = last.next_part();
         session.connection.ask(&session.path(&format!("_HLS_msn={msn}&_HLS_part={part}")), "");
+        assert!(
+            session.connection.is_silent(Duration::from_millis(50)),
+            "{msn}.{part} is not made"
+        );
+        // What ends it, and not the next.
+        by_hand.send(PART_MS);
         let text = session.connection.answer().text();
         let now = read(&text);
-        // There it is; and it was not when the question came, or there would be more by now.
-        assert!(now.next_part() > (msn, part), "{msn}.{part} is not in\n{text}");
-        let of = |next: (u64, usize)| next.0 * 1000 + next.1 as u64;
-        steps.push(of(now.next_part()) - of(last.next_part()));
+        assert!([(msn, part + 1), (msn + 1, 0)].contains(&now.next_part()), "{msn}.{part}\n{text}");
         // One that looks now sees no less, and the answer of one that asks for what is there comes at
         // once, with all there is.
-        assert!(beside.read("").next_part() >= now.next_part());
+        assert_eq!(beside.read("").next_part(), now.next_part());
         let there = format!("_HLS_msn={msn}&_HLS_part={part}");
-        assert!(beside.read(&there).next_part() >= now.next_part());
+        assert_eq!(beside.read(&there).next_part(), now.next_part());
         last = now;
     }
     // Without a part: when the segment is whole.
     let (msn, _) = last.next_part();
-    let whole = session.read(&format!("_HLS_msn={msn}"));
-    assert!(whole.next_part().0 > msn, "{whole:?}");
+    session.connection.ask(&session.path(&format!("_HLS_msn={msn}")), "");
+    assert!(session.connection.is_silent(Duration::from_millis(50)), "{msn} is not whole");
+    by_hand.send(2000);
+    let whole = read(&session.connection.answer().text());
+    assert_eq!(whole.next_part().0, msn + 1, "{whole:?}");
     // A delta of the same.
-    let (msn, part) = whole.next_part();
-    let next = format!("_HLS_msn={msn}&_HLS_part={part}");
-    let full = session.read(&next);
-    let delta = beside.read(&format!("{next}&_HLS_skip=YES"));
+    let full = session.wait_for("all of it", |playlist| playlist.open.parts.len() == 9);
+    let delta = beside.read("_HLS_skip=YES");
     assert!(delta.skipped > 0, "{delta:?}");
-    if delta.next_part() == full.next_part() {
-        assert_eq!(expanded(&delta, &full), full.segments);
-    }
-    // Deltas leave out the same whenever they are taken, and `v2` is a way to ask for them, too.
-    let text = beside.playlist("_HLS_skip=v2");
-    assert!(read(&text).skipped > 0, "{text}");
-    live.stop();
+    assert_eq!(delta.next_part(), full.next_part());
+    assert_eq!(expanded(&delta, &full), full.segments);
+    // `v2` is a way to ask for them, too.
+    let v2 = beside.read("_HLS_skip=v2");
+    assert_eq!((v2.skipped, v2.segments), (delta.skipped, delta.segments));
+    drop(by_hand);
+    server.stop();
 }
 
 #[test]

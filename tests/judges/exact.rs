@@ -27,7 +27,8 @@ fn at_merge_window_zero() {
         sent.assert_came_out(&player.finish(secs(20)), Expect::WHOLE);
     }
     let seen = socket.join().expect("the viewer is well");
-    assert!(seen.messages > 200, "about a message per frame: {seen:?}");
+    // Merged they would be about thirty. A machine that keeps pace makes one of each of the 680 frames.
+    assert!(seen.messages > 100, "{seen:?}");
     sent.assert_came_out(&Recording::of_file(clip.tool, &record), Expect::WHOLE);
     server.stop();
 }
