@@ -52,8 +52,9 @@ async ({player, media, config}) => {
     shaka.polyfill.installAll();
     const own = new shaka.Player();
     const tell = (error) => {
-      const {severity, category, code, data} = error;
-      complain({severity, category, code, data: String(data).slice(0, 500), text: String(error)});
+      const {severity, category, code, data, stack} = error;
+      const told = {severity, category, code, data: String(data).slice(0, 500), text: String(error)};
+      complain({...told, stack: String(stack).slice(0, 500)});
     };
     own.addEventListener('error', ({detail}) => tell(detail));
     await own.attach(video);

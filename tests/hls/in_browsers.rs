@@ -24,10 +24,14 @@ fn play(server: &Server, key: &str, options: &[&str]) -> Value {
 /// The same with Shaka Player. It looks for closed captions in three segments, and of a playlist that
 /// has two it takes the one that is growing, which has no address: "Cannot read properties of undefined".
 #[track_caller]
-fn play_shaka(server: &Server, key: &str, options: &[&str]) -> Value {
+fn play_shaka(server: &Server, key: &str, low_latency: bool, options: &[&str]) -> Value {
     let script = "shaka-player/dist/shaka-player.compiled.js";
-    let own = ["--config", "{\"manifest\": {\"hls\": {\"disableClosedCaptionsDetection\": true}}}"];
-    play_with("shaka", script, server, key, &[&own, options].concat())
+    let config = serde_json::json!({
+        "manifest": {"hls": {"disableClosedCaptionsDetection": true}},
+        "streaming": {"lowLatencyMode": low_latency},
+    });
+    let config = ["--config", &config.to_string()];
+    play_with("shaka", script, server, key, &[&config, options].concat())
 }
 
 /// What hls.js tells of a hole in the stream, where it goes on by itself. A clip has some: at its begin,
@@ -98,6 +102,20 @@ fn a_minute_of_low_latency_without_a_stall() {
     server.stop();
 }
 
+/// Half a second late, it tells of a TypeError of its own ("null (reading 'next')") for ever.
+#[test]
+#[ignore = "wants a machine that keeps pace: make realtime"]
+fn low_latency_in_shaka_player() {
+    let _machine = alone();
+    let server = Server::with(&Setup { cores: 2, ..Setup::default() });
+    let _publisher = publisher::stamped(&server.rtmp("live/a"), &server.dir);
+    let seen = play_shaka(&server, "live/a", true, &["--seconds", "20"]);
+    assert_eq!(seen["errors"], Value::Array(Vec::new()), "{seen}");
+    let behind = &seen["behind"]["date"];
+    assert!(number(&behind["median"]) < 3000.0, "{seen}");
+    server.stop();
+}
+
 /// The codecs and forms of streams, in both players where the browser has the decoders.
 fn plays(clip: &Clip, app: &'static str, mime: &str) {
     let _machine = beside_others();
@@ -106,11 +124,12 @@ fn plays(clip: &Clip, app: &'static str, mime: &str) {
     let _publisher = players::publish_with(clip, &url, &server.dir, &FOREVER, &[]);
     let mime = format!("video/mp4; codecs=\"{mime}\"");
     let options = ["--seconds", "6", "--mime", &mime];
-    for seen in [play(&server, "live/a", &options), play_shaka(&server, "live/a", &options)] {
+    let hls = play(&server, "live/a", &options);
+    for seen in [hls, play_shaka(&server, "live/a", false, &options)] {
         if browser::supports(&seen, &mime) {
             assert!(number(&seen["audio_bytes"]) > 0.0, "{seen}");
             let has_pictures = mime.contains(',');
-            assert_eq!(number(&seen["decoded"]) > 50.0, has_pictures, "{seen}");
+            assert_eq!(number(&seen["decoded"]) > 5.0, has_pictures, "{seen}");
         }
     }
     server.stop();

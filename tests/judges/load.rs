@@ -139,13 +139,14 @@ fn under_pressure_the_merge_window_widens_first_and_viewers_lose_nothing() {
     sleep(secs(1));
     let spinning = Arc::new(AtomicBool::new(true));
     let spinners: Vec<_> = (0..48).map(|_| spinner(Arc::clone(&spinning))).collect();
-    players::publish(&clip, &server.rtmp("live/a"), &server.dir).succeed(secs(60));
-    let widened = server.log().contains("merge windows widened");
+    let mut publisher = players::publish(&clip, &server.rtmp("live/a"), &server.dir);
+    let widened = eventually(secs(40), || server.log().contains("merge windows widened"));
     spinning.store(false, Ordering::Relaxed);
     for spinner in spinners {
         spinner.join().expect("a spinner is well");
     }
     assert!(widened, "the windows stayed as narrow as they were");
+    publisher.succeed(secs(60));
     assert_eq!(crowd.present(), 500, "nobody was sent away");
     clip.sent().assert_came_out(&first.finish(secs(20)), Expect::WHOLE);
     crowd.leave();

@@ -297,7 +297,8 @@ const MEMORY_BOUND: f64 = 1.3;
 const WATCHERS: usize = 500;
 
 /// What a server holds more when its window is full, as a share of the window's bytes: with nobody but
-/// who asks for the playlist now and then, and with many.
+/// who asks for the playlist now and then; and with many, beside as many that watch by HTTP-FLV, for
+/// which a viewer costs what it costs.
 pub(super) fn memory(suite: &Suite) -> io::Result<Vec<Figure>> {
     let rows = [0, if suite.quick { 50 } else { WATCHERS }].map(|viewers| {
         let what = format!("memory with HLS on, 6 × 2 s of 2 Mbit/s, {viewers} viewers");
@@ -307,49 +308,87 @@ pub(super) fn memory(suite: &Suite) -> io::Result<Vec<Figure>> {
 }
 
 fn memory_row(suite: &Suite, what: &str, viewers: usize) -> io::Result<Figure> {
-    let rounds = suite.each_round(what, 1, |round| {
-        let (more, window) = more_bytes(suite, viewers)?;
-        eprintln!("  {what}, round {round}: {more:.0} bytes more for {window:.0}");
-        Ok((more, window))
+    let rounds = suite.each_round(what, 3, |round| {
+        let held = Held::measure(suite, viewers)?;
+        eprintln!("  {what}, round {round}: {held:.0?}");
+        Ok(held)
     })?;
-    let ratios = rounds.iter().map(|(more, window)| more / window).collect::<Vec<_>>();
-    let of = |value: fn(&(f64, f64)) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>());
+    let of = |value: &dyn Fn(&Held) -> f64| rounds.iter().map(value).collect::<Vec<_>>();
+    let more = of(&|held| held.by_hls - held.by_flv);
+    let ratios = of(&|held| (held.by_hls - held.by_flv) / held.window);
+    let with_viewers = of(&|held| (held.by_hls - held.alone) / held.window);
+    let beside = match viewers {
+        0 => "before".to_owned(),
+        _ => format!("with {viewers} by HTTP-FLV"),
+    };
+    let mut notes = vec![format!("ratios of {} rounds {}", ratios.len(), each(&ratios))];
+    notes.extend((viewers > 0).then(|| {
+        let bytes = of(&|held| (held.by_flv - held.alone) / viewers as f64);
+        format!(
+            "{:.2} × what it held before anybody came, viewers and all; one by HTTP-FLV is {:.0} bytes",
+            median(&with_viewers),
+            median(&bytes)
+        )
+    }));
     Ok(Figure {
         what: what.to_owned(),
         measured: format!("{:.2} × its bytes", median(&ratios)),
         details: format!(
-            "{:.2} MB more than before, {:.2} MB listed",
-            of(|round| round.0) * 1e-6,
-            of(|round| round.1) * 1e-6
+            "{:.2} MB more than {beside}, {:.2} MB listed",
+            median(&more) * 1e-6,
+            median(&of(&|held| held.window)) * 1e-6
         ),
         bound: format!("≤ {MEMORY_BOUND} ×"),
         shares: ratios.iter().map(|ratio| ratio / MEMORY_BOUND).collect(),
-        notes: Vec::new(),
+        notes,
         noise: None,
     })
 }
 
-/// How much more a server holds, and the bytes of the segments that it lists.
-fn more_bytes(suite: &Suite, viewers: usize) -> io::Result<(f64, f64)> {
+/// Bytes of memory.
+#[derive(Debug)]
+struct Held {
+    /// Of a server with a publisher that nobody watches.
+    alone: f64,
+    /// With so many viewers by HTTP-FLV.
+    by_flv: f64,
+    /// With as many by HLS.
+    by_hls: f64,
+    /// Of the segments that are listed.
+    window: f64,
+}
+
+impl Held {
+    fn measure(suite: &Suite, viewers: usize) -> io::Result<Self> {
+        let (alone, by_flv, _) = watched_by(suite, "HTTP-FLV", viewers)?;
+        let (_, by_hls, window) = watched_by(suite, "HLS", viewers)?;
+        Ok(Self { alone, by_flv, by_hls, window })
+    }
+}
+
+/// What a server holds before and while it is watched, and the bytes of the segments that it lists if
+/// that is by HLS.
+fn watched_by(suite: &Suite, protocol: &str, viewers: usize) -> io::Result<(f64, f64, f64)> {
     let server = suite.corecast(WINDOW)?;
     let _publisher = publish(suite, &server, true)?;
     let meter = Meter::of_process(server.process.pid())?;
     // Its own buffers are full by then.
     suite.sleep(Duration::from_secs(8))?;
     let before = meter.read()?.rss_bytes as f64;
-    let open = || Source::open(&server.play["HLS"].replace("{n}", "0"));
+    let is_hls = protocol == "HLS";
+    if is_hls {
+        fill_window(suite, &server)?;
+    }
     let after = match viewers {
-        0 => {
-            fill_window(suite, &server)?;
-            meter.read()?.rss_bytes
-        }
+        0 => meter.read()?.rss_bytes,
         _ => {
-            fill_window(suite, &server)?;
-            let play = play(suite, &server, viewers, Manner::Segments);
-            let report = suite.load.play(&play)?;
-            report.cost.rss_bytes.unwrap_or_default()
+            let url = server.play[protocol].clone();
+            let play = Play { url, ..play(suite, &server, viewers, Manner::Segments) };
+            suite.load.play(&play)?.cost.rss_bytes.unwrap_or_default()
         }
     };
     // Who asked long ago is known no more.
-    Ok((after as f64 - before, open()?.bytes()? as f64))
+    let open = || Source::open(&server.play["HLS"].replace("{n}", "0"));
+    let window = if is_hls { open()?.bytes()? as f64 } else { 0.0 };
+    Ok((before, after as f64, window))
 }

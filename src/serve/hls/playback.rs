@@ -121,8 +121,8 @@ pub(super) fn open(core: &Rc<Core>, ticket: Ticket, grant: Option<Grant>, asker:
         Ok((viewer, idle)) => {
             // The word that it waits no more may come before the task has run.
             core.hls.wait(asker);
-            let (here, stream) = (Rc::clone(core), key.clone());
-            let watch = async move { watch(&here, (key, viewer), grant, asker, idle).await };
+            let stream = key.clone();
+            let watch = watch(Rc::clone(core), (key, viewer), grant, asker, idle);
             let panicked_on = Rc::clone(core);
             guard::spawn(core, watch, move || {
                 tracing::error!(%stream, "the task of a viewer panicked");
@@ -187,64 +187,71 @@ fn panicked(core: &Rc<Core>, asker: (CoreId, u64)) {
 }
 
 /// Waits for the stream, then for the end of the viewer.
-async fn watch(
-    core: &Rc<Core>,
+#[allow(
+    clippy::manual_async_fn,
+    reason = "an async fn has room for what it is given twice, and there \
+is one of these for each viewer"
+)]
+fn watch(
+    core: Rc<Core>,
     (key, viewer): (StreamKey, Viewer),
     mut grant: Option<Grant>,
     asker: (CoreId, u64),
     idle: Duration,
-) {
-    let event = poll_fn(|cx| match core.hls.poll_wait(asker, cx) {
-        Poll::Ready(()) => Poll::Ready(None),
-        Poll::Pending => viewer.poll_event(cx).map(Some),
-    });
-    let event = event.await;
-    core.hls.wait_no_more(asker);
-    let channel = match event {
-        None => {
-            if let Some(grant) = grant {
-                grant.end("the viewer left", 0, SinkStats::default());
+) -> impl Future<Output = ()> {
+    async move {
+        let event = poll_fn(|cx| match core.hls.poll_wait(asker, cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => viewer.poll_event(cx).map(Some),
+        });
+        let event = event.await;
+        core.hls.wait_no_more(asker);
+        let channel = match event {
+            None => {
+                if let Some(grant) = grant {
+                    grant.end("the viewer left", 0, SinkStats::default());
+                }
+                return;
             }
-            return;
+            Some(SinkEvent::Started) => core.hub.borrow().channel(&key),
+            Some(event) => return refuse(&core, grant, asker, closed(event)),
+        };
+        let Some(channel) = channel else {
+            // The stream has ended since, and the viewer with it.
+            let event = poll_fn(|cx| viewer.poll_event(cx)).await;
+            return refuse(&core, grant, asker, closed(event));
+        };
+        if let Some(grant) = &mut grant {
+            grant.start();
         }
-        Some(SinkEvent::Started) => core.hub.borrow().channel(&key),
-        Some(event) => return refuse(core, grant, asker, closed(event)),
-    };
-    let Some(channel) = channel else {
-        // The stream has ended since, and the viewer with it.
-        let event = poll_fn(|cx| viewer.poll_event(cx)).await;
-        return refuse(core, grant, asker, closed(event));
-    };
-    if let Some(grant) = &mut grant {
-        grant.start();
-    }
-    let playback = Playback::new(key);
-    let _entry = Entry::new(core, &playback);
-    let found = Found { channel, playback: Some(Arc::clone(&playback)) };
-    // The owner remembers the stream beyond its end, as long as players may ask for it.
-    core.hls.learn(&found);
-    let (from, ask) = asker;
-    let segments = found.channel.latest().map_or(Duration::ZERO, |latest| 3 * latest.target());
-    let idle = idle.max(segments);
-    let linger = found.channel.linger();
-    log(core, grant.as_ref(), "play");
-    core.say(from, Word::Opened { ask, opened: Ok(found) });
+        let playback = Playback::new(key);
+        let _entry = Entry::new(&core, &playback);
+        let found = Found { channel, playback: Some(Arc::clone(&playback)) };
+        // The owner remembers the stream beyond its end, as long as players may ask for it.
+        core.hls.learn(&found);
+        let (from, ask) = asker;
+        let segments = found.channel.latest().map_or(Duration::ZERO, |latest| 3 * latest.target());
+        let idle = idle.max(segments);
+        let linger = found.channel.linger();
+        log(&core, grant.as_ref(), "play");
+        core.say(from, Word::Opened { ask, opened: Ok(found) });
 
-    let end = until_the_end(core, &viewer, &playback, idle).await;
-    count(&viewer, &playback);
-    let stats = viewer.stats();
-    let reason = match &end {
-        Some(end) => end.to_string(),
-        None => format!("asked for nothing for {idle:?} (hls_session_idle)"),
-    };
-    log(core, grant.as_ref(), &reason);
-    drop(viewer);
-    if let Some(grant) = grant {
-        grant.end(&reason, 0, stats);
-    }
-    if end == Some(SinkEnd::PublisherGone) {
-        // What there was it may have to its end.
-        rt::sleep(linger).await;
+        let end = until_the_end(&core, &viewer, &playback, idle).await;
+        count(&viewer, &playback);
+        let stats = viewer.stats();
+        let reason = match &end {
+            Some(end) => end.to_string(),
+            None => format!("asked for nothing for {idle:?} (hls_session_idle)"),
+        };
+        log(&core, grant.as_ref(), &reason);
+        drop(viewer);
+        if let Some(grant) = grant {
+            grant.end(&reason, 0, stats);
+        }
+        if end == Some(SinkEnd::PublisherGone) {
+            // What there was it may have to its end.
+            rt::sleep(linger).await;
+        }
     }
 }
 
