@@ -38,7 +38,8 @@ fn run(options: &Options) -> (Report, Hls) {
     let mut report = play::run(options, &mut |_| {}).expect("the run succeeds");
     let hls = report.hls.take().expect("they watched HLS");
     let viewers = &report.viewers;
-    assert_eq!((viewers.joined, viewers.refused, viewers.lost), (12, 0, 0), "{viewers:?}");
+    let all = (options.viewers, 0, 0);
+    assert_eq!((viewers.joined, viewers.refused, viewers.lost), all, "{viewers:?}");
     let lacks = [hls.segments_missing, hls.parts_missing, hls.gaps, hls.errors];
     assert_eq!(lacks, [0; 4], "{hls:?}");
     (report, hls)
@@ -61,8 +62,9 @@ fn players_of_segments_get_all_of_them() {
     let options = Options { streams: 2, procs: 1, ..options(url, Manner::Segments) };
     let (report, hls) = run(&options);
     must_be_whole(&report, 6);
-    // A segment every two seconds, give or take one.
-    assert!((12..=4 * 12).contains(&hls.segments), "{hls:?}");
+    // A segment every two seconds for each, give or take some: who was late gets several at once.
+    let most = 12.0 * (report.about.window_s / 2.0 + 4.0);
+    assert!(hls.segments >= 12 && hls.segments as f64 <= most, "at most {most}: {hls:?}");
     // The playlist that told of the first may have come before the measured time.
     assert!(hls.playlists + 12 >= hls.segments && hls.parts == 0, "{hls:?}");
     assert!(hls.media_ms.count() >= hls.segments, "{hls:?}");
@@ -81,9 +83,9 @@ fn players_of_parts_are_answered_when_they_are_there() {
     must_be_whole(&report, 6);
     // Five a second, and as many playlists but for the first ones.
     assert!((12 * 15..=12 * 35).contains(&hls.parts), "{hls:?}");
-    assert!(hls.playlists > 12 * 10 && hls.playlists <= hls.parts + 48, "{hls:?}");
+    assert!(hls.playlists > 12 * 5 && hls.playlists <= hls.parts + 48, "{hls:?}");
     // Whoever asks too late is answered at once and counts, too.
-    assert!(hls.reload_spread_ms.count() > 12 * 10, "{hls:?}");
+    assert!(hls.reload_spread_ms.count() > 12 * 5, "{hls:?}");
     assert!(hls.reload_ms.count() > 0, "{hls:?}");
 }
 
@@ -92,11 +94,12 @@ fn a_closed_loop_does_not_wait() {
     let server = Corecast::start("");
     let _fleet = publish(server.rtmp("live/x"), 1, Some(32_000));
     let url = server.http("live/x.m3u8");
-    let options = Options { inspect: 0.0, duration: secs(2), ..options(url, Manner::ClosedLoop) };
-    let (_, hls) = run(&options);
-    // A player of parts asks ten times a second.
-    assert!(hls.requests > 12 * 10 * 2 * 2, "{hls:?}");
-    assert!(hls.playlists.abs_diff(hls.parts) <= 24, "{hls:?}");
+    let options = options(url, Manner::ClosedLoop);
+    let options = Options { viewers: 1, inspect: 0.0, duration: secs(2), ..options };
+    let (report, hls) = run(&options);
+    // A player of parts asks ten times a second, and this one hundreds of times.
+    assert!(hls.requests as f64 > 20.0 * report.about.window_s, "{hls:?}");
+    assert!(hls.playlists.abs_diff(hls.parts) <= 2, "{hls:?}");
     let why = |options: Options| play::run(&options, &mut |_| {}).expect_err("no").to_string();
     let looks = Options { inspect: 0.5, ..options.clone() };
     assert!(why(looks).contains("closed loop"));

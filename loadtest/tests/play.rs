@@ -111,7 +111,8 @@ fn viewers_over_tls_miss_nothing_and_those_that_discard_still_show_that_they_liv
         let options = Options { trust, procs, inspect: 0.5, sign_of_life, ..options(url.clone()) };
         let report = run(&Options { pid: Some(server.child.pid()), ..options });
         let viewers = &report.viewers;
-        assert_eq!((viewers.joined, viewers.refused, viewers.lost), (20, 0, 0), "{url}");
+        let all = (viewers.joined, viewers.refused, viewers.lost);
+        assert_eq!(all, (20, 0, 0), "{url}: {viewers:?}");
         let found = report.inspected.expect("some inspect");
         assert_eq!((found.viewers, faults(&found)), (10, [0; 4]), "{url}");
         assert!(found.marked > 10 * 25, "{url}: {found:?}");
@@ -204,7 +205,7 @@ fn churned_viewers_come_back() {
         let most = 4.0 * (report.about.window_begin_s + report.about.window_s) + 2.0;
         let left = viewers.left_and_rejoined;
         assert!(left >= 10 && left as f64 <= most, "at most {most}: {viewers:?}");
-        assert!(viewers.watching > 18.0, "{viewers:?}");
+        assert!(viewers.watching > 15.0, "{viewers:?}");
         let found = report.inspected.expect("all inspect");
         assert_eq!(faults(&found), [0; 4]);
         // The last to come back may not have its key frame yet.
