@@ -19,7 +19,7 @@ help:
 	@echo 'make test        style, unit and machine tests, ffmpeg end to end, one browser (minutes)'
 	@echo 'make judges      every foreign program against the server (about half an hour)'
 	@echo 'make lives       long random lives of the plane against its model (a minute)'
-	@echo 'make realtime    a minute of low latency in a browser without a stall: wants a machine that keeps pace'
+	@echo 'make realtime    low latency in hls.js, for a minute, and in Shaka: wants a machine that keeps pace'
 	@echo 'make strain      slow readers and hooks, floods, dying publishers, release builds (6 minutes)'
 	@echo 'make disks       recordings on disks that are full or stop; mounts some, which wants root'
 	@echo 'make soak        viewers come and go for MINUTES=$(MINUTES); does the server leak?'

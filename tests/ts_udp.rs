@@ -530,10 +530,10 @@ fn losses_are_counted_and_cost_their_own_frames() {
         numbers.push(talk::number_of(&frame.data));
     }
     assert!(numbers.is_sorted(), "{numbers:?}");
-    // It begins a second back.
-    assert!(numbers.len() > 330 && !numbers.contains(&199), "{numbers:?}");
-    // The last gap is at the end, where nothing follows.
-    eventually("it is counted", || (3..=4).contains(&lost()));
+    assert!(numbers.len() > 370 && !numbers.contains(&199), "{}: {numbers:?}", numbers.len());
+    // The last gap is at the end, where nothing follows. One that changed places is lost, too, if the
+    // machine stood still just between the two.
+    eventually("it is counted", || (3..=8).contains(&lost()));
     assert!(counted(&node, "discontinuities", "live/lossy") >= 3);
 }
 

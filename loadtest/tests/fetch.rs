@@ -65,8 +65,8 @@ fn players_of_segments_get_all_of_them() {
     // A segment every two seconds for each, give or take some: who was late gets several at once.
     let most = 12.0 * (report.about.window_s / 2.0 + 4.0);
     assert!(hls.segments >= 12 && hls.segments as f64 <= most, "at most {most}: {hls:?}");
-    // The playlist that told of the first may have come before the measured time.
-    assert!(hls.playlists + 12 >= hls.segments && hls.parts == 0, "{hls:?}");
+    // The playlists that told of the first ones may have come before the measured time.
+    assert!(hls.playlists + 48 >= hls.segments && hls.parts == 0, "{hls:?}");
     assert!(hls.media_ms.count() >= hls.segments, "{hls:?}");
     assert_eq!(hls.reload_spread_ms.count(), 0);
     // Of 400 kbit/s, two seconds each.
@@ -82,7 +82,8 @@ fn players_of_parts_are_answered_when_they_are_there() {
     let (report, hls) = run(&options(server.http("live/x.m3u8"), Manner::LowLatency));
     must_be_whole(&report, 6);
     // Five a second, and as many playlists but for the first ones.
-    assert!((12 * 15..=12 * 35).contains(&hls.parts), "{hls:?}");
+    let most = 12.0 * (report.about.window_s * 5.0 + 10.0);
+    assert!(hls.parts >= 12 * 15 && hls.parts as f64 <= most, "at most {most}: {hls:?}");
     assert!(hls.playlists > 12 * 5 && hls.playlists <= hls.parts + 48, "{hls:?}");
     // Whoever asks too late is answered at once and counts, too.
     assert!(hls.reload_spread_ms.count() > 12 * 5, "{hls:?}");

@@ -58,7 +58,6 @@ async ({player, media, config}) => {
     };
     own.addEventListener('error', ({detail}) => tell(detail));
     await own.attach(video);
-    own.configure({streaming: {lowLatencyMode: true}});
     own.configure(config);
     look = () => {
       const date = own.getPlayheadTimeAsDate();

@@ -112,7 +112,7 @@ fn low_latency_in_shaka_player() {
     let seen = play_shaka(&server, "live/a", true, &["--seconds", "20"]);
     assert_eq!(seen["errors"], Value::Array(Vec::new()), "{seen}");
     let behind = &seen["behind"]["date"];
-    assert!(number(&behind["median"]) < 3000.0, "{seen}");
+    assert!(number(&behind["samples"]) > 50.0 && number(&behind["median"]) < 3000.0, "{seen}");
     server.stop();
 }
 
@@ -125,6 +125,8 @@ fn plays(clip: &Clip, app: &'static str, mime: &str) {
     let mime = format!("video/mp4; codecs=\"{mime}\"");
     let options = ["--seconds", "6", "--mime", &mime];
     let hls = play(&server, "live/a", &options);
+    // It goes by parts, however late it is: by whole segments it would aim at 6 s.
+    assert!(hls["supported"] == false || number(&hls["aim"]) < 4000.0, "{hls}");
     for seen in [hls, play_shaka(&server, "live/a", false, &options)] {
         if browser::supports(&seen, &mime) {
             assert!(number(&seen["audio_bytes"]) > 0.0, "{seen}");

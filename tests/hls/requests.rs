@@ -54,7 +54,7 @@ const QUIET: Duration = Duration::from_millis(500);
 #[test]
 fn the_first_viewer_waits_for_the_publisher_and_then_plays() {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&Setup { wait_for_publisher: "40s", ..Setup::default() });
     let mut connection = Connection::new(server.http);
     connection.ask("live/a.m3u8", "");
     assert!(connection.is_silent(QUIET), "there is nothing to play yet");
@@ -116,7 +116,13 @@ fn a_blocking_reload_is_answered_when_its_part_is_there() {
     const PART_MS: u32 = 200;
     let _machine = beside_others();
     let app = "hls_window = '20s'";
-    let server = Server::with(&Setup { cores: 2, app, admin: true, ..Setup::default() });
+    let server = Server::with(&Setup {
+        cores: 2,
+        app,
+        admin: true,
+        wait_for_publisher: "40s",
+        ..Setup::default()
+    });
     // The first is there before the publisher, so it begins at 0.
     let mut first = Connection::new(server.http);
     first.ask("live/a.m3u8", "");

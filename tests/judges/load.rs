@@ -141,6 +141,8 @@ fn under_pressure_the_merge_window_widens_first_and_viewers_lose_nothing() {
     let spinners: Vec<_> = (0..48).map(|_| spinner(Arc::clone(&spinning))).collect();
     let mut publisher = players::publish(&clip, &server.rtmp("live/a"), &server.dir);
     let widened = eventually(secs(40), || server.log().contains("merge windows widened"));
+    // Viewers are served so for a while.
+    sleep(secs(2));
     spinning.store(false, Ordering::Relaxed);
     for spinner in spinners {
         spinner.join().expect("a spinner is well");

@@ -297,8 +297,7 @@ const MEMORY_BOUND: f64 = 1.3;
 const WATCHERS: usize = 500;
 
 /// What a server holds more when its window is full, as a share of the window's bytes: with nobody but
-/// who asks for the playlist now and then; and with many, beside as many that watch by HTTP-FLV, for
-/// which a viewer costs what it costs.
+/// who asks for the playlist now and then; and with many, and what as many by HTTP-FLV take.
 pub(super) fn memory(suite: &Suite) -> io::Result<Vec<Figure>> {
     let rows = [0, if suite.quick { 50 } else { WATCHERS }].map(|viewers| {
         let what = format!("memory with HLS on, 6 × 2 s of 2 Mbit/s, {viewers} viewers");
@@ -314,28 +313,19 @@ fn memory_row(suite: &Suite, what: &str, viewers: usize) -> io::Result<Figure> {
         Ok(held)
     })?;
     let of = |value: &dyn Fn(&Held) -> f64| rounds.iter().map(value).collect::<Vec<_>>();
-    let more = of(&|held| held.by_hls - held.by_flv);
-    let ratios = of(&|held| (held.by_hls - held.by_flv) / held.window);
-    let with_viewers = of(&|held| (held.by_hls - held.alone) / held.window);
-    let beside = match viewers {
-        0 => "before".to_owned(),
-        _ => format!("with {viewers} by HTTP-FLV"),
-    };
+    let ratios = of(&|held| held.by_hls / held.window);
     let mut notes = vec![format!("ratios of {} rounds {}", ratios.len(), each(&ratios))];
     notes.extend((viewers > 0).then(|| {
-        let bytes = of(&|held| (held.by_flv - held.alone) / viewers as f64);
-        format!(
-            "{:.2} × what it held before anybody came, viewers and all; one by HTTP-FLV is {:.0} bytes",
-            median(&with_viewers),
-            median(&bytes)
-        )
+        let flv = of(&|held| held.by_flv / held.window);
+        let each_flv = median(&of(&|held| held.by_flv)) / viewers as f64;
+        format!("as many by HTTP-FLV take {:.2} ×, {each_flv:.0} bytes each", median(&flv))
     }));
     Ok(Figure {
         what: what.to_owned(),
         measured: format!("{:.2} × its bytes", median(&ratios)),
         details: format!(
-            "{:.2} MB more than {beside}, {:.2} MB listed",
-            median(&more) * 1e-6,
+            "{:.2} MB more than before, {:.2} MB listed",
+            median(&of(&|held| held.by_hls)) * 1e-6,
             median(&of(&|held| held.window)) * 1e-6
         ),
         bound: format!("≤ {MEMORY_BOUND} ×"),
@@ -348,47 +338,59 @@ fn memory_row(suite: &Suite, what: &str, viewers: usize) -> io::Result<Figure> {
 /// Bytes of memory.
 #[derive(Debug)]
 struct Held {
-    /// Of a server with a publisher that nobody watches.
-    alone: f64,
-    /// With so many viewers by HTTP-FLV.
-    by_flv: f64,
-    /// With as many by HLS.
+    /// What a server holds more when it is watched by HLS than before.
     by_hls: f64,
-    /// Of the segments that are listed.
+    /// Of the segments that it lists then.
     window: f64,
+    /// What another holds more when as many watch it by HTTP-FLV.
+    by_flv: f64,
 }
 
 impl Held {
     fn measure(suite: &Suite, viewers: usize) -> io::Result<Self> {
-        let (alone, by_flv, _) = watched_by(suite, "HTTP-FLV", viewers)?;
-        let (_, by_hls, window) = watched_by(suite, "HLS", viewers)?;
-        Ok(Self { alone, by_flv, by_hls, window })
+        let (by_hls, window) = watched(suite, |server, rss| {
+            fill_window(suite, server)?;
+            let after = match viewers {
+                0 => rss()?,
+                _ => rss_with(suite, server, "HLS", viewers)?,
+            };
+            // Who asked long ago is known no more.
+            let window = Source::open(&server.play["HLS"].replace("{n}", "0"))?.bytes()?;
+            Ok((after, window as f64))
+        })?;
+        let (by_flv, ()) = match viewers {
+            0 => (0.0, ()),
+            _ => {
+                watched(suite, |server, _| Ok((rss_with(suite, server, "HTTP-FLV", viewers)?, ())))?
+            }
+        };
+        Ok(Self { by_hls, window, by_flv })
     }
 }
 
-/// What a server holds before and while it is watched, and the bytes of the segments that it lists if
-/// that is by HLS.
-fn watched_by(suite: &Suite, protocol: &str, viewers: usize) -> io::Result<(f64, f64, f64)> {
+/// How much more a server with a publisher holds after `watch` than before, which gives what it holds
+/// then, and something else.
+fn watched<T>(
+    suite: &Suite,
+    watch: impl FnOnce(&Server, &dyn Fn() -> io::Result<f64>) -> io::Result<(f64, T)>,
+) -> io::Result<(f64, T)> {
     let server = suite.corecast(WINDOW)?;
     let _publisher = publish(suite, &server, true)?;
     let meter = Meter::of_process(server.process.pid())?;
+    let rss = || Ok(meter.read()?.rss_bytes as f64);
     // Its own buffers are full by then.
     suite.sleep(Duration::from_secs(8))?;
-    let before = meter.read()?.rss_bytes as f64;
-    let is_hls = protocol == "HLS";
-    if is_hls {
-        fill_window(suite, &server)?;
-    }
-    let after = match viewers {
-        0 => meter.read()?.rss_bytes,
-        _ => {
-            let url = server.play[protocol].clone();
-            let play = Play { url, ..play(suite, &server, viewers, Manner::Segments) };
-            suite.load.play(&play)?.cost.rss_bytes.unwrap_or_default()
-        }
-    };
-    // Who asked long ago is known no more.
-    let open = || Source::open(&server.play["HLS"].replace("{n}", "0"));
-    let window = if is_hls { open()?.bytes()? as f64 } else { 0.0 };
-    Ok((before, after as f64, window))
+    let before = rss()?;
+    let (after, more) = watch(&server, &rss)?;
+    Ok((after - before, more))
+}
+
+fn rss_with(suite: &Suite, server: &Server, protocol: &str, viewers: usize) -> io::Result<f64> {
+    let url = server.play[protocol].clone();
+    let play = Play { url, ..play(suite, server, viewers, Manner::Segments) };
+    let bytes = suite.load.play(&play)?.cost.rss_bytes;
+    let bytes = bytes.ok_or_else(|| {
+        io::Error::other("expected the memory of a process in the report, found none")
+    })?;
+    Ok(bytes as f64)
 }
