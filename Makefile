@@ -63,18 +63,19 @@ docs:
 
 end_to_end:
 	@tests/install.sh test
-	$(TEST) --test console --test end_to_end --test http_ingest --test metrics --test record --test replay --test schemathesis --test ts_demux --test ts_udp --test watch_page -- --test-threads=$(THREADS)
+	$(TEST) --test console --test end_to_end --test http_ingest --test metrics --test record --test replay --test schemathesis --test ts_demux --test ts_udp -- --test-threads=$(THREADS)
 
 # The load generator against real servers.
 load:
 	@tests/install.sh test
-	$(TEST) --test compare --test fetch --test judge --test meter --test play --test publish --test report \
-	    --test soak --test stay -- --test-threads=$(THREADS)
+	$(TEST) --test fetch --test judge --test meter --test play --test publish --test report \
+	    --test soak -- --test-threads=$(THREADS)
 
 # FILTER=name runs the judges whose names hold it.
 judges:
 	@tests/install.sh judges
-	$(TEST) --test fmp4 --test hls --test judges --test smoke --test ts -- --test-threads=$(THREADS) $(FILTER)
+	$(TEST) --test compare --test fmp4 --test hls --test judges --test smoke --test stay --test ts --test watch_page \
+	    -- --test-threads=$(THREADS) $(FILTER)
 	$(TEST) --test ts_udp -- --ignored $(FILTER)
 
 # What only a machine that keeps pace can show: a neighbour that takes the CPUs for half a second now
