@@ -9,6 +9,7 @@ use corecast_load::report::{Hls, Report};
 use corecast_load::server::{Recipe, Server};
 
 use super::ratio::{cpu_percent, each};
+use crate::child::Child;
 use crate::figure::{Figure, median, range};
 use crate::load::{Manner, Play, Publish};
 use crate::mirror::{MULTIVARIANT, Mirror, Source};
@@ -35,7 +36,7 @@ fn play(suite: &Suite, server: &Server, viewers: usize, manner: Manner) -> Play 
     }
 }
 
-fn publish(suite: &Suite, server: &Server, sound: bool) -> io::Result<crate::child::Child> {
+fn publish(suite: &Suite, server: &Server, sound: bool) -> io::Result<Child> {
     let url = server.publish.clone();
     suite.load.publish(&Publish { url, streams: 1, bitrate: BITRATE, sound })
 }
@@ -348,44 +349,40 @@ struct Held {
 
 impl Held {
     fn measure(suite: &Suite, viewers: usize) -> io::Result<Self> {
-        let (by_hls, window) = watched(suite, |server, rss| {
-            fill_window(suite, server)?;
-            let after = match viewers {
-                0 => rss()?,
-                _ => rss_with(suite, server, "HLS", viewers)?,
-            };
-            // Who asked long ago is known no more.
-            let window = Source::open(&server.play["HLS"].replace("{n}", "0"))?.bytes()?;
-            Ok((after, window as f64))
-        })?;
-        let (by_flv, ()) = match viewers {
-            0 => (0.0, ()),
-            _ => {
-                watched(suite, |server, _| Ok((rss_with(suite, server, "HTTP-FLV", viewers)?, ())))?
-            }
-        };
+        let (server, publisher, before) = unwatched(suite)?;
+        fill_window(suite, &server)?;
+        let by_hls = rss_with(suite, &server, "HLS", viewers)? - before;
+        // Who asked long ago is known no more.
+        let window = Source::open(&server.play["HLS"].replace("{n}", "0"))?.bytes()? as f64;
+        drop((publisher, server));
+        if viewers == 0 {
+            return Ok(Self { by_hls, window, by_flv: 0.0 });
+        }
+        let (server, _publisher, before) = unwatched(suite)?;
+        let by_flv = rss_with(suite, &server, "HTTP-FLV", viewers)? - before;
         Ok(Self { by_hls, window, by_flv })
     }
 }
 
-/// How much more a server with a publisher holds after `watch` than before, which gives what it holds
-/// then, and something else.
-fn watched<T>(
-    suite: &Suite,
-    watch: impl FnOnce(&Server, &dyn Fn() -> io::Result<f64>) -> io::Result<(f64, T)>,
-) -> io::Result<(f64, T)> {
+/// A server, its publisher, and what it holds before anybody watches.
+fn unwatched(suite: &Suite) -> io::Result<(Server, Child, f64)> {
     let server = suite.corecast(WINDOW)?;
-    let _publisher = publish(suite, &server, true)?;
-    let meter = Meter::of_process(server.process.pid())?;
-    let rss = || Ok(meter.read()?.rss_bytes as f64);
+    let publisher = publish(suite, &server, true)?;
     // Its own buffers are full by then.
     suite.sleep(Duration::from_secs(8))?;
-    let before = rss()?;
-    let (after, more) = watch(&server, &rss)?;
-    Ok((after - before, more))
+    let before = rss(&server)?;
+    Ok((server, publisher, before))
 }
 
+fn rss(server: &Server) -> io::Result<f64> {
+    Ok(Meter::of_process(server.process.pid())?.read()?.rss_bytes as f64)
+}
+
+/// What a server holds while so many watch it.
 fn rss_with(suite: &Suite, server: &Server, protocol: &str, viewers: usize) -> io::Result<f64> {
+    if viewers == 0 {
+        return rss(server);
+    }
     let url = server.play[protocol].clone();
     let play = Play { url, ..play(suite, server, viewers, Manner::Segments) };
     let bytes = suite.load.play(&play)?.cost.rss_bytes;

@@ -187,11 +187,7 @@ fn panicked(core: &Rc<Core>, asker: (CoreId, u64)) {
 }
 
 /// Waits for the stream, then for the end of the viewer.
-#[allow(
-    clippy::manual_async_fn,
-    reason = "an async fn has room for what it is given twice, and there \
-is one of these for each viewer"
-)]
+#[allow(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice")]
 fn watch(
     core: Rc<Core>,
     (key, viewer): (StreamKey, Viewer),
