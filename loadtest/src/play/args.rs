@@ -150,10 +150,10 @@ playlist again after a target duration, or half of one if nothing was new. It th
 counts requests, segments that were gone or not given, gaps, other statuses than 200, and the times that
 playback would have had to wait. Any server of files will do. With --low-latency it asks for all that
 comes next at once, pipelined: listed parts, the blocking reload of the next, the part of the
-PRELOAD-HINT. A blocking reload is timed by the kernel's clock of its last byte, in two ways: from the
-first viewer's answer for the same part (what it takes to tell all), and from when the picture was sent
-that ends the part (with a share that inspects, of a stream of ours; --audio none, for a sound
-may end a part before). Renditions beside the variant are not fetched.
+PRELOAD-HINT. Those who inspect ask for a part when it is listed: a blocking reload of theirs is timed by
+the kernel's clock of its last byte, in two ways: from the first one's answer for the same part (what it
+takes to tell all), and from when the picture was sent that ends the part (of a stream of ours; --audio
+none, for a sound may end a part before). Renditions beside the variant are not fetched.
 
 Over TLS those who inspect decrypt everything; the others throw records away as they are, so that
 thousands still fit on one core. No two viewers share a session: each costs the server a whole handshake.

@@ -40,11 +40,11 @@ pub struct Hls {
     pub playlist_ms: Distribution,
     /// From a request for a segment or part that is there to its last byte.
     pub media_ms: Distribution,
-    /// Of blocking reloads: from the first viewer's answer (or the request, if that came later) to
-    /// each viewer's. None waits less than the server knows of the part.
+    /// Of blocking reloads of those who look at each byte: from the first one's answer (or the request,
+    /// if that came later) to each one's. None waits less than the server knows of the part.
     pub reload_spread_ms: Distribution,
-    /// Of the same: from when the picture was sent that ends the part, by its mark, to the answer.
-    /// Some viewer must look at each byte; with sound in the stream a part may have ended before.
+    /// Of the same: from when the picture was sent that ends the part, by its mark, to the answer. With
+    /// sound in the stream a part may have ended before.
     pub reload_ms: Distribution,
 }
 

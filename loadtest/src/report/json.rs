@@ -45,7 +45,7 @@
 //! | `stalls`, `stalled_s` | times that playback would have had to wait, and how long in all |
 //! | `errors`, `statuses` | answers other than 200, by `status`, so many `times` |
 //! | `playlist_ms`, `media_ms` | from request to last byte of what need not wait (distributions) |
-//! | `reload_spread_ms` | of blocking reloads, from the first viewer's answer for the part to each one's |
+//! | `reload_spread_ms` | of blocking reloads of those who inspect, from the first one's answer for the part to each one's |
 //! | `reload_ms` | of the same, from when the picture was sent that ends the part |
 //! | `published` | by the same run |
 //! | `publishers`, `frames`, `bytes`, `late_ms`, `own_late_ms`, `failed` | how many, what they sent, how late, how late not because of the server, how many failed |

@@ -85,8 +85,8 @@ const GIVE_INSPECT: &str = "nobody looked; give --inspect 2%";
 const GIVE_PUBLISH: &str = "the run published nothing; give --publish URL";
 const GIVE_HLS: &str = "nobody watched HLS; give --url http://HOST/APP/NAME.m3u8";
 const NO_ANSWER: &str = "none was answered";
-const NO_RELOAD: &str = "no blocking reload was timed; give --low-latency, and for those from the \
-                         picture that ends a part --inspect 1% and a stream of corecast-load publish";
+const NO_RELOAD: &str = "no blocking reload was timed; give --low-latency and --inspect 1%, and for \
+                         those from the picture that ends a part a stream of corecast-load publish";
 const NO_FRAME_SENT: &str = "no frame was published";
 const NO_FRAME: &str = "no inspected viewer received a frame";
 const GIVE_MARKS: &str =

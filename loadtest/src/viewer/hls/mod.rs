@@ -11,8 +11,10 @@
 //! Browsers use two connections for that, which costs a server one more wake-up for each part.
 //! Playlists are asked for without compression, which a server has done once for all viewers.
 //!
-//! When an answer came is told by the kernel, not by when somebody looked: a thousand of them come
-//! at once, and reading them takes longer than it may take to send them.
+//! When a blocking reload was answered is told by the kernel, not by when somebody read it: a thousand of
+//! them come at once, and reading them takes longer than it may take to send them. The kernel has one
+//! time for bytes that wait together, that of the last. So only viewers that look at every byte are
+//! timed, and they ask for the part when it is listed: nothing comes right behind their playlist.
 
 mod answers;
 mod media;

@@ -111,9 +111,9 @@ impl Player {
         self.looks || self.source.manner == Manner::ClosedLoop
     }
 
-    /// Whether the kernel's time of an answer is of interest.
+    /// Whether the kernel's time of an answer is of interest: of blocking reloads.
     pub(crate) fn is_timed(&self) -> bool {
-        self.source.manner != Manner::Segments
+        self.looks && self.source.manner == Manner::LowLatency
     }
 
     /// What is to be written now; empty if nothing is.
@@ -231,7 +231,10 @@ impl Player {
             What::Playlist { waits_for } => {
                 found.playlists += 1;
                 match waits_for {
-                    Some(part) => tally.reloaded(self.source.stream, part, asked.since, read),
+                    Some(part) if self.looks => {
+                        tally.reloaded(self.source.stream, part, asked.since, read);
+                    }
+                    Some(_) => {}
                     None => found.playlist_ms.record(took),
                 }
                 self.read_playlist(waits_for, asked.since, read, tally)
@@ -364,7 +367,8 @@ impl Player {
                     false => self.ask_playlist(Some(end), media.skips, read),
                 }
             }
-            if let Some(hint) = media.hint {
+            // Behind the answer that is timed nothing may come at once: the kernel has one time for both.
+            if let Some(hint) = media.hint.filter(|_| !self.is_timed()) {
                 self.ask_hint(&resolve(&source, &base, hint)?, read);
             }
             return Ok(());

@@ -21,9 +21,13 @@ const BASE: &str = "/live/x.hls/";
 
 impl Talk {
     fn new(manner: Manner) -> Self {
+        Self::of(manner, false)
+    }
+
+    fn of(manner: Manner, looks: bool) -> Self {
         let source = Source::parse("http://h:81/live/x.m3u8?token=t", manner, 0).expect("a URL");
         let start = Moment::now();
-        let player = Player::new(source, false, start);
+        let player = Player::new(source, looks, start);
         let mut this = Self { player, tally: Tally::default(), start, ms: 0, asked: Vec::new() };
         this.hear();
         this
@@ -179,9 +183,23 @@ fn a_player_of_parts_asks_for_all_that_comes_next_at_once() {
     talk.answer(404, "").expect("a server may give up what it only hinted at");
     assert_eq!(talk.due_ms(), None, "the next reload waits at the server");
     let found = talk.found();
-    assert_eq!((found.parts, found.playlists, found.reload_spread_ms.count()), (4, 3, 2));
+    assert_eq!((found.parts, found.playlists, found.reload_spread_ms.count()), (4, 3, 0));
     // It was listed by then.
     assert_eq!((found.parts_missing, found.hints_withdrawn), (1, 0));
+}
+
+#[test]
+fn who_looks_is_timed_and_has_nothing_come_right_behind_a_playlist() {
+    let mut talk = Talk::of(Manner::LowLatency, true);
+    talk.give(MULTIVARIANT);
+    talk.give(&parts(3));
+    let blocking = |part| format!("main.m3u8?session=7&_HLS_msn=5&_HLS_part={part}&_HLS_skip=YES");
+    assert_eq!(talk.asks(), ["i.mp4", "5.0.m4s", "5.1.m4s", "5.2.m4s", &blocking(3)]);
+    (0..4).for_each(|_| talk.answer(404, "").expect("it goes on"));
+    talk.ms += 200;
+    talk.give(&parts(4));
+    assert_eq!(talk.asks(), ["5.3.m4s", &blocking(4)]);
+    assert_eq!(talk.found().reload_spread_ms.count(), 1);
 }
 
 #[test]
