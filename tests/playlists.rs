@@ -10,14 +10,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
+use corecast::bytes::Slice;
 use corecast::media::{
     AudioCodec, AudioFormat, Codec, Frame, PrivateStreams, Track, TrackKind, VideoCodec,
     VideoFormat,
 };
 use corecast::plane::Tracks;
 use corecast::plane::hls::{
-    BadRequest, Container, Found, Packager, Readiness, Rendition, Request, Resource, Settings,
-    Snapshot, What,
+    BadRequest, Container, Found, Heap, Packager, Readiness, Rendition, Request, Resource,
+    Settings, Snapshot, Store, What,
 };
 use corecast::time::Timestamp;
 use playlist_rules::{Follower, Playlist, Segment, expanded, multivariant};
@@ -56,6 +57,10 @@ fn tracks(version: u32, video: bool, audio: bool) -> Tracks {
         metadata: None,
         private: PrivateStreams::default(),
     }
+}
+
+fn heap() -> Box<dyn Store> {
+    Box::new(Heap)
 }
 
 /// In the order in which they are asked for, so that what is seen is seen each time.
@@ -144,13 +149,13 @@ struct Stage {
     tracks: Tracks,
     followers: [Follower; 2],
     /// What each address gave when it was first loaded.
-    bodies: HashMap<String, Vec<Bytes>>,
+    bodies: HashMap<String, Vec<Slice>>,
     looked_at: i64,
 }
 
 impl Stage {
     fn new(settings: Settings, tracks: Tracks) -> Self {
-        let packager = Packager::new(settings, FIRST_MSN, next_dir);
+        let packager = Packager::new(settings, FIRST_MSN, next_dir, heap);
         Self {
             packager,
             tracks,
@@ -258,7 +263,7 @@ impl Stage {
                 let Found::Here(pieces) = find(&segment.uri) else {
                     panic!("{} is missing", segment.uri)
                 };
-                let shared = |(a, b): (&Bytes, &Bytes)| a.as_ptr() == b.as_ptr();
+                let shared = |(a, b): (&Slice, &Slice)| a.as_ptr() == b.as_ptr();
                 assert!(of_parts.is_empty() || pieces.iter().zip(&of_parts).all(shared));
                 let first =
                     self.bodies.entry(segment.uri.clone()).or_insert_with(|| pieces.clone());
@@ -571,7 +576,7 @@ fn deltas_leave_out_what_is_old() {
 #[test]
 fn a_part_with_a_recovery_point_is_one_to_begin_at() {
     let target = Some(Duration::from_secs(2));
-    let mut packager = Packager::new(Settings { target, ..Settings::default() }, 0, next_dir);
+    let mut packager = Packager::new(Settings { target, ..Settings::default() }, 0, next_dir, heap);
     let tracks = tracks(1, true, false);
     for at in 0..30_i64 {
         let dts = Timestamp::from_millis(at * 40);
@@ -590,7 +595,7 @@ fn a_part_with_a_recovery_point_is_one_to_begin_at() {
 fn bytes_have_a_bound_whatever_is_sent() {
     let bound = 200_000;
     let settings = Settings { max_bytes: bound, ..Settings::default() };
-    let mut packager = Packager::new(settings, 0, next_dir);
+    let mut packager = Packager::new(settings, 0, next_dir, heap);
     let tracks = tracks(1, true, true);
     for at in 0..2000_i64 {
         // A second of a stream that fits, then one that sends far too much.
@@ -609,7 +614,7 @@ fn bytes_have_a_bound_whatever_is_sent() {
 fn little_more_is_kept_than_what_is_listed() {
     for container in [Container::Fmp4, Container::Ts] {
         let mut packager =
-            Packager::new(Settings { container, ..Settings::default() }, 0, next_dir);
+            Packager::new(Settings { container, ..Settings::default() }, 0, next_dir, heap);
         let tracks = tracks(1, true, true);
         for frame in REGULAR.frames(0, 60 * S) {
             let (key, kind) = (frame.key, frame.kind);
@@ -631,7 +636,7 @@ fn little_more_is_kept_than_what_is_listed() {
                 .map(|segment| {
                     let (dir, resource) = address(&segment.uri, container);
                     match snapshot.find(dir, &resource) {
-                        Found::Here(pieces) => pieces.iter().map(Bytes::len).sum(),
+                        Found::Here(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
                         _ => 0,
                     }
                 })
@@ -653,7 +658,7 @@ fn a_year_of_media_is_not_too_long() {
 
 #[test]
 fn times_far_apart_are_no_parts_to_be_filled() {
-    let mut packager = Packager::new(Settings::default(), 0, next_dir);
+    let mut packager = Packager::new(Settings::default(), 0, next_dir, heap);
     let times = [i64::MIN, i64::MAX, 0, i64::MAX, -1, i64::MIN, 0, 1];
     for (dts, at) in times.into_iter().chain(times).zip(0..) {
         let dts = Timestamp::from_nanos(dts);
@@ -668,7 +673,7 @@ fn times_far_apart_are_no_parts_to_be_filled() {
 
 #[test]
 fn publishers_that_change_their_tracks_all_the_time_fill_no_playlist() {
-    let mut packager = Packager::new(Settings::default(), 0, next_dir);
+    let mut packager = Packager::new(Settings::default(), 0, next_dir, heap);
     for at in 0..3000_i64 {
         let tracks = tracks(u32::try_from(at).unwrap(), true, false);
         let dts = Timestamp::from_millis(at);

@@ -6,9 +6,11 @@
 mod bits;
 mod chain;
 mod reader;
+mod slice;
 mod unguessable;
 
 pub use bits::{BitReader, unescape_rbsp};
 pub use chain::Chain;
 pub use reader::{PutU24, Reader, Short};
+pub use slice::{Place, Slice};
 pub use unguessable::unguessable;

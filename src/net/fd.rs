@@ -7,27 +7,45 @@
 
 use std::io::{ErrorKind, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
 use std::time::Duration;
 
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::net::SendFlags;
 use socket2::{SockAddr, SockRef};
 
+use crate::bytes::Place;
 use crate::plane::{Delivery, Outcome};
 
 /// Writes `slices` to the socket `fd` without waiting: one vectored, non-blocking send.
 ///
-/// This is the write of the whole program; io_uring submission, `sendfile` and zero-copy sends
-/// were measured against it and were not cheaper on loopback.
+/// This is the write of nearly all of the program; io_uring submission and zero-copy sends were measured
+/// against it and were not cheaper on loopback, and `sendfile` only for much at once ([`send_file`]).
 pub fn send(fd: RawFd, slices: &[IoSlice<'_>]) -> Outcome {
+    send_flagged(fd, slices, SendFlags::empty())
+}
+
+/// The same of what more follows at once: the kernel need not send a packet for it yet.
+pub(super) fn send_more(fd: RawFd, slices: &[IoSlice<'_>]) -> Outcome {
+    send_flagged(fd, slices, SendFlags::MORE)
+}
+
+fn send_flagged(fd: RawFd, slices: &[IoSlice<'_>], flags: SendFlags) -> Outcome {
     // SAFETY: a sink is unlinked before its socket is closed (see the head of this file), so a
     // number that the plane hands out is open for the length of this call.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-    let (socket, flags) = (SockRef::from(&socket), libc_flags());
+    let (socket, flags) = (SockRef::from(&socket), libc_flags(flags));
     // Most writes are one block; the kernel need not fetch a list for it.
     let sent = match slices {
         [slice] => socket.send_with_flags(slice, flags),
         slices => socket.send_vectored_with_flags(slices, flags),
     };
+    outcome(sent)
+}
+
+fn outcome(sent: std::io::Result<usize>) -> Outcome {
     match sent {
         Ok(taken) => Outcome::Wrote(taken),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Outcome::Full,
@@ -37,9 +55,57 @@ pub fn send(fd: RawFd, slices: &[IoSlice<'_>]) -> Outcome {
 }
 
 #[allow(clippy::cast_possible_wrap)]
-fn libc_flags() -> i32 {
-    let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
-    flags.bits() as i32
+fn libc_flags(more: SendFlags) -> i32 {
+    (SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more).bits() as i32
+}
+
+/// Sends at most `len` bytes that lie at `place` to the socket `fd` without copying them. The socket
+/// must not block (O_NONBLOCK): there is no flag for one call.
+pub(super) fn send_file(fd: RawFd, place: &Place, len: usize) -> Outcome {
+    // SAFETY: the caller's stream owns the number and lives until after this call.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    let mut offset = place.offset;
+    outcome(rustix::fs::sendfile(socket, &place.file, Some(&mut offset), len).map_err(Into::into))
+}
+
+/// Bytes of a file that are read like any others.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    at: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: it is memory that is only read, and belongs to no thread.
+unsafe impl Send for Mapping {}
+// SAFETY: the same.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Of `len` bytes of `file` from `offset` on, which is where a page begins.
+    pub(super) fn new(file: BorrowedFd<'_>, offset: u64, len: usize) -> std::io::Result<Self> {
+        let (hint, flags) = (std::ptr::null_mut(), MapFlags::SHARED);
+        // SAFETY: the kernel chooses a place where nothing is.
+        let at = unsafe { rustix::mm::mmap(hint, len, ProtFlags::READ, flags, file, offset)? };
+        let at = NonNull::new(at.cast()).ok_or(ErrorKind::OutOfMemory)?;
+        Ok(Self { at, len })
+    }
+
+    /// Those of `range`, which must lie inside, have been written to the file and are never written
+    /// again.
+    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
+        // SAFETY: they are mapped for as long as this lives. Whoever maps a piece of a file writes each
+        // byte of it once, before anyone is told of it, and makes no file shorter (pages.rs).
+        unsafe { std::slice::from_raw_parts(self.at.as_ptr().add(range.start), range.len()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped so, and whoever had its bytes had this.
+        let unmapped = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), self.len) };
+        debug_assert_eq!(unmapped, Ok(()));
+    }
 }
 
 /// What the peer of the TCP socket `fd` has acknowledged (TCP_INFO, tcp(7)). `None`: the kernel does

@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 
 use super::fd;
 use super::tls::{self, Link, Session, Turn, WRAPPING};
-use crate::bytes::Chain;
+use crate::bytes::{Chain, Place};
 use crate::plane::Outcome;
 
 /// A connected TCP socket on one core.
@@ -243,12 +243,16 @@ impl TcpStream {
             return self.poll_write_all_tls(cx, chain);
         }
         while let Some(first) = chain.first() {
-            let slices = chain.slices().take(SLICES).map(IoSlice::new);
-            let taken = match fd::send(self.fd(), &slices.collect::<ArrayVec<_, SLICES>>()) {
+            let taken = match self.send(chain)? {
                 Outcome::Wrote(taken) | Outcome::Batch(taken) | Outcome::Held(taken) => taken,
                 Outcome::Failed(kind) => return Poll::Ready(Err(kind.into())),
                 // There is no room. This waits for it.
-                Outcome::Full => ready!(Pin::new(&mut self.stream).poll_write(cx, first))?,
+                Outcome::Full => {
+                    // What lies in a file goes on from where a page of it begins.
+                    let most = from_file(chain, 0).map_or(first.len(), |(place, _)| to_page(place));
+                    let some = &first[..first.len().min(most)];
+                    ready!(Pin::new(&mut self.stream).poll_write(cx, some))?
+                }
             };
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -256,6 +260,31 @@ impl TcpStream {
             chain.advance(taken);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Sends what comes next in `chain` in one call, copied, or if much of it lies in a file, from there.
+    fn send(&self, chain: &Chain) -> io::Result<Outcome> {
+        if let Some((place, len)) = from_file(chain, 0) {
+            // To remember that it was said would cost every connection more than to say it again.
+            fd::with_socket(self.fd(), |socket| socket.set_nonblocking(true))?;
+            match fd::send_file(self.fd(), place, len) {
+                // Some kernels, and filters of system calls, have no such thing.
+                Outcome::Failed(
+                    io::ErrorKind::Unsupported
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::InvalidInput,
+                ) => {}
+                outcome => return Ok(outcome),
+            }
+        }
+        let mut slices = ArrayVec::<_, SLICES>::new();
+        for (slice, at) in chain.slices().take(SLICES).zip(0..) {
+            if at > 0 && from_file(chain, at).is_some() {
+                return Ok(fd::send_more(self.fd(), &slices));
+            }
+            slices.push(IoSlice::new(slice));
+        }
+        Ok(fd::send(self.fd(), &slices))
     }
 
     fn poll_write_all_tls(
@@ -292,6 +321,20 @@ impl TcpStream {
 
 /// Slices of a reply that are written in one go, or encrypted together.
 const SLICES: usize = 16;
+/// So much in a file is sent from there. Less, as a part of low latency, is as cheap to copy, and goes with
+/// its head in one call.
+const FROM_FILE: usize = 128 << 10;
+
+/// What is to be sent from a file, from the `skip`th slice on.
+fn from_file(chain: &Chain, skip: usize) -> Option<(&Place, usize)> {
+    chain.in_file(skip).filter(|(_, len)| *len >= FROM_FILE)
+}
+
+/// How many bytes there are to the end of the page.
+fn to_page(place: &Place) -> usize {
+    let page = rustix::param::page_size();
+    page - usize::try_from(place.offset % page as u64).unwrap_or(0)
+}
 
 impl Drop for TcpStream {
     fn drop(&mut self) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::hls::{Channel, Counters, Packager};
+use super::hls::{Channel, Counters, Packager, Store};
 use super::hub::Timer;
 use super::outputs::Output;
 use super::sink::{Position, SinkEvent};
@@ -162,6 +162,11 @@ impl Hub {
         self.outputs.of(Output::Hls).egress_bytes += bytes;
     }
 
+    /// Segments that are made from now on lie in what `stores` makes, one for each rendition.
+    pub fn keep_segments_in(&mut self, stores: fn() -> Box<dyn Store>) {
+        self.stores = stores;
+    }
+
     /// The source has a packager from now on, which begins with what the GOP cache holds.
     fn begin_hls(&mut self, id: SourceId, now: Instant) {
         let since_1970 = self.since_1970(now);
@@ -179,7 +184,7 @@ impl Hub {
         }
         let linger = settings.window + settings.linger;
         let channel = Channel::new(source.key.clone(), linger, Arc::clone(&self.node));
-        let mut packager = Packager::new(settings, since_1970.as_secs(), unguessable);
+        let mut packager = Packager::new(settings, since_1970.as_secs(), unguessable, self.stores);
         let of_pictures = source.gop.is_of_pictures();
         let end = source.gop.frames().last().map(|(_, last)| last.dts);
         for (at, (tracks, frame)) in source.gop.frames().enumerate() {

@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::apps::Apps;
 use super::drain::Drain;
-use super::hls::Channel;
+use super::hls::{Channel, Heap, Store};
 use super::outputs::Outputs;
 use super::pressure::Pressure;
 use super::sink::Sink;
@@ -47,6 +47,8 @@ pub struct Hub {
     pub(super) drain: Drain,
     pub(super) totals: Totals,
     pub(super) outputs: Outputs,
+    /// Where segments lie.
+    pub(super) stores: fn() -> Box<dyn Store>,
     pub(super) apps: Apps,
     pub(super) watched: Watched,
     /// How late what was due was begun.
@@ -177,6 +179,7 @@ impl Hub {
             drain: Drain::default(),
             totals: Totals::default(),
             outputs: Outputs::default(),
+            stores: || Box::new(Heap),
             apps: Apps::default(),
             watched: Watched::new(now),
             loop_lags: Timings::default(),

@@ -30,7 +30,7 @@ use super::verdict::{Advice, Ask, ClientId, HttpClient, Protocol, Question};
 use super::{Mesh, Post, Tell};
 use crate::config::Config;
 use crate::media::StreamKey;
-use crate::net::{TcpStream, TlsConfigs, flush, rt};
+use crate::net::{Pages, TcpStream, TlsConfigs, flush, rt};
 use crate::plane::{
     CoreSnapshot, CoreTimes, Hub, HubEvent, Left, NodeCounters, PublishRequest, SinkStats, Tag,
 };
@@ -180,12 +180,14 @@ pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 impl Core {
     /// The context of core `id`, which is the calling thread.
     pub fn new(id: CoreId, node: Arc<Node>, config: Arc<Config>) -> Rc<Self> {
+        let mut hub = Hub::new(Arc::clone(&node.counters), Instant::now());
+        hub.keep_segments_in(Pages::store);
         Rc::new(Self {
             id,
             born: Instant::now(),
             published: Cell::new(0),
             scheduler: Scheduler::of_this_thread(),
-            hub: Rc::new(RefCell::new(Hub::new(Arc::clone(&node.counters), Instant::now()))),
+            hub: Rc::new(RefCell::new(hub)),
             post: Post::new(Arc::clone(&node.mesh)),
             directory: RefCell::default(),
             answers: Rc::default(),

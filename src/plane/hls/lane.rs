@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::Store;
 use super::muxer::Muxer;
 use super::segment::{Init, Piece};
 use crate::media::Track;
@@ -11,6 +12,8 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) muxer: Muxer,
+    store: Box<dyn Store>,
+    /// The part that is made.
     pub(super) out: BytesMut,
     pub(super) independent: bool,
     /// Bytes of the parts of this segment.
@@ -19,17 +22,15 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(muxer: Muxer) -> Self {
-        Self { muxer, out: BytesMut::new(), independent: false, of_segment: 0, init: None }
+    pub(super) fn new(muxer: Muxer, store: Box<dyn Store>) -> Self {
+        let out = BytesMut::new();
+        Self { muxer, store, out, independent: false, of_segment: 0, init: None }
     }
 
-    /// The fragments of a segment lie in one piece of memory: it goes as a whole, and allocators round
-    /// up each piece. It will be about as large as the one before.
+    /// It will be about as large as the one before.
     pub(super) fn begin_segment(&mut self) {
         let before = std::mem::take(&mut self.of_segment);
-        if let Muxer::Fmp4(_) = self.muxer {
-            self.out = BytesMut::with_capacity(before + before / 16);
-        }
+        self.store.begin_segment(before + before / 16);
     }
 
     pub(super) fn set_tracks(
@@ -54,28 +55,19 @@ impl Lane {
         }
     }
 
-    /// What was made, in as much memory as it needs; nothing while there are no tracks.
+    /// What was made; nothing while there are no tracks.
     pub(super) fn end_part(&mut self) -> Piece {
         if self.muxer.is_empty() {
             return Piece::default();
         }
         self.muxer.end_part(&mut self.out);
-        let data = match self.muxer {
-            // A fragment is written at once.
-            Muxer::Fmp4(_) => self.out.split().freeze(),
-            Muxer::Ts(_) => self.fitted(),
-        };
-        self.of_segment += data.len();
-        Piece { data, independent: self.independent }
-    }
-
-    /// What grew packet by packet has more room than it needs. The room is for the next part, unless
-    /// that is another kind of part: one with a key frame is many times as long.
-    fn fitted(&mut self) -> Bytes {
-        let data = Bytes::copy_from_slice(&self.out);
+        let data = self.store.keep(&self.out);
+        // The room is for the next part, unless that is another kind of part: one with a key frame is
+        // many times as long.
         if self.out.capacity() / 4 > data.len() {
             self.out = BytesMut::with_capacity(data.len() + data.len() / 4);
         }
-        data
+        self.of_segment += data.len();
+        Piece { data, independent: self.independent }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! The [`Packager`] is a machine: frames in, and after each part a [`Snapshot`], from which any core
 //! writes playlists ([`Snapshot::playlist`]), says whether a request must wait for what it asks
-//! ([`Snapshot::readiness`]), and takes bodies ([`Snapshot::find`]). Media is in memory once: a part is
-//! one piece of it, a segment the list of its parts, and both are shared by count.
+//! ([`Snapshot::readiness`]), and takes bodies ([`Snapshot::find`]). Media is in memory once, where a
+//! [`Store`] keeps it: a part is one piece of it, a segment the list of its parts, and both are shared by
+//! count.
 //!
 //! Where the cuts lie is decided by the clock of the media alone. Parts have a fixed length; only the
 //! last of a segment may be shorter, or a little longer if that spares a part without frames. A
@@ -24,6 +25,7 @@ mod segment;
 mod settings;
 mod shelf;
 mod snapshot;
+mod store;
 
 pub use channel::Channel;
 pub use muxer::Container;
@@ -32,3 +34,4 @@ pub use request::{BadRequest, Readiness, Request};
 pub use resource::{Rendition, Resource, What};
 pub use settings::Settings;
 pub use snapshot::{Found, Snapshot};
+pub use store::{Heap, Store};

@@ -7,7 +7,7 @@ use super::program::Program;
 use super::segment::{Part, Piece, Segment};
 use super::shelf::{Bounds, Shelf};
 use super::snapshot::State;
-use super::{Container, Rendition, Settings, Snapshot};
+use super::{Container, Rendition, Settings, Snapshot, Store};
 use crate::media::{Frame, PrivateStreams, Track, TrackKind};
 use crate::plane::Tracks;
 use crate::time::Timestamp;
@@ -89,9 +89,14 @@ impl Packager {
     /// A packager that has seen nothing. `first_msn` is the number of its first segment; taken from the
     /// clock (seconds since 1970), no number and so no name comes twice, whatever restarts. `dirs`
     /// names the directory of each segment's media: if nobody can guess them, who is shown no
-    /// playlists any more finds nothing that was made since.
-    pub fn new(settings: Settings, first_msn: u64, dirs: fn() -> u128) -> Self {
-        let lane = || Some(Lane::new(settings.container.muxer()));
+    /// playlists any more finds nothing that was made since. `stores` makes one for each rendition.
+    pub fn new(
+        settings: Settings,
+        first_msn: u64,
+        dirs: fn() -> u128,
+        stores: fn() -> Box<dyn Store>,
+    ) -> Self {
+        let lane = || Some(Lane::new(settings.container.muxer(), stores()));
         Self {
             lengths: Lengths::new(&settings),
             phase: Phase::Idle,

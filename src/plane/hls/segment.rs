@@ -4,6 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Rendition;
+use crate::bytes::Slice;
 
 /// Some seconds of the stream, in all renditions. While parts are added it is the open one; after
 /// that it never changes.
@@ -66,7 +67,7 @@ pub(super) struct Part {
 /// A part of one rendition; empty while there is no such rendition.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Piece {
-    pub(super) data: Bytes,
+    pub(super) data: Slice,
     /// There is a frame in it that a decoder can start at.
     pub(super) independent: bool,
 }

@@ -1,11 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::program::Program;
 use super::segment::Segment;
 use super::{BadRequest, Container, Readiness, Rendition, Request, Resource, What};
+use crate::bytes::Slice;
 use crate::container::m3u8::{Head, MediaPlaylist};
 
 /// All that players may ask for at one moment. It never changes, is cheap to clone, and may go to any
@@ -39,7 +38,7 @@ pub(super) struct State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// All of it, in shared pieces.
-    Here(Vec<Bytes>),
+    Here(Vec<Slice>),
     /// It is the part that is made now: ask a later snapshot.
     Wait,
     /// It is not there, and nothing says that it will be.
@@ -210,7 +209,7 @@ impl Snapshot {
         if resource.rendition == Rendition::Audio && !state.program.separate_audio {
             return Found::Missing;
         }
-        let pieces = |segment: &Segment| -> Vec<Bytes> {
+        let pieces = |segment: &Segment| -> Vec<Slice> {
             segment.pieces(resource.rendition).map(|piece| piece.data.clone()).collect()
         };
         match resource.what {
@@ -223,7 +222,7 @@ impl Snapshot {
                 let mut inits =
                     all.filter_map(|segment| segment.inits[resource.rendition as usize].as_ref());
                 let init = inits.find(|init| (init.dir, init.number) == (dir, number));
-                init.map_or(Found::Astray, |init| Found::Here(vec![init.data.clone()]))
+                init.map_or(Found::Astray, |init| Found::Here(vec![init.data.clone().into()]))
             }
             What::Segment(msn) => {
                 match self.whole(msn).filter(|segment| !segment.is_gap(resource.rendition)) {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::error::Error;
 use super::head::Upgrade;
-use crate::bytes::Chain;
+use crate::bytes::{Chain, Slice};
 
 /// How blocks travel to one viewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,7 +31,7 @@ pub struct Response {
     /// Cache-Control; `no-store` unless changed.
     pub cache_control: &'static str,
     /// The body, in parts that follow each other. Shared, not copied, and written in one go.
-    pub parts: Vec<Bytes>,
+    pub parts: Vec<Slice>,
     /// ETag, quotes included: names these very bytes, or those of which a part was wanted that is not
     /// there. Who says in If-None-Match that it has them is answered with 304 instead (RFC 9110
     /// 13.1.2, before any Range by 13.2.2).
@@ -52,11 +52,11 @@ pub struct Greeting {
 impl Response {
     /// A response with `body`.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self::of_parts(status, content_type, vec![body.into()])
+        Self::of_parts(status, content_type, vec![Slice::from(body.into())])
     }
 
     /// A response whose body lies in pieces.
-    pub fn of_parts(status: u16, content_type: &'static str, parts: Vec<Bytes>) -> Self {
+    pub fn of_parts(status: u16, content_type: &'static str, parts: Vec<Slice>) -> Self {
         let (cache_control, headers) = ("no-store", Vec::new());
         Self { status, content_type, cache_control, parts, etag: None, headers }
     }
@@ -122,7 +122,7 @@ impl Response {
     pub(super) fn write(&self, keep_alive: bool, with_body: bool, out: &mut Chain) {
         out.push(self.head(keep_alive));
         if with_body {
-            self.parts.iter().for_each(|part| out.push(part.clone()));
+            self.parts.iter().for_each(|part| out.push_slice(part.clone()));
         }
     }
 
@@ -339,7 +339,8 @@ mod tests {
 
     #[test]
     fn a_body_in_parts_is_shared_and_as_long_as_they_are_together() {
-        let parts = ["one", "", "three"].map(|part| Bytes::from(part.as_bytes().to_vec()));
+        let parts =
+            ["one", "", "three"].map(|part| Slice::from(Bytes::from(part.as_bytes().to_vec())));
         let response = Response::of_parts(200, "", parts.to_vec());
         let mut out = Chain::default();
         response.write(true, true, &mut out);

@@ -544,7 +544,7 @@ impl Server {
             self.out.push(ws::pong(&payload));
         }
         let had_some = !self.out.is_empty();
-        self.out.drain().for_each(|slice| out.push(slice));
+        out.append(&mut self.out);
         had_some
     }
 

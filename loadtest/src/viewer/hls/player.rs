@@ -111,9 +111,13 @@ impl Player {
         self.looks || self.source.manner == Manner::ClosedLoop
     }
 
-    /// Whether the kernel's time of an answer is of interest: of blocking reloads.
+    /// Whether the kernel's time of an answer is of interest, and is its own.
     pub(crate) fn is_timed(&self) -> bool {
-        self.looks && self.source.manner == Manner::LowLatency
+        match self.source.manner {
+            Manner::Segments => false,
+            Manner::LowLatency => self.looks,
+            Manner::ClosedLoop => true,
+        }
     }
 
     /// What is to be written now; empty if nothing is.
