@@ -933,13 +933,14 @@ fn kill_after(ms: u64, format: &str, extension: &str, seed: u64) {
     eventually("it records", || !files(&root, ".part").is_empty());
     let (seen, disk) = timing_the_disk(dir.path(), || watch_and_kill(&mut server, ms));
     server.child.wait().expect("our child");
-    // A file that was just begun may hold headers alone.
+    // A file that was just begun may hold headers alone, or nothing yet.
     let names = [format!(".{extension}"), format!(".{extension}.part")];
     let all = names.map(|name| files(&root, &name)).concat();
+    let written = |file: &&PathBuf| fs::metadata(file).is_ok_and(|file| file.len() > 0);
     // Times of transport streams begin at a second.
     let zero = if format == "ts" { 1000 } else { 0 };
     let kept: HashSet<i64> =
-        all.iter().flat_map(|file| pictures_of(file)).map(|ms| ms - zero).collect();
+        all.iter().filter(written).flat_map(|file| pictures_of(file)).map(|ms| ms - zero).collect();
     // One file may have to be whole before what follows goes into the next.
     let due = due(&seen, SYNC + DISK + 2 * disk);
     let mut lost: Vec<_> = due.iter().filter(|ms| !kept.contains(ms)).collect();

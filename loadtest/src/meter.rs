@@ -134,6 +134,18 @@ impl Meter {
         }
     }
 
+    /// Memory that it holds as files, beside what is resident. None of a remote server. Walks all its
+    /// descriptors.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn files_bytes(&self) -> io::Result<Option<u64>> {
+        match &*self.source {
+            Source::Local(tree) => Ok(Some(lock(tree).processes()?.map(memory::files_bytes).sum())),
+            Source::Remote(_) => Ok(None),
+        }
+    }
+
     /// What it holds open, the sum of all its processes.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub struct Held {
     pub at_s: f64,
     /// Viewers that were in.
     pub viewers: usize,
-    /// Resident memory.
+    /// Resident memory, and what a local server holds as files in memory.
     pub rss_bytes: u64,
     /// File descriptors, if they are known.
     pub fds: Option<u64>,
@@ -196,15 +196,12 @@ fn watch(
     let mut held = Vec::new();
     loop {
         let viewers = viewers.load(Ordering::Relaxed);
-        let Ok((reading, handles)) =
-            meter.read().and_then(|reading| Ok((reading, meter.handles()?)))
-        else {
-            return held;
-        };
+        let look = || Ok::<_, io::Error>((meter.read()?, meter.files_bytes()?, meter.handles()?));
+        let Ok((reading, files_bytes, handles)) = look() else { return held };
         held.push(Held {
             at_s: begin.elapsed().as_secs_f64(),
             viewers,
-            rss_bytes: reading.rss_bytes,
+            rss_bytes: reading.rss_bytes + files_bytes.unwrap_or(0),
             fds: handles.fds,
             threads: handles.threads,
         });

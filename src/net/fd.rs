@@ -1,4 +1,4 @@
-//! The one file with `unsafe`: where a number becomes a socket, or a file.
+//! The one file with `unsafe`: where a number becomes a socket or a file, and a file becomes memory.
 //!
 //! The plane knows sockets by number, because a viewer that may move between cores cannot borrow
 //! one. That is sound as long as a sink is unlinked before its socket is closed; drivers hold the
@@ -27,7 +27,7 @@ pub fn send(fd: RawFd, slices: &[IoSlice<'_>]) -> Outcome {
     send_flagged(fd, slices, SendFlags::empty())
 }
 
-/// The same of what more follows at once: the kernel need not send a packet for it yet.
+/// The same, when more follows at once: the kernel need not send a packet for it yet.
 pub(super) fn send_more(fd: RawFd, slices: &[IoSlice<'_>]) -> Outcome {
     send_flagged(fd, slices, SendFlags::MORE)
 }
@@ -59,13 +59,17 @@ fn libc_flags(more: SendFlags) -> i32 {
     (SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more).bits() as i32
 }
 
-/// Sends at most `len` bytes that lie at `place` to the socket `fd` without copying them. The socket
-/// must not block (O_NONBLOCK): there is no flag for one call.
+/// Sends at most `len` bytes that lie at `place` to the socket `fd` without copying them. There is no flag
+/// for one call that is not to wait, so the socket never waits from then on (O_NONBLOCK), and none against
+/// SIGPIPE, which the standard library has the program ignore.
 pub(super) fn send_file(fd: RawFd, place: &Place, len: usize) -> Outcome {
     // SAFETY: the caller's stream owns the number and lives until after this call.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-    let mut offset = place.offset;
-    outcome(rustix::fs::sendfile(socket, &place.file, Some(&mut offset), len).map_err(Into::into))
+    // To remember that it was said would cost every connection more than to say it again.
+    outcome(SockRef::from(&socket).set_nonblocking(true).and_then(|()| {
+        let mut offset = place.offset;
+        Ok(rustix::fs::sendfile(socket, &place.file, Some(&mut offset), len)?)
+    }))
 }
 
 /// Bytes of a file that are read like any others.
@@ -95,7 +99,7 @@ impl Mapping {
     pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
         // SAFETY: they are mapped for as long as this lives. Whoever maps a piece of a file writes each
-        // byte of it once, before anyone is told of it, and makes no file shorter (pages.rs).
+        // byte of it once, before anyone is told of it, and makes no file shorter than what is mapped (pages.rs).
         unsafe { std::slice::from_raw_parts(self.at.as_ptr().add(range.start), range.len()) }
     }
 }

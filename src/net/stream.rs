@@ -243,12 +243,12 @@ impl TcpStream {
             return self.poll_write_all_tls(cx, chain);
         }
         while let Some(first) = chain.first() {
-            let taken = match self.send(chain)? {
+            let taken = match self.send(chain) {
                 Outcome::Wrote(taken) | Outcome::Batch(taken) | Outcome::Held(taken) => taken,
                 Outcome::Failed(kind) => return Poll::Ready(Err(kind.into())),
                 // There is no room. This waits for it.
                 Outcome::Full => {
-                    // What lies in a file goes on from where a page of it begins.
+                    // Of what lies in a file no more is copied than to where a page of it begins.
                     let most = from_file(chain, 0).map_or(first.len(), |(place, _)| to_page(place));
                     let some = &first[..first.len().min(most)];
                     ready!(Pin::new(&mut self.stream).poll_write(cx, some))?
@@ -263,10 +263,10 @@ impl TcpStream {
     }
 
     /// Sends what comes next in `chain` in one call, copied, or if much of it lies in a file, from there.
-    fn send(&self, chain: &Chain) -> io::Result<Outcome> {
-        if let Some((place, len)) = from_file(chain, 0) {
-            // To remember that it was said would cost every connection more than to say it again.
-            fd::with_socket(self.fd(), |socket| socket.set_nonblocking(true))?;
+    fn send(&self, chain: &Chain) -> Outcome {
+        let mut slices = ArrayVec::<_, SLICES>::new();
+        let begins = from_file(chain, 0);
+        if let Some((place, len)) = begins {
             match fd::send_file(self.fd(), place, len) {
                 // Some kernels, and filters of system calls, have no such thing.
                 Outcome::Failed(
@@ -274,17 +274,16 @@ impl TcpStream {
                     | io::ErrorKind::PermissionDenied
                     | io::ErrorKind::InvalidInput,
                 ) => {}
-                outcome => return Ok(outcome),
+                outcome => return outcome,
             }
         }
-        let mut slices = ArrayVec::<_, SLICES>::new();
         for (slice, at) in chain.slices().take(SLICES).zip(0..) {
-            if at > 0 && from_file(chain, at).is_some() {
-                return Ok(fd::send_more(self.fd(), &slices));
+            if begins.is_none() && from_file(chain, at).is_some() {
+                return fd::send_more(self.fd(), &slices);
             }
             slices.push(IoSlice::new(slice));
         }
-        Ok(fd::send(self.fd(), &slices))
+        fd::send(self.fd(), &slices)
     }
 
     fn poll_write_all_tls(

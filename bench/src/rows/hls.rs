@@ -1,9 +1,8 @@
 //! HLS: against nginx that gives the same segments away as files, by parts, as requests, and in
 //! memory.
 
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::time::Duration;
-use std::{fs, io};
 
 use corecast_load::meter::Meter;
 use corecast_load::report::{Hls, Report};
@@ -377,26 +376,8 @@ fn unwatched(suite: &Suite) -> io::Result<(Server, Child, f64)> {
 }
 
 fn held(server: &Server) -> io::Result<f64> {
-    let pid = server.process.pid();
-    Ok(Meter::of_process(pid)?.read()?.rss_bytes as f64 + in_files(pid)?)
-}
-
-/// Bytes of memory that a process holds as files beside its RSS: segments lie there, and what it has read
-/// of them itself is in its RSS already.
-fn in_files(pid: u32) -> io::Result<f64> {
-    let mut held = 0;
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let path = entry?.path();
-        // What closes meanwhile holds nothing.
-        let name = fs::read_link(&path).unwrap_or_default();
-        if name.to_string_lossy().starts_with("/memfd:") {
-            held += fs::metadata(&path).map_or(0, |file| file.blocks() * 512);
-        }
-    }
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let read = status.lines().find_map(|line| line.strip_prefix("RssShmem:"));
-    let read = read.and_then(|it| it.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(held as f64 - (read.unwrap_or(0) * 1024) as f64)
+    let meter = Meter::of_process(server.process.pid())?;
+    Ok((meter.read()?.rss_bytes + meter.files_bytes()?.unwrap_or(0)) as f64)
 }
 
 /// What a server holds while so many watch it.
@@ -411,5 +392,6 @@ fn held_with(suite: &Suite, server: &Server, protocol: &str, viewers: usize) -> 
         io::Error::other("expected the memory of a process in the report, found none")
     })?;
     // The window is as full right after they have left; nobody is so slow as to have more of it.
-    Ok(bytes as f64 + in_files(server.process.pid())?)
+    let files = Meter::of_process(server.process.pid())?.files_bytes()?;
+    Ok((bytes + files.unwrap_or(0)) as f64)
 }

@@ -1,6 +1,7 @@
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
-use procfs::process::Process;
+use procfs::process::{FDTarget, Process};
 
 use super::Handles;
 
@@ -16,6 +17,22 @@ pub(super) fn pss_bytes(pid: i32) -> io::Result<Option<u64>> {
     };
     let pss = rollup.memory_map_rollup.0.first().and_then(|all| all.extension.map.get("Pss"));
     Ok(pss.copied())
+}
+
+/// Bytes of memory that `pid` holds as files (memfd_create(2)) and that are not resident: it has not read
+/// them itself. Zero if it has just ended.
+pub(super) fn files_bytes(pid: i32) -> u64 {
+    let Ok(process) = Process::new(pid) else { return 0 };
+    let mut held = 0;
+    for file in process.fd().into_iter().flatten().flatten() {
+        if let FDTarget::MemFD(_) = file.target {
+            // What closes meanwhile holds nothing.
+            let path = format!("/proc/{pid}/fd/{}", file.fd);
+            held += std::fs::metadata(path).map_or(0, |file| file.blocks() * 512);
+        }
+    }
+    let resident_kib = process.status().ok().and_then(|status| status.rssshmem);
+    held.saturating_sub(resident_kib.unwrap_or(0) * 1024)
 }
 
 /// Descriptors and threads of `pid`; zero if it has just ended.

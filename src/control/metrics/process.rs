@@ -20,7 +20,7 @@ impl Collector for Process {
         let cpu = std::time::Duration::try_from(cpu).unwrap_or_default().as_secs_f64();
         page.counter("process_cpu_seconds", "CPU time of all threads.", one(Some(cpu)))?;
         let (virtual_bytes, resident_bytes) = memory().unzip();
-        let help = "Memory that is in RAM; that of HLS segments is beside it (hls_bytes).";
+        let help = "Memory that is in RAM, but for HLS segments (corecast_hls_bytes).";
         page.gauge("process_resident_memory_bytes", help, one(resident_bytes))?;
         let help = "Memory that is mapped.";
         page.gauge("process_virtual_memory_bytes", help, one(virtual_bytes))?;

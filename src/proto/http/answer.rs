@@ -30,7 +30,7 @@ pub struct Response {
     pub content_type: &'static str,
     /// Cache-Control; `no-store` unless changed.
     pub cache_control: &'static str,
-    /// The body, in parts that follow each other. Shared, not copied, and written in one go.
+    /// The body, in parts that follow each other. Shared, not copied.
     pub parts: Vec<Slice>,
     /// ETag, quotes included: names these very bytes, or those of which a part was wanted that is not
     /// there. Who says in If-None-Match that it has them is answered with 304 instead (RFC 9110

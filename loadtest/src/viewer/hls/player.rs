@@ -111,7 +111,8 @@ impl Player {
         self.looks || self.source.manner == Manner::ClosedLoop
     }
 
-    /// Whether the kernel's time of an answer is of interest, and is its own.
+    /// Whether the kernel is to tell when an answer came. It can where nothing comes right behind that, and
+    /// who fetches segments has time.
     pub(crate) fn is_timed(&self) -> bool {
         match self.source.manner {
             Manner::Segments => false,
