@@ -15,7 +15,7 @@ use crate::plane::hls::{Heap, Store};
 
 /// Parts in a file that is nowhere but in memory (memfd_create(2)), one of each core. The kernel can send
 /// them from there without copying them, and without a copy the core's caches keep what it works with:
-/// 2000 viewers of segments of 500 KB cost a quarter less.
+/// 2000 viewers of segments of 500 KB cost a fifth less.
 ///
 /// What lies in the file counts as shared memory of the program's control group, and among its resident
 /// memory only what was read here. Where the kernel refuses, parts lie on the heap.
@@ -270,6 +270,7 @@ mod tests {
         let (socket, _) = listener.accept().expect("just connected");
         SockRef::from(&socket).set_send_buffer_size(100_000).expect("TCP");
         SockRef::from(&peer).set_recv_buffer_size(50_000).expect("TCP");
+        peer.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
         let reader = std::thread::spawn(move || {
             let (mut heard, mut room) = (Vec::new(), [0; 30_000]);
             loop {

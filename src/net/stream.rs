@@ -320,8 +320,7 @@ impl TcpStream {
 
 /// Slices of a reply that are written in one go, or encrypted together.
 const SLICES: usize = 16;
-/// So much in a file is sent from there. Less, as a part of low latency, is as cheap to copy, and goes with
-/// its head in one call.
+/// So much in a file is sent from there. Less, as a part of low latency, goes with its head in one call.
 const FROM_FILE: usize = 128 << 10;
 
 /// What is to be sent from a file, from the `skip`th slice on.

@@ -44,3 +44,29 @@ pub(super) fn handles(pid: i32) -> Handles {
     let fds = process.fd_count().ok().map(|count| count as u64);
     Handles { fds, threads: Some(threads) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    use super::*;
+
+    #[test]
+    fn memory_that_is_a_file_counts_though_nobody_has_read_it() {
+        const HELD: usize = 32 << 20;
+        let own = std::process::id().cast_signed();
+        let before = files_bytes(own);
+        let file = memfd_create("held", MemfdFlags::CLOEXEC).expect("the kernel has it");
+        File::from(file.try_clone().expect("a descriptor"))
+            .write_all(&vec![1; HELD])
+            .expect("room");
+        // Others of this process may read memory that they share meanwhile.
+        let much = before + HELD as u64 / 2;
+        assert!(files_bytes(own) > much);
+        drop(file);
+        assert!(files_bytes(own) < much);
+    }
+}
