@@ -317,6 +317,20 @@ fn parts_of_a_file_are_served_and_what_the_client_has_is_not() {
     let (head, _) = ask(&mut web, "HEAD", "/rec/live/a/1.ts.m3u8?x=1", "");
     assert_eq!(head.field("content-length"), Some(&*text.len().to_string()));
 
+    // At each part of a playlist stands its query.
+    let path = format!("/rec/live/a/1.ts.m3u8?{}", "x".repeat(1025));
+    assert_eq!(ask(&mut web, "GET", &path, "").0.status, 400);
+    let sidecar = dir.path().join("live/a/1.ts.json");
+    let whole = fs::read(&sidecar).expect("it was put there");
+    for damaged in [&whole[..whole.len() / 2], b"{}", b"[1"] {
+        fs::write(&sidecar, damaged).expect("room for it");
+        for path in ["/rec/live/a/1.ts", "/rec/live/a/1.ts.m3u8"] {
+            let (answer, body) = ask(&mut web, "GET", path, "");
+            assert_eq!(answer.status, 404, "{}", String::from_utf8_lossy(&body));
+            assert!(String::from_utf8_lossy(&body).contains("sidecar"));
+        }
+    }
+
     // An empty file has no parts, and a body of no bytes.
     put(dir.path(), "live/a/0.ts", b"");
     let (empty, body) = ask(&mut web, "GET", "/rec/live/a/0.ts", "");
@@ -465,7 +479,8 @@ fn recordings_are_for_those_who_may_play_the_stream_and_it_is_asked_once() {
     };
     eventually("its end is told", || !ended().is_empty());
     let end = &ended()[0].said;
-    assert_eq!((&end["started"], &end["send_bytes"]), (&true.into(), &4200.into()), "{end}");
+    let sent = 4200 + text.len();
+    assert_eq!((&end["started"], &end["send_bytes"]), (&true.into(), &sent.into()), "{end}");
 
     let rest = fs::read_to_string(dir.path().join("live/a/1.ts.json")).expect("it is there");
     put(dir.path(), "closed/a/1.ts", &all);

@@ -24,17 +24,21 @@ pub struct Piece {
 const VERSION: u32 = 6;
 
 impl VodPlaylist {
-    /// A playlist of parts of `uri`, none of which lasts longer than `longest`.
-    pub fn new(uri: &dyn Display, longest: Duration) -> Self {
+    /// A playlist of parts of `uri`, none of which lasts longer than `longest`. `independent`: each
+    /// begins with a key frame (4.4.2.1).
+    pub fn new(uri: &dyn Display, longest: Duration, independent: bool) -> Self {
         let mut quoted = String::new();
         quoted::push(&mut quoted, uri);
         // 4.4.3.1: a segment, rounded to whole seconds, is not longer.
         let target = longest.as_secs() + u64::from(longest.subsec_nanos() > 0);
-        let text = format!(
+        let mut text = format!(
             "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{}\n\
-             #EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n",
+             #EXT-X-PLAYLIST-TYPE:VOD\n",
             target.max(1)
         );
+        if independent {
+            text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        }
         Self { text, uri: quoted }
     }
 
@@ -67,7 +71,7 @@ mod tests {
     #[test]
     fn a_playlist_names_parts_of_one_file() {
         let ms = Duration::from_millis;
-        let mut playlist = VodPlaylist::new(&"a.mp4?key=\"", ms(6040));
+        let mut playlist = VodPlaylist::new(&"a.mp4?key=\"", ms(6040), true);
         playlist.map(Piece { at: 0, length: 700 });
         playlist.segment(Piece { at: 700, length: 1000 }, ms(6040));
         playlist.segment(Piece { at: 1700, length: 10 }, ms(40));

@@ -31,6 +31,8 @@ pub(crate) struct Found {
     /// Quotes included.
     pub(super) etag: String,
     pub(super) what: What,
+    /// Until all of it is sent.
+    pub(super) seat: Seat,
 }
 
 #[derive(Debug)]
@@ -43,7 +45,6 @@ pub(crate) enum What {
         file: File,
         bytes: u64,
         format: RecordFormat,
-        seat: Seat,
     },
 }
 
@@ -74,16 +75,16 @@ impl Sought {
         let named = format!("{bytes:x}-{:x}", written.as_nanos());
         let Some((key_frames, query)) = index else {
             let etag = format!("\"{named}\"");
-            return Ok(Some(Found { key, etag, what: What::File { file, bytes, format, seat } }));
+            return Ok(Some(Found { key, etag, what: What::File { file, bytes, format }, seat }));
         };
         if kept.recovered {
-            return Ok(Some(Found { key, etag: String::new(), what: What::NoIndex }));
+            return Ok(Some(Found { key, etag: String::new(), what: What::NoIndex, seat }));
         }
         let name = in_url(place.file_name());
         let uri = if query.is_empty() { name } else { format!("{name}?{query}") };
         Ok(playlist::of(&kept, &key_frames, bytes, &uri).map(|text| {
             let etag = format!("\"{named}-m3u8\"");
-            Found { key, etag, what: What::Playlist(text) }
+            Found { key, etag, what: What::Playlist(text), seat }
         }))
     }
 }

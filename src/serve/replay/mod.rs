@@ -12,7 +12,7 @@ mod playlist;
 mod seat;
 
 use std::future::Future;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -33,8 +33,10 @@ use crate::config::{RecordFormat, Secret};
 use crate::net::{ReadFile, rt};
 use crate::proto::http::{AskId, Query, Request, Response, Wanted};
 
-/// So much of a file is read at once.
+/// So much of a body is read at once.
 const PIECE_BYTES: usize = 128 << 10;
+/// Of the query behind the name of a playlist: it stands there at each of the parts, too.
+const QUERY_MAX: usize = 1 << 10;
 
 /// What a connection waits for that replays.
 pub(crate) struct Replay(Pin<Box<dyn Future<Output = News>>>);
@@ -49,10 +51,17 @@ pub(crate) enum News {
 
 /// What is left of a body.
 pub(crate) struct Body {
-    file: ReadFile,
+    from: From,
     at: u64,
     left: u64,
     seat: Seat,
+}
+
+/// Where a body is.
+enum From {
+    File(ReadFile),
+    /// A playlist.
+    Text(Bytes),
 }
 
 /// A file that was found for a request, while it is asked whether it may be seen.
@@ -86,13 +95,26 @@ impl Replay {
     fn read(body: Body) -> Box<Self> {
         Box::new(Self(Box::pin(async move {
             let most = usize::try_from(body.left).unwrap_or(usize::MAX).min(PIECE_BYTES);
-            let read = body.file.read_at(body.at, most).await;
+            let read = body.from.read_at(body.at, most).await;
             News::Read(body, read)
         })))
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<News> {
         self.0.as_mut().poll(cx)
+    }
+}
+
+impl From {
+    /// At most so many bytes from there on; none behind its end.
+    async fn read_at(&self, at: u64, most: usize) -> io::Result<Bytes> {
+        match self {
+            Self::File(file) => file.read_at(at, most).await,
+            Self::Text(text) => {
+                let at = usize::try_from(at).unwrap_or(usize::MAX).min(text.len());
+                Ok(text.slice(at..text.len().min(at.saturating_add(most))))
+            }
+        }
     }
 }
 
@@ -121,6 +143,11 @@ impl Session<Http> {
             let why = "expected a recording as TS or MP4: FLV has no HLS, but plays by itself, without .m3u8";
             return Err(not_there(why));
         }
+        if is_playlist && request.query.len() > QUERY_MAX {
+            let found = request.query.len();
+            let why = format!("expected a query of at most {QUERY_MAX} bytes, found {found}");
+            return Err(Response::json_error(400, "bad request", &why));
+        }
         let (node, most) = (&self.conn.core.node, setup.config.limits.replays);
         let seat = Seat::take(node, most).ok_or_else(|| {
             node.refused.count(Reason::Replays);
@@ -143,6 +170,14 @@ impl Session<Http> {
                 self.protocol.respond(request.ask, &response, now);
                 Ok(())
             }
+            News::Looked(request, Err(error))
+                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
+                self.log_sparingly(&format!("replay: {}: its sidecar: {error}", request.path));
+                let response = not_there("the sidecar of this recording is damaged");
+                self.protocol.respond(request.ask, &response, now);
+                Ok(())
+            }
             News::Looked(request, Err(error)) => {
                 self.log_sparingly(&format!("replay: {}: {error}", request.path));
                 let response = Response::json_error(500, "failed", "the disk has failed");
@@ -151,7 +186,7 @@ impl Session<Http> {
             }
             News::Read(_, Err(error)) => Err(broken(&error)),
             News::Read(_, Ok(piece)) if piece.is_empty() => {
-                Err(broken(&io::ErrorKind::UnexpectedEof.into()))
+                Err(broken(&ErrorKind::UnexpectedEof.into()))
             }
             News::Read(body, Ok(piece)) => {
                 if let Some(reason) = self.conn.core.blocked(self.conn.about.peer.ip(), now) {
@@ -213,18 +248,25 @@ impl Session<Http> {
     }
 
     fn replay(&mut self, open: Open, now: Instant) {
-        let Open { ask, found: Found { etag, what, .. }, range, if_range, download, .. } = open;
-        let (file, bytes, format, seat) = match what {
+        let Open { ask, found: Found { etag, what, seat, .. }, range, if_range, download, .. } =
+            open;
+        let (file, bytes, format) = match what {
             What::Playlist(text) => {
-                let response = Response::new(200, "application/vnd.apple.mpegurl", text);
+                let response = Response::new(200, "application/vnd.apple.mpegurl", Bytes::new());
                 let response = response.with_cache_control("no-cache").with_etag(etag);
-                return self.protocol.respond(ask, &response, now);
+                let left = text.len() as u64;
+                // Piece by piece, too: who reads slowly has its seat for as long as it holds the text.
+                if self.protocol.respond_in_pieces(ask, &response, left, now) {
+                    let body = Body { from: From::Text(text.into()), at: 0, left, seat };
+                    self.doing = Doing::Replaying(Replay::read(body));
+                }
+                return;
             }
             What::NoIndex => {
                 let why = "a crash has left this recording without an index: it plays by itself, without .m3u8";
                 return self.protocol.respond(ask, &not_there(why), now);
             }
-            What::File { file, bytes, format, seat } => (file, bytes, format, seat),
+            What::File { file, bytes, format } => (file, bytes, format),
         };
         let of = |status| {
             let response = Response::new(status, content_type(format), Bytes::new())
@@ -257,20 +299,20 @@ impl Session<Http> {
             };
         let response = response.with_etag(etag);
         if self.protocol.respond_in_pieces(ask, &response, left, now) {
-            let file = ReadFile::new(file);
-            self.doing = Doing::Replaying(Replay::read(Body { file, at, left, seat }));
+            let from = From::File(ReadFile::new(file));
+            self.doing = Doing::Replaying(Replay::read(Body { from, at, left, seat }));
         }
     }
 
     fn send_piece(&mut self, body: Body, piece: Bytes, now: Instant) {
-        let Body { file, at, left, seat } = body;
+        let Body { from, at, left, seat } = body;
         let length = piece.len() as u64;
         if let Some(seen) = self.protocol.seen() {
             seen.sent += length;
         }
         self.protocol.push_body(piece, now);
         if let Some(left) = left.checked_sub(length).filter(|left| *left > 0) {
-            let rest = Body { file, at: at + length, left, seat };
+            let rest = Body { from, at: at + length, left, seat };
             self.doing = Doing::Replaying(Replay::read(rest));
         }
     }

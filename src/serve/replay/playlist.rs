@@ -6,13 +6,28 @@ use crate::serve::record::Kept;
 
 /// A segment ends at the first key frame from here on.
 const SEGMENT_MS: i64 = 4000;
+/// A playlist is no longer; each of its readers holds one. That is a day without a query.
+const TEXT_BYTES: usize = 4 << 20;
+/// The lines of a segment, but for its name.
+const LINES_BYTES: usize = 64;
 
 /// The playlist of a file of `bytes`, which its sidecar and the index in it tell of, at `uri`. `None` if
 /// the two do not agree.
 pub(super) fn of(kept: &Kept, index: &[(i64, u64)], bytes: u64, uri: &str) -> Option<String> {
-    let segments = segments(kept, index, bytes)?;
+    let most = TEXT_BYTES / (uri.len() + LINES_BYTES);
+    let mut segment_ms = SEGMENT_MS;
+    let segments = loop {
+        let segments = segments(kept, index, bytes, segment_ms)?;
+        // A stream without key frames for so long is one segment.
+        if segments.len() <= most.max(1) {
+            break segments;
+        }
+        segment_ms = segment_ms.checked_mul(2)?;
+    };
     let longest = segments.iter().map(|(_, lasts)| *lasts).max()?;
-    let mut playlist = VodPlaylist::new(&uri, longest);
+    // Where the tracks changed between two key frames, the file of MP4 that begins there does so without.
+    let independent = index.first().is_some_and(|(_, at)| *at <= kept.init_bytes);
+    let mut playlist = VodPlaylist::new(&uri, longest, independent);
     if kept.format == RecordFormat::Fmp4 {
         playlist.map(Piece { at: 0, length: kept.init_bytes });
     }
@@ -23,7 +38,12 @@ pub(super) fn of(kept: &Kept, index: &[(i64, u64)], bytes: u64, uri: &str) -> Op
 }
 
 /// From key frame to key frame; together all of it, but for what an init holds already.
-fn segments(kept: &Kept, index: &[(i64, u64)], bytes: u64) -> Option<Vec<(Piece, Duration)>> {
+fn segments(
+    kept: &Kept,
+    index: &[(i64, u64)],
+    bytes: u64,
+    segment_ms: i64,
+) -> Option<Vec<(Piece, Duration)>> {
     let begins = match kept.format {
         RecordFormat::Fmp4 => kept.init_bytes,
         RecordFormat::Ts => 0,
@@ -35,7 +55,7 @@ fn segments(kept: &Kept, index: &[(i64, u64)], bytes: u64) -> Option<Vec<(Piece,
     let mut last = (kept.start_ms, begins);
     for &cut in index.iter().chain([&end]) {
         let (ms, at) = cut;
-        if cut != end && (at <= last.1 || ms.saturating_sub(last.0) < SEGMENT_MS) {
+        if cut != end && (at <= last.1 || ms.saturating_sub(last.0) < segment_ms) {
             continue;
         }
         let length = at.checked_sub(last.1).filter(|length| *length > 0)?;
@@ -75,7 +95,7 @@ mod tests {
             [(1000, 700), (3000, 800), (5000, 900), (7000, 1000), (9500, 1100), (10_000, 1200)];
         let piece = |at, length| Piece { at, length };
         let kept_mp4 = kept(RecordFormat::Fmp4, 1000, 10_000);
-        let of_mp4 = segments(&kept_mp4, &index, 2000).expect("segments");
+        let of_mp4 = segments(&kept_mp4, &index, 2000, SEGMENT_MS).expect("segments");
         assert_eq!(
             of_mp4,
             [
@@ -85,16 +105,41 @@ mod tests {
             ]
         );
         // Of TS all bytes are media.
-        let of_ts = segments(&kept(RecordFormat::Ts, 0, 2000), &[(0, 0), (2000, 188)], 376);
+        let kept_ts = kept(RecordFormat::Ts, 0, 2000);
+        let of_ts = segments(&kept_ts, &[(0, 0), (2000, 188)], 376, SEGMENT_MS);
         assert_eq!(of_ts.expect("segments"), [(piece(0, 376), ms(2000))]);
     }
 
     #[test]
     fn one_picture_is_a_segment_and_flv_has_none() {
-        let one = segments(&kept(RecordFormat::Fmp4, 40, 0), &[(40, 700)], 900).expect("a segment");
+        let cut = |kept: &Kept, index: &[_], bytes| segments(kept, index, bytes, SEGMENT_MS);
+        let one = cut(&kept(RecordFormat::Fmp4, 40, 0), &[(40, 700)], 900).expect("a segment");
         assert_eq!(one, [(Piece { at: 700, length: 200 }, Duration::from_millis(1))]);
-        assert_eq!(segments(&kept(RecordFormat::Flv, 0, 10), &[(0, 13)], 900), None);
+        assert_eq!(cut(&kept(RecordFormat::Flv, 0, 10), &[(0, 13)], 900), None);
         assert_eq!(of(&kept(RecordFormat::Fmp4, 0, 10), &[(0, 700)], 600, "a"), None);
+    }
+
+    #[test]
+    fn segments_get_longer_until_the_text_is_no_longer_than_it_may_be() {
+        let index: Vec<_> = (0..86_400).map(|second| (second * 1000, second as u64)).collect();
+        let kept = kept(RecordFormat::Ts, 0, 86_400_000);
+        let short = of(&kept, &index, 86_400, "a.ts").expect("segments");
+        assert_eq!(short.matches("#EXTINF:4.0,").count(), 21_600);
+        let uri = format!("a.ts?{}", "x".repeat(1024));
+        let long = of(&kept, &index, 86_400, &uri).expect("segments");
+        assert_eq!(long.matches("#EXTINF:32.0,").count(), 2700);
+        assert!(short.len() < TEXT_BYTES && long.len() < TEXT_BYTES, "{}", long.len());
+    }
+
+    #[test]
+    fn a_file_that_begins_between_two_key_frames_is_not_said_to_be_independent() {
+        let kept = kept(RecordFormat::Fmp4, 0, 10);
+        let says = |index: &[_]| {
+            let text = of(&kept, index, 900, "a.mp4").expect("a segment");
+            text.contains("#EXT-X-INDEPENDENT-SEGMENTS")
+        };
+        assert!(says(&[(0, 700)]));
+        assert!(!says(&[(4, 800)]) && !says(&[]));
     }
 
     proptest! {
@@ -105,7 +150,7 @@ mod tests {
             let start_ms = index.first().map_or(0, |first| first.0);
             let kept = Kept { init_bytes, ..kept(RecordFormat::Fmp4, start_ms, duration_ms) };
             let mut at = init_bytes;
-            for (piece, _) in segments(&kept, &index, bytes).unwrap_or_default() {
+            for (piece, _) in segments(&kept, &index, bytes, SEGMENT_MS).unwrap_or_default() {
                 prop_assert_eq!(piece.at, at);
                 at = piece.at + piece.length;
                 prop_assert!(at <= bytes);
