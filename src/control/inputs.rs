@@ -2,24 +2,23 @@
 //! each is given to the home core of its stream.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::cores::{ANSWER_WITHIN, ask};
-use crate::config::{Config, TsUdp};
+use crate::config::{Config, Limits, TsUdp};
 use crate::net::udp;
 use crate::serve::core::Node;
 use crate::serve::order::Order;
-use crate::serve::ts_udp::{self, Input};
+use crate::serve::ts_udp::{self, Input, Moved};
 
 /// What is to end and what is to begin. The new sockets are bound already.
 #[derive(Debug, Default)]
 pub(crate) struct Change {
     closes: Vec<Arc<Input>>,
-    opens: Vec<(Arc<Input>, OwnedFd)>,
+    opens: Vec<(Arc<Input>, Box<Moved>)>,
 }
 
 /// How often an input that is to end is looked at.
@@ -39,7 +38,7 @@ pub(crate) fn prepare(node: &Node, config: &Config) -> Result<Change, Vec<(TsUdp
             continue;
         }
         let is_ours = ours.iter().any(|own| own.port() == settings.listen.port());
-        match open(settings, is_ours) {
+        match open(settings, is_ours, &config.limits) {
             Ok(opened) => opens.push(opened),
             Err(error) => failures.push((settings.clone(), error)),
         }
@@ -47,7 +46,7 @@ pub(crate) fn prepare(node: &Node, config: &Config) -> Result<Change, Vec<(TsUdp
     if failures.is_empty() { Ok(Change { closes, opens }) } else { Err(failures) }
 }
 
-fn open(settings: &TsUdp, is_ours: bool) -> io::Result<(Arc<Input>, OwnedFd)> {
+fn open(settings: &TsUdp, is_ours: bool, limits: &Limits) -> io::Result<(Arc<Input>, Box<Moved>)> {
     let wanted = ts_udp::wanted(settings);
     if !is_ours {
         // Alone: a port that another program listens on is in use, even if it would share it.
@@ -55,7 +54,8 @@ fn open(settings: &TsUdp, is_ours: bool) -> io::Result<(Arc<Input>, OwnedFd)> {
     }
     let input = Input::new(settings.clone());
     let input = input.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    Ok((input, udp::bind(&wanted, true)?))
+    let moved = ts_udp::first(&input, udp::bind(&wanted, true)?, limits);
+    Ok((input, moved))
 }
 
 /// Ends and begins. Answers with what is late.
@@ -74,9 +74,9 @@ pub(crate) async fn apply(node: &Node, Change { closes, opens }: Change) -> Opti
             late = Some(format!("ts_udp: {} has not ended", input.settings().listen));
         }
     }
-    for (input, socket) in opens {
+    for (input, moved) in opens {
         let home = node.mesh.home(input.key());
-        let receive = |asker| Order::Receive(ts_udp::first(&input, socket), Some(asker));
+        let receive = |asker| Order::Receive(moved, Some(asker));
         if ask(node, home, ANSWER_WITHIN, receive).await.is_none() {
             late = late.or(Some(format!("core {home} does not answer")));
         }

@@ -120,12 +120,16 @@ fn rtmp_config(config: &Config) -> rtmp::ServerConfig {
     server
 }
 
+/// What is accepted of a transport stream, however it comes.
+pub(super) fn ts_limits(limits: &config::Limits) -> ts::Limits {
+    ts::Limits { unit_bytes: limits.message_bytes, ..ts::Limits::default() }
+}
+
 fn http_config(config: &Config) -> http::Config {
     let limits = &config.limits;
     let mut flv = flv::Limits::default();
     flv.tag_bytes = flv.tag_bytes.min(limits.message_bytes);
-    let mut ts = ts::Limits::default();
-    ts.unit_bytes = ts.unit_bytes.min(limits.message_bytes);
+    let ts = ts_limits(limits);
     let mut mp4 = fmp4::Limits::default();
     mp4.sample_bytes = mp4.sample_bytes.min(limits.message_bytes);
     mp4.movie_bytes = mp4.movie_bytes.min(limits.message_bytes);

@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use atomic_waker::AtomicWaker;
 
 use super::core::Core;
-use crate::config::TsUdp;
+use super::setup::ts_limits;
+use crate::config::{Limits, TsUdp};
 use crate::media::{InvalidKey, StreamKey};
 use crate::net::udp::Wanted;
 use crate::proto::ts_udp::Counts;
@@ -129,9 +130,10 @@ impl Core {
     }
 }
 
-/// An input with the socket it begins with, for the home core of its stream.
-pub fn first(input: &Arc<Input>, socket: OwnedFd) -> Box<Moved> {
-    Box::new(Moved::new(Arc::clone(input), socket))
+/// An input with the socket it begins with, for the home core of its stream, and what of `limits` goes
+/// for it until it ends.
+pub fn first(input: &Arc<Input>, socket: OwnedFd, limits: &Limits) -> Box<Moved> {
+    Box::new(Moved::new(Arc::clone(input), socket, ts_limits(limits)))
 }
 
 #[cfg(test)]

@@ -68,13 +68,13 @@ impl Drop for Held {
 }
 
 impl Moved {
-    pub(super) fn new(input: Arc<Input>, socket: OwnedFd) -> Self {
+    pub(super) fn new(input: Arc<Input>, socket: OwnedFd, ts: ts::Limits) -> Self {
         let settings = &input.settings;
         let machine = Ingest::new(Config {
             source: settings.source,
             program: Some(settings.program).filter(|program| *program > 0),
             silence: settings.timeout,
-            ts: ts::Limits::default(),
+            ts,
         });
         let it = Kept {
             input: Held(input),

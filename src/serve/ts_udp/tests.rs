@@ -56,7 +56,7 @@ fn a_panic_at_a_frame_ends_neither_the_input_nor_its_core() {
         let config = Config { app_defaults: Arc::new(app), ..Config::default() };
         let core = Core::new(CoreId(0), node, Arc::new(config));
         core.start();
-        core.receive_datagrams(*first(&input, socket));
+        core.receive_datagrams(*first(&input, socket, &core.setup().config.limits));
         let sender = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let to = to.as_socket().expect("of IPv4");
         let gave_up = Instant::now() + Duration::from_secs(20);

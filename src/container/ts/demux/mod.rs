@@ -52,7 +52,7 @@ pub struct Limits {
     pub streams: usize,
     /// Parameter sets in force at a time. Pictures go on with those before. 64 by default.
     pub parameter_sets: usize,
-    /// Bytes of them. 64 KiB by default.
+    /// Bytes of them. 16 KiB by default.
     pub config_bytes: usize,
     /// Bytes in a row in which no packets are found. More are an error. 64 KiB by default.
     pub unsynced_bytes: usize,
@@ -70,7 +70,7 @@ impl Default for Limits {
             section_bytes: 1024,
             streams: 64,
             parameter_sets: 64,
-            config_bytes: 64 << 10,
+            config_bytes: 16 << 10,
             unsynced_bytes: 64 << 10,
             scrambled_packets: 64,
             notices: 32,

@@ -89,6 +89,7 @@ impl Pictures {
     pub(super) fn finish(&mut self, out: &mut Out<'_>) {
         let Some(times) = self.open.take() else { return };
         let gathered = std::mem::take(&mut self.gathered);
+        self.sets.begin();
         let units = self.split(&gathered, out);
         self.give(times, units, out);
         self.gathered = gathered;

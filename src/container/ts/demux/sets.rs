@@ -14,7 +14,13 @@ pub(super) struct Sets {
     kept: Vec<Set>,
     track: Option<Track>,
     fields: Option<h264::FieldSyntax>,
+    /// So often they may still become others, between two times of a PES packet.
+    changes_left: usize,
 }
+
+/// Sets are told anew at a key frame, of which few come at once. Each time costs as much as all of them
+/// together, however short the one is that is new.
+const CHANGES_MAX: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Set {
@@ -33,7 +39,12 @@ enum Kind {
 
 impl Sets {
     pub(super) fn new(codec: VideoCodec) -> Self {
-        Self { codec, kept: Vec::new(), track: None, fields: None }
+        Self { codec, kept: Vec::new(), track: None, fields: None, changes_left: CHANGES_MAX }
+    }
+
+    /// Another PES packet with a time begins.
+    pub(super) fn begin(&mut self) {
+        self.changes_left = CHANGES_MAX;
     }
 
     /// True if pictures can be decoded.
@@ -59,6 +70,11 @@ impl Sets {
         if came.is_empty() {
             return None;
         }
+        let Some(left) = self.changes_left.checked_sub(1) else {
+            out.too_long();
+            return None;
+        };
+        self.changes_left = left;
         let replaces = |set: &Set| {
             set.kind == Kind::Sequence && self.kept.iter().any(|kept| kept.is_same(set))
         };

@@ -156,6 +156,18 @@ fn more_pictures_than_anybody_sends_at_once_are_left_out() {
 }
 
 #[test]
+fn sets_that_become_others_at_each_picture_of_a_packet_do_so_a_few_times() {
+    // Each picture brings another PPS 2, of all those that have three bytes.
+    let pictures = (0..100_u8).flat_map(|other| {
+        [&[0, 0, 1, 0x68, 0x68 | other >> 6, 0x80 | other << 2 >> 1 | 1][..], IDR].concat()
+    });
+    let many: Vec<u8> = [sets(), IDR.to_vec(), pictures.collect()].concat();
+    let read = Read::of(&stream(0x1b, &[timed(0, &many), timed(40, FIRST)]));
+    assert!((2..=4).contains(&read.tracks().len()), "{}", read.tracks().len());
+    assert_eq!(read.notices, [Notice::TooLong { pid: psi::VIDEO_PID }]);
+}
+
+#[test]
 fn more_sets_than_are_kept_are_left_out_before_the_pictures_they_come_with() {
     // PPS 127 to 254, each of three bytes.
     let more = (128..=255_u16)
