@@ -41,6 +41,7 @@ pub(super) fn check(config: &Config, mut complain: impl FnMut(&[KeyPath], String
         at.section("app").require(name != REPLAY_APP, name, || NO_APP_REC.to_owned());
         app(settings, &mut at.section("app").section(name));
     }
+    record::check_places(config, &mut at);
 }
 
 fn cores(cores: &Cores, at: &mut Section<'_>) {

@@ -95,9 +95,21 @@ impl TryFrom<String> for RecordPath {
         expect(has(&Part::Time) || has(&Part::Sequence), "{time} or {sequence} in it")?;
         let odd = |part: &str| part.is_empty() || part.starts_with('.');
         expect(!text.split('/').any(odd), "no empty part, and none that begins with a dot")?;
-        Ok(Self { text, parts })
+        let it = Self { text: text.clone(), parts };
+        let long = "/".repeat(ESCAPED_MAX);
+        let longest = Called { app: &long, name: &long, sequence: u32::MAX, ..LATE };
+        let fits = it.of(longest).split('/').all(|part| part.len() <= PART_MAX);
+        expect(fits, "parts that have room for one long name each")?;
+        Ok(it)
     }
 }
+
+/// Takes as many letters as any time.
+const LATE: Called<'static> =
+    Called { app: "", name: "", date: (9999, 12, 31), time: (23, 59, 59), sequence: 0 };
+/// Most file systems take 255 bytes for a part of a path; the rest is for what makes it the only one, and
+/// extensions.
+const PART_MAX: usize = 220;
 
 fn parts(template: &str) -> Result<Vec<Part>, String> {
     const KNOWN: &str = "{app}, {name}, {date}, {time} and {sequence}";
@@ -130,8 +142,7 @@ fn parts(template: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Bytes of a name that is written out; of a longer one the rest is a digest. Most file systems
-/// take 255 for a part of a path.
+/// Bytes of a name that is written out; of a longer one the rest is a digest.
 const ESCAPED_MAX: usize = 100;
 
 /// One part of a path, from which `text` follows: letters, digits and `-_.` stand for themselves,
@@ -212,6 +223,7 @@ mod tests {
             "{app}/{name}\0{time}",
             "{app}/{name}\\{time}",
             "{app}/ä{name}{time}",
+            "{app}/{name}/{name}-{name}-{name}-{time}",
         ] {
             assert!(RecordPath::try_from(bad.to_owned()).is_err(), "{bad:?}");
         }

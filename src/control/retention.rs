@@ -6,7 +6,7 @@
 
 mod looks;
 
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,6 +79,9 @@ fn sweep(config: &Config, look: &Look, open: &OpenFiles, now: SystemTime) {
         let root = Path::new(&app.record_directory).join(dir);
         sweep_app(app, &root, open, now);
     }
+    if config.strict_apps {
+        return;
+    }
     // Apps that have no settings of their own.
     let app = &config.app_defaults;
     let dirs = fs::read_dir(&app.record_directory).into_iter().flatten().flatten();
@@ -100,6 +103,10 @@ fn sweep_app(app: &App, root: &Path, open: &OpenFiles, now: SystemTime) {
     let mut found = Vec::new();
     find(root, &mut |one| found.push(one));
     for kept in to_remove(found, app, open, now) {
+        if kept.is_part() && is_locked(&kept.media) {
+            // Another process writes it.
+            continue;
+        }
         match kept.remove(root) {
             Ok(()) => tracing::info!(file = %kept.media.display(), bytes = kept.bytes,
                 "recording: removed (record_keep, record_keep_bytes)"),
@@ -107,6 +114,13 @@ fn sweep_app(app: &App, root: &Path, open: &OpenFiles, now: SystemTime) {
                 "recording: not removed"),
         }
     }
+}
+
+/// True if some process writes `part`; false where a file system has no locks.
+fn is_locked(part: &Path) -> bool {
+    // Writable: NFS locks no other.
+    let file = fs::File::options().read(true).write(true).open(part);
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// A recording's file with its sidecar.
@@ -280,10 +294,19 @@ mod tests {
         let config = Config { app_defaults: Arc::new(app), ..Config::default() };
         let open = OpenFiles::default();
         let later = SystemTime::now() + Duration::from_secs(7200);
+        let strict = Config { strict_apps: true, ..config.clone() };
+        sweep(&strict, &Look::All, &open, later);
+        assert!(names.iter().all(|name| dir.join(name).exists()), "they are of no app");
+        let part = fs::File::options().write(true).open(dir.join("b.flv.part"));
+        let part = part.expect("just made");
+        part.lock().expect("there are locks");
         sweep(&config, &Look::All, &open, SystemTime::now());
         assert!(names.iter().all(|name| dir.join(name).exists()), "they are young");
         sweep(&config, &Look::At(["other".to_owned()].into()), &open, later);
         assert!(names.iter().all(|name| dir.join(name).exists()), "they are of another app");
+        sweep(&config, &Look::At(["live".to_owned()].into()), &open, later);
+        assert!(dir.join("b.flv.part").exists(), "it is being written");
+        drop(part);
         sweep(&config, &Look::At(["live".to_owned()].into()), &open, later);
         let left = foreign.iter().all(|name| root.join("live/cam").join(name).exists());
         assert!(left && !dir.exists());

@@ -60,7 +60,8 @@ pub enum TapEnd {
 /// What waits for a tap's driver.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    pieces: VecDeque<Piece>,
+    /// With what each costs.
+    pieces: VecDeque<(Piece, usize)>,
     bytes: usize,
     bytes_max: usize,
     /// It was handed a block to start at.
@@ -76,13 +77,19 @@ impl Queue {
         if !self.begun || self.end.is_some() {
             return;
         }
-        self.bytes += block.bytes.len() + Block::OVERHEAD;
+        let (preamble, tracks) = before;
+        let mut cost = block.bytes.len() + Block::OVERHEAD;
+        // Headers, and what they were made from, are those of the piece before it, or nearly as many bytes.
+        let is_same = |last: &Piece| Rc::ptr_eq(&last.init, &block.init);
+        if !self.pieces.back().is_some_and(|(last, _)| is_same(last)) {
+            cost += 2 * block.init.bytes.len();
+        }
+        self.bytes += cost;
         // One block may wait, however large it is.
         if self.bytes > self.bytes_max && !self.pieces.is_empty() {
             return self.finish(TapEnd::TooSlow(self.bytes_max));
         }
-        let (preamble, tracks) = before;
-        self.pieces.push_back(Piece {
+        let piece = Piece {
             bytes: block.bytes.clone(),
             key: block.key,
             preamble,
@@ -90,7 +97,8 @@ impl Queue {
             tracks,
             start: block.start,
             end: block.end,
-        });
+        };
+        self.pieces.push_back((piece, cost));
         self.wake();
     }
 
@@ -145,8 +153,8 @@ impl Tap {
     /// The next block; after the last, why there is no more.
     pub fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Result<Piece, TapEnd>> {
         let mut queue = self.queue.borrow_mut();
-        if let Some(piece) = queue.pieces.pop_front() {
-            queue.bytes = queue.bytes.saturating_sub(piece.bytes.len() + Block::OVERHEAD);
+        if let Some((piece, cost)) = queue.pieces.pop_front() {
+            queue.bytes = queue.bytes.saturating_sub(cost);
             return Poll::Ready(Ok(piece));
         }
         if let Some(end) = &queue.end {

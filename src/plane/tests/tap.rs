@@ -98,6 +98,21 @@ fn what_waits_for_a_tap_is_bounded_and_viewers_do_not_notice() {
 }
 
 #[test]
+fn headers_that_change_all_the_time_count_as_what_waits() {
+    let rig = Rig::new();
+    let publisher = rig.publish_av();
+    rig.push(&publisher, picture(0, true, 10));
+    let reader = Reader::open(&rig, 200_000).expect("it is live");
+    for version in 0..40 {
+        let config = Bytes::from(vec![version; 10_000]);
+        publisher.set_track(Track { config, ..video_track(1) }, rig.now);
+        rig.push(&publisher, picture(40 * (1 + u64::from(version)), true, 10));
+    }
+    // Twice each: the headers, and what they were made from.
+    assert_eq!(reader.read(), (String::new(), Some(TapEnd::TooSlow(200_000))));
+}
+
+#[test]
 fn a_tap_that_is_closed_is_handed_what_had_come_and_no_more() {
     let rig = Rig::new();
     let publisher = rig.publish_av();

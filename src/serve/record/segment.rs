@@ -108,18 +108,21 @@ impl Segment {
         self.file.len()
     }
 
-    /// True if `piece` should begin another.
-    pub(super) fn ends_before(&self, piece: &Piece, rules: &Rules) -> bool {
+    /// True if `piece` should begin another, for it is of other tracks.
+    pub(super) fn changes_before(&self, piece: &Piece, rules: &Rules) -> bool {
+        // In the midst of a file FLV has room for another init. A file of MP4 has one.
+        let needs_another =
+            rules.format == RecordFormat::Fmp4 && piece.init.bytes != self.init.bytes;
+        needs_another || (piece.key != Start::No && piece.init.version != self.init.version)
+    }
+
+    /// True if `piece` should begin another, for this one is long enough.
+    pub(super) fn is_full_before(&self, piece: &Piece, rules: &Rules) -> bool {
         let long = |most: Duration| {
             u64::try_from(piece.start.since(self.start)).is_ok_and(|ns| ns >= nanos(most))
         };
-        // In the midst of a file FLV has room for another init. A file of MP4 has one.
-        if rules.format == RecordFormat::Fmp4 && piece.init.bytes != self.init.bytes {
-            return true;
-        }
         piece.key != Start::No
-            && (piece.init.version != self.init.version
-                || rules.rotate.is_some_and(long)
+            && (rules.rotate.is_some_and(long)
                 || rules.rotate_bytes.is_some_and(|most| self.bytes() >= most)
                 || self.sidecar.key_frames.len() >= INDEX_MAX)
     }

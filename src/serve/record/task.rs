@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Running;
 use super::segment::Segment;
@@ -18,7 +18,7 @@ use crate::serve::event::{Event, RecordEnd};
 /// How a recording ended.
 struct End {
     reason: String,
-    /// The disk was at fault.
+    /// It was not to end yet.
     failed: bool,
 }
 
@@ -42,20 +42,28 @@ struct Task<'a> {
     /// Why it ends with what had come when somebody wanted it to.
     stops: Option<&'static str>,
     deadline: Deadline,
+    /// Since when tracks are counted that were others than those before, and how many.
+    changes: (Instant, u32),
 }
+
+/// In a minute. Each begins another file, and costs the disk some syncs.
+const CHANGES_MAX: u32 = 60;
+const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(core: &Core, running: &Rc<Running>) {
     let about = &running.about;
     tracing::info!(stream = %about.key, recording = about.id, format = about.format,
         "recording: begins");
     core.node.events.tell(Event::RecordStarted(about.clone()));
+    let now = Instant::now();
     let mut task = Task {
         core,
         running,
         segment: None,
-        syncs: Syncs::new(running.rules.sync, Instant::now()),
+        syncs: Syncs::new(running.rules.sync, now),
         stops: None,
         deadline: Deadline::default(),
+        changes: (now, 0),
     };
     let mut end = task.write().await;
     if let Err(failed) = task.finish().await
@@ -137,7 +145,12 @@ impl Task<'_> {
 
     async fn take(&mut self, piece: &Piece) -> Result<(), End> {
         let rules = &self.running.rules;
-        if self.segment.as_ref().is_some_and(|segment| segment.ends_before(piece, rules)) {
+        let changes = |segment: &Segment| segment.changes_before(piece, rules);
+        let is_full = |segment: &Segment| segment.is_full_before(piece, rules);
+        if self.segment.as_ref().is_some_and(changes) {
+            self.count_change(Instant::now())?;
+            self.finish().await?;
+        } else if self.segment.as_ref().is_some_and(is_full) {
             self.finish().await?;
         }
         if self.segment.is_none() {
@@ -158,6 +171,22 @@ impl Task<'_> {
         let appended = appended.map_err(|error| End::failed(segment.path(), &error));
         self.segment = Some(segment);
         appended
+    }
+
+    fn count_change(&mut self, now: Instant) -> Result<(), End> {
+        let (since, changes) = &mut self.changes;
+        if now.duration_since(*since) >= MINUTE {
+            (*since, *changes) = (now, 0);
+        }
+        *changes += 1;
+        if *changes > CHANGES_MAX {
+            let reason = format!(
+                "expected other tracks, each of which begins a file, at most {CHANGES_MAX} times a minute, \
+                 found more"
+            );
+            return Err(End { reason, failed: true });
+        }
+        Ok(())
     }
 
     fn count(&self, bytes: u64) {
@@ -241,7 +270,6 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use bytes::Bytes;
 
@@ -262,6 +290,50 @@ mod tests {
     fn picture(ms: i64) -> Frame {
         let (at, data) = (Timestamp::from_millis(ms), Bytes::from_static(&[0; 100]));
         Frame { kind: TrackKind::Video, dts: at, pts: at, key: true, data }
+    }
+
+    #[test]
+    fn a_recording_of_which_each_picture_would_be_a_file_ends() {
+        let root = std::env::temp_dir().join(format!("corecast-changes-{}", std::process::id()));
+        let record_directory = root.display().to_string();
+        let main = move || async move {
+            let app = App { record_directory, ..App::default() };
+            let config = Config { app_defaults: Arc::new(app), ..Config::default() };
+            let node = Arc::new(Node::new(Mesh::new(1, 16)));
+            let core = Core::new(CoreId(0), node, Arc::new(config));
+            core.start();
+            let key = StreamKey::new("live", "a").expect("valid");
+            let request = core.claim(&key).expect("the only core");
+            let now = Instant::now();
+            let publisher = Publisher::acquire(core.hub(), request, now).expect("nobody is there");
+            let avc = |level: u8| {
+                let config = Bytes::from(vec![1, 100, 0, level, 0xff, 0xe0, 0, 1]);
+                Track { config, ..track(Codec::Video(VideoCodec::H264), &[]) }
+            };
+            publisher.set_track(avc(0), now);
+            publisher.set_track(track(Codec::Audio(AudioCodec::Aac), &[0x12, 1]), now);
+            publisher.push(picture(0), now).expect("within limits");
+            core.record(&key, None).expect("it is published").expect("there is room");
+            let running = core.recordings.of(&key).expect("it has begun");
+            let gave_up = now + Duration::from_secs(20);
+            for level in 1..200 {
+                publisher.set_track(avc(level), Instant::now());
+                publisher.push(picture(40 * i64::from(level)), Instant::now()).expect("in limits");
+                running.tap.seal(Instant::now());
+                while running.tap.waiting() > 0
+                    && !core.recordings.is_empty()
+                    && Instant::now() < gave_up
+                {
+                    rt::yield_now().await;
+                }
+            }
+            assert!(core.recordings.is_empty(), "it goes on");
+            assert_eq!(running.files.get(), CHANGES_MAX + 1);
+            assert_eq!(core.node.recordings.failed.load(Ordering::Relaxed), 1);
+        };
+        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
+        thread.join().expect("it ends well");
+        std::fs::remove_dir_all(&root).expect("ours");
     }
 
     #[test]
