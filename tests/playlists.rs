@@ -689,6 +689,9 @@ fn publishers_that_change_their_tracks_all_the_time_fill_no_playlist() {
     packager.end();
     let text = packager.snapshot().unwrap().playlist(Rendition::Main, false, "");
     assert!(text.matches("#EXTINF").count() < 100);
+    // It sends three seconds in none.
+    let dates = text.lines().filter(|line| line.starts_with("#EXT-X-PROGRAM-DATE-TIME"));
+    assert!(text.contains("DISCONTINUITY\n") && dates.is_sorted(), "{text}");
 }
 
 /// A playlist that is right.
@@ -712,16 +715,16 @@ const RIGHT: &str = "\
 #EXTINF:2.0,
 7.ts
 #EXT-X-DISCONTINUITY
-#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:20.000Z
+#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:30.000Z
 #EXT-X-GAP
 #EXTINF:2.0,
 8.ts
-#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:22.000Z
+#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:32.000Z
 #EXT-X-PART:DURATION=0.2,URI=\"9.0.ts\",INDEPENDENT=YES
 #EXT-X-PART:DURATION=0.1,URI=\"9.1.ts\"
 #EXTINF:0.3,
 9.ts
-#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:22.300Z
+#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:32.300Z
 #EXT-X-PART:DURATION=0.2,URI=\"10.0.ts\"
 #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"10.1.ts\"
 #EXT-X-RENDITION-REPORT:URI=\"audio.m3u8\",LAST-MSN=10,LAST-PART=0
@@ -764,7 +767,8 @@ fn the_checker_finds_what_is_wrong_in_one_playlist() {
         ("URI=\"audio.m3u8\"", "URI=\"http://b/audio.m3u8\""),
         ("CAN-BLOCK-RELOAD=YES,", ""),
         ("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"10.1.ts\"\n", ""),
-        ("#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:22.300Z\n", ""),
+        ("2023-11-14T22:13:30.000Z", "2023-11-14T22:13:20.000Z"),
+        ("#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:32.300Z\n", ""),
         ("6.ts\n", "6.ts\n#EXT-X-MAP:URI=\"j.mp4\"\n"),
         (
             "#EXT-X-MAP:URI=\"i.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:20.000Z\n\
@@ -817,7 +821,7 @@ fn the_checker_finds_what_is_wrong_after_another_playlist() {
         ("URI=\"10.0.ts\"", "URI=\"10.00.ts\""),
         ("URI=\"10.0.ts\"", "URI=\"10.0.ts\",INDEPENDENT=YES"),
         ("URI=\"11.0.ts\"", "URI=\"10.0.ts\""),
-        ("#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:22.300Z\n", ""),
+        ("#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:32.300Z\n", ""),
     ] {
         assert!(next.contains(right), "{right:?}");
         let text = next.replacen(right, wrong, 1);

@@ -76,7 +76,8 @@ impl Hub {
         let source_id = self.sinks[id].source;
         self.begin_hls(source_id, now);
         let source = &mut self.sources[source_id];
-        let until = now + source.settings.key_wait + source.settings.hls.segment_max;
+        let hls = &source.settings.hls;
+        let until = now + source.settings.key_wait + hls.segment_max.max(hls.segment);
         let Some(hls) = &mut source.hls else { return };
         hls.sinks.insert(id);
         hls.idle_since = None;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::block::Start;
 use super::drain::Admits;
 use super::hub::{Revisit, Timer};
 use super::sink::{Position, Sink};
@@ -362,7 +363,10 @@ impl Hub {
         let sink = &mut self.sinks[id];
         let Position::AwaitingKey { trans, index, .. } = sink.position else { return };
         sink.position = Position::At { trans, index, next };
-        sink.rejoins = sink.greeting.is_none();
+        // A key block begins with what others are sent for that.
+        let block = self.transes[trans].log.get(next);
+        let begins = block.is_some_and(|block| block.key != Start::No);
+        sink.rejoins = sink.greeting.is_none() || !begins;
         sink.log_bytes = self.transes[trans].log.bytes_before(next);
         if let Some(greeting) = sink.greeting.take() {
             sink.private.push(*greeting);

@@ -176,6 +176,27 @@ fn a_blocking_reload_is_answered_when_its_part_is_there() {
 }
 
 #[test]
+fn a_blocking_reload_for_which_nothing_comes_is_not_answered_by_what_the_player_has() {
+    let _machine = beside_others();
+    let setup = Setup { wait_for_publisher: "40s", ..Setup::default() };
+    let server = Server::with(&setup);
+    let mut first = Connection::new(server.http);
+    first.ask("live/a.m3u8", "");
+    let mut by_hand = ByHand::start(&server);
+    by_hand.send(6100);
+    let multivariant = first.answer().text();
+    let mut session = Session::of(first, "live/a", multivariant);
+    let (msn, part) = session.read("").next_part();
+    session.connection.ask(&session.path(&format!("_HLS_msn={msn}&_HLS_part={part}")), "");
+    let answer = session.connection.answer();
+    assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")));
+    // It is still a viewer.
+    assert_eq!(session.read("").next_part(), (msn, part));
+    drop(by_hand);
+    server.stop();
+}
+
+#[test]
 fn the_part_to_come_is_sent_as_it_is_made() {
     let _machine = beside_others();
     for app in ["", "hls_container = 'ts'", "hls_audio = 'separate'"] {

@@ -38,6 +38,8 @@ pub struct Packager {
     discontinuities: u64,
     /// What comes next does not go on from what was there.
     broken: bool,
+    /// When what was there ended, in nanoseconds since 1970.
+    dated_until: i128,
     snapshot: Option<Snapshot>,
     /// There is something that the snapshot has not.
     changed: bool,
@@ -110,6 +112,7 @@ impl Packager {
             next_init: 0,
             discontinuities: 0,
             broken: false,
+            dated_until: 0,
             snapshot: None,
             changed: false,
             counters: Counters::default(),
@@ -276,6 +279,8 @@ impl Packager {
 
     fn start(&mut self, since_1970: Duration, at: Timestamp) {
         let wall = i128::try_from(since_1970.as_nanos()).unwrap_or(i128::MAX);
+        // Who sends faster than time goes is not followed by something of the same dates.
+        let wall = wall.max(self.dated_until);
         let wall_shift = wall.saturating_sub(i128::from(at.as_nanos()));
         let cutting = Cutting {
             open: self.segment(at, wall_shift),
@@ -377,6 +382,8 @@ impl Packager {
         }
         let Phase::Cutting(cutting) = &self.phase else { return };
         self.broken = true;
+        self.dated_until =
+            cutting.wall_shift.saturating_add(i128::from(cutting.part_start.as_nanos()));
         if !cutting.open.parts.is_empty() {
             self.end_segment(cutting.part_start, false);
         }

@@ -91,6 +91,22 @@ fn an_endless_gop_is_dropped_and_counted_and_newcomers_start_at_the_head_after_k
     }
 }
 
+#[test]
+fn who_starts_between_key_frames_by_ts_gets_the_tables_first() {
+    let mut rig = Rig::with(|settings| {
+        settings.gop_cache_max = Duration::from_secs(5);
+        settings.key_wait = Duration::from_secs(2);
+    });
+    let publisher = rig.publish_av();
+    rig.stream(&publisher, 6000, 100_000);
+    let watcher = rig.join_with(|request| request.format = Format::Ts);
+    rig.stream(&publisher, 8400, 100_000);
+    assert_eq!(watcher.event(), Some(SinkEvent::Started));
+    let pids = rig.sockets[&watcher.fd].got.chunks_exact(188);
+    let mut pids = pids.map(|packet| u16::from_be_bytes([packet[1] & 0x1f, packet[2]]));
+    assert_eq!(pids.next(), Some(0));
+}
+
 impl Rig {
     /// Pictures up to the last that a viewer got, its key frame and the word `flv` aside.
     fn frames_flushed(&self, of: &Watcher) -> usize {

@@ -213,16 +213,19 @@ impl Session<Http> {
         }
     }
 
-    /// It did not come: a playlist is answered as it is, and players ask again.
+    /// It did not come. A playlist that was asked for as it is, is answered so.
     fn give_up(&mut self, wanted: &Wanted, now: Instant) {
-        let mut late = Wanted { late: true, ..wanted.clone() };
-        match &mut late.what {
-            What::Playlist { request, .. } => request.msn = None,
+        match &wanted.what {
+            What::Playlist { request, .. } if request.msn.is_some() => {
+                // 6.2.5.2: not by what the player has already.
+                let response = Response::json_error(503, "not in time", NOT_IN_TIME);
+                self.protocol.respond(wanted.ask, &response.with_cache_control("no-store"), now);
+            }
+            What::Playlist { .. } => self.look(Wanted { late: true, ..wanted.clone() }, false, now),
             What::Multivariant | What::Media { .. } => {
-                return self.protocol.answer(wanted.ask, 404, NO_MEDIA, now);
+                self.protocol.answer(wanted.ask, 404, NO_MEDIA, now);
             }
         }
-        self.look(late, false, now);
     }
 
     /// Who fetches `key` by this connection, as far as it was said.
@@ -276,6 +279,8 @@ const NO_SESSION: &str = "expected ?session=… of a viewer that is here, found 
 const NO_SELECTION: &str = "expected no audio=0 and no video=0: HLS has all tracks; players of it choose, \
      and .flv, .ts and .mp4 can leave one out";
 const NO_RENDITION: &str = "the sound has no playlist of its own: it is in main.m3u8";
+const NOT_IN_TIME: &str =
+    "expected the next part within three segments, found none: the publisher has paused; ask again";
 const NO_MEDIA: &str = "expected what a playlist lists now, found what it does not";
 
 /// Who has no session gets one there.
