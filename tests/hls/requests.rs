@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -197,7 +197,7 @@ fn a_blocking_reload_for_which_nothing_comes_is_not_answered_by_what_the_player_
 }
 
 #[test]
-fn the_part_to_come_is_sent_as_it_is_made() {
+fn the_part_to_come_is_answered_when_it_is_whole() {
     let _machine = beside_others();
     for app in ["", "hls_container = 'ts'", "hls_audio = 'separate'"] {
         let live = Live::start(app);
@@ -509,6 +509,26 @@ fn every_core_serves_the_same() {
 }
 
 #[test]
+fn what_has_ended_makes_room_on_a_node_that_is_full() {
+    let _machine = beside_others();
+    let (app, tables) = ("hls_window = '1h'", "[limits]\nhls_max_bytes = '256KiB'");
+    let server = Server::with(&Setup { app, tables, ..Setup::default() });
+    let publisher = publish(&server, "live/a");
+    let mut session = Session::open(server.http, "live/a");
+    let last = session.wait_for("more than that", |playlist| playlist.segments.len() > 1);
+    drop(publisher);
+    let newest = last.segments.last().expect("there are two").uri.clone();
+    let path = format!("{}{newest}", session.dir);
+    let begun = Instant::now();
+    while session.connection.get(&path).status == 200 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "an hour is not over");
+        thread::sleep(Duration::from_millis(500));
+    }
+    assert!(begun.elapsed() > Duration::from_secs(10), "players need to hear of the end");
+    server.stop();
+}
+
+#[test]
 fn what_is_kept_is_the_window_and_no_more() {
     let _machine = beside_others();
     let live = Live::start("hls_segment = '1s'\nhls_window = '6s'");
@@ -528,7 +548,7 @@ fn what_is_kept_is_the_window_and_no_more() {
     live.stop();
 
     // 2 Mbit/s are a megabyte in four seconds.
-    let mut live = Live::start("hls_window = '60s'\nhls_max_bytes = '1MiB'");
+    let mut live = Live::start("hls_window = '60s'\nhls_max_bytes = '256KiB'");
     let mut session = live.open();
     let begun = session.read("").media_sequence;
     session.wait_for("old ones to go", |playlist| playlist.media_sequence > begun + 3);

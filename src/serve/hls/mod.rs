@@ -18,7 +18,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use super::Tell;
 use super::admit::Ticket;
@@ -200,6 +202,11 @@ impl Hls {
     }
 }
 
+/// So long players may ask for what has ended, however full the node is.
+const LINGER_MIN: Duration = Duration::from_secs(15);
+/// How often is looked whether it is.
+const LOOK: Duration = Duration::from_secs(1);
+
 impl Core {
     /// A word of another core, or of this one.
     pub(super) fn hear(self: &Rc<Self>, word: Word) {
@@ -238,10 +245,26 @@ impl Core {
                 self.hls.learn_of_end(&channel, &playbacks);
                 let core = Rc::clone(self);
                 rt::spawn(async move {
-                    rt::sleep(channel.linger()).await;
+                    core.linger(&channel).await;
                     core.forget_fetched(&channel);
                 });
             }
+        }
+    }
+
+    /// Waits until players may not ask for `channel` any more, which has ended: what goes on needs the room
+    /// of what is over.
+    async fn linger(&self, channel: &Channel) {
+        let begun = Instant::now();
+        let (until, least) = (begun + channel.linger(), begun + LINGER_MIN);
+        loop {
+            let now = Instant::now();
+            let most = self.setup().config.limits.hls_max_bytes;
+            let is_full = self.node.counters.hls_bytes.load(Ordering::Relaxed) > most;
+            if now >= until || (is_full && now >= least) {
+                return;
+            }
+            rt::sleep_until(until.min(now + LOOK)).await;
         }
     }
 
@@ -285,8 +308,6 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn found() -> Found {
