@@ -32,7 +32,7 @@ enum Command {
     Check(Source),
     /// Make the query of a signed URL, for apps with a sign_secret.
     Sign(Sign),
-    /// Run the router, and publish a built-in clip in a loop to try players with, until it is drained.
+    /// Run the router, and publish a built-in clip in a loop to try players with, until Ctrl-C.
     Demo(Source),
 }
 

@@ -27,6 +27,12 @@ fn refused(text: &str, expected: &str) {
 fn keys_and_names_in_the_wrong_place_are_told_where_they_belong() {
     refused("hls = true", "c.toml:1:1: hls: unknown key here; it belongs in [app_defaults]");
     refused(
+        "[record]\npath = 'a'",
+        "c.toml:1:2: record: no such section; in [app_defaults] there are record_buffer, record_directory, \
+         record_format, record_keep, record_keep_bytes, record_path, record_replay, record_rotate, \
+         record_rotate_bytes, record_sync",
+    );
+    refused(
         "[app.rec]\nplay = true",
         "c.toml:1:1: app.rec: expected an app of another name: /rec/ is where recordings are \
          played from",

@@ -289,7 +289,8 @@ fn parts_of_a_file_are_served_and_what_the_client_has_is_not() {
     // To be shown, or to be kept.
     assert_eq!(whole.field("content-disposition"), None);
     let (kept, body) = ask(&mut web, "GET", "/rec/live/a/1.ts?download=1", "");
-    assert_eq!(kept.field("content-disposition"), Some("attachment"));
+    let called = "attachment; filename=\"live_a_1.ts\"";
+    assert_eq!(kept.field("content-disposition"), Some(called));
     assert!(body == all);
     // Several parts at once may be answered by all of them.
     let (several, body) = ask(&mut web, "GET", "/rec/live/a/1.ts", "Range: bytes=0-1,3-4\r\n");

@@ -30,7 +30,7 @@ impl Schema {
                 };
             }
             match table.get(name) {
-                None => return Err(self.advice(name, table)),
+                None => return Err(self.advice(name, table, depth + 1 < key.len())),
                 Some(Value::Table(inner)) => table = inner,
                 Some(leaf) if depth + 1 == key.len() => return Ok(leaf),
                 Some(_) => return Err(format!("{name} is one value, with no keys below")),
@@ -54,7 +54,10 @@ impl Schema {
                 _ => self.siblings(at).get(name),
             };
             match (like, value) {
-                (None, _) => found.push((at.clone(), self.advice(name, self.siblings(at)))),
+                (None, _) => {
+                    let advice = self.advice(name, self.siblings(at), value.is_table());
+                    found.push((at.clone(), advice));
+                }
                 (Some(Value::Table(_)), Value::Table(inner)) => match app {
                     Some(2) if !is_app_name(name) => found.push((
                         at.clone(),
@@ -83,7 +86,16 @@ impl Schema {
         table.and_then(Value::as_table).unwrap_or(&self.0)
     }
 
-    fn advice(&self, name: &str, siblings: &Table) -> String {
+    /// `is_section`: keys stand below it.
+    fn advice(&self, name: &str, siblings: &Table, is_section: bool) -> String {
+        // Not each group of settings is a section: [hls] is app_defaults.hls_….
+        let prefix = format!("{name}_");
+        let own = self.0["app_defaults"].as_table();
+        let own = own.into_iter().flat_map(Table::keys).filter(|key| key.starts_with(&prefix));
+        let own: Vec<_> = own.map(String::as_str).collect();
+        if is_section && !own.is_empty() {
+            return format!("no such section; in [app_defaults] there are {}", own.join(", "));
+        }
         let has = |section: &Value| section.as_table().is_some_and(|keys| keys.contains_key(name));
         if let Some((section, _)) = self.0.iter().find(|(_, section)| has(section)) {
             return format!("unknown key here; it belongs in [{section}]");

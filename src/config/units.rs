@@ -127,8 +127,10 @@ pub(super) mod addresses {
         deserializer: D,
     ) -> Result<Vec<SocketAddr>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer).map_err(|error| {
+            let found = error.to_string();
+            let found = found.trim_end();
             D::Error::custom(format_args!(
-                "{error}; write a list of addresses such as [\"[::]:1935\"]"
+                "{found}; write a list of addresses such as [\"[::]:1935\"]"
             ))
         })?;
         texts.iter().map(|text| address(text).map_err(D::Error::custom)).collect()

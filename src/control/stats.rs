@@ -242,6 +242,8 @@ impl Line<'_> {
         let pressed = cores.iter().filter(|core| core.pressure.step > 0);
         let windows = pressed.flat_map(|core| &core.streams).map(|stream| stream.window_ms);
         let window_ms = windows.reduce(f64::max).map(tenths);
+        // Of a few it is the cost of the streams alone.
+        let per_1000 = rates.cpu_per_1000_viewers_percent.filter(|_| rates.viewers_mean >= MANY);
         let refuses = cores.iter().any(|core| core.pressure.refuses_newcomers);
         tracing::info!(
             core,
@@ -252,7 +254,7 @@ impl Line<'_> {
             streams = totals.sources,
             ingest_mbit_s = hundredths(rates.ingest_bit_s / 1e6),
             egress_mbit_s = hundredths(rates.egress_bit_s / 1e6),
-            cpu_per_1000_viewers_percent = rates.cpu_per_1000_viewers_percent.map(hundredths),
+            cpu_per_1000_viewers_percent = per_1000.map(hundredths),
             loop_lag_p99_ms = tenths(self.loop_lag.p99_ms),
             sweep_p99_ms = tenths(self.sweep.p99_ms),
             skips = new(|totals| totals.skips),
@@ -272,6 +274,9 @@ impl Line<'_> {
 fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
+
+/// Viewers from which on what a thousand of them cost says something.
+const MANY: f64 = 50.0;
 
 fn hundredths(number: f64) -> f64 {
     (number * 100.0).round() / 100.0

@@ -399,8 +399,11 @@ impl Session<Http> {
         } else if is_watch_path(path) {
             Response::new(200, page::CONTENT_TYPE, page::watch(port))
         } else {
-            let detail = "expected /APP/NAME.flv, .ts, .mp4 or .m3u8, or /APP/NAME for a page";
-            Response::json_error(404, "not found", detail)
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let found =
+                name.rsplit_once('.').map_or(String::new(), |(_, it)| format!(", found .{it}"));
+            let expected = "expected /APP/NAME.flv, .ts, .mp4 or .m3u8, or /APP/NAME for a page";
+            Response::json_error(404, "not found", &format!("{expected}{found}"))
         };
         self.protocol.respond(ask, &response, now);
         Ok(())

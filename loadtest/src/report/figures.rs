@@ -94,6 +94,20 @@ fn grouped(value: f64) -> String {
     text
 }
 
+/// A space where no line ends.
+pub const GLUE: char = '\u{a0}';
+
+/// Words in which no line ends within a number, or between it and its unit.
+pub fn glued(text: &str) -> String {
+    let mut last = ' ';
+    let glue = |found: char| {
+        let is_glue = found == ' ' && last.is_ascii_digit();
+        last = found;
+        if is_glue { GLUE } else { found }
+    };
+    text.chars().map(glue).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ mod several;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::figures::{bytes, count, many, mbit_s, millis, percent, seconds};
+use super::figures::{bytes, count, glued, many, mbit_s, millis, percent, seconds};
 use super::plot::STYLE;
 use super::table::{self, GIVE_PID, Row, Times};
 use super::{Inspected, Report, series};
@@ -95,15 +95,8 @@ fn warnings(warnings: &[String]) -> Markup {
 
 /// Words in which no line ends between a number and its unit, or within a flag.
 fn prose(text: &str) -> Markup {
-    let mut last = ' ';
-    let glue = |found: char| {
-        let glued = found == ' ' && last.is_ascii_digit();
-        last = found;
-        if glued { '\u{a0}' } else { found }
-    };
-    let glued: String = text.chars().map(glue).collect();
     html! {
-        @for word in glued.split_inclusive(' ') {
+        @for word in glued(text).split_inclusive(' ') {
             @if word.contains("--") { span.flag { (word.trim_end()) } " " } @else { (word) }
         }
     }

@@ -3,7 +3,7 @@
 
 use textwrap::{Options, WordSplitter};
 
-use super::figures::{bytes, count, many, mbit_s, millis, number, percent, seconds};
+use super::figures::{GLUE, bytes, count, glued, many, mbit_s, millis, number, percent, seconds};
 use super::{Distribution, Hls, Inspected, Report, SHARING_MIN};
 
 /// One line of the table.
@@ -92,7 +92,7 @@ fn wrapped(text: &str, first: &str, rest: &str) -> String {
         .subsequent_indent(rest)
         .word_splitter(WordSplitter::NoHyphenation)
         .break_words(false);
-    textwrap::fill(text, options)
+    textwrap::fill(&glued(text), options).replace(GLUE, " ")
 }
 
 /// A paragraph for those who read no further.
@@ -347,8 +347,8 @@ fn fetched(hls: &Hls) -> Vec<Row> {
             given.join(", "),
         ),
         row(
-            "missing segments, parts",
-            count(missing),
+            "missing media",
+            many(missing, "segment or part", "segments or parts"),
             format!("{} called gaps by the playlist", count(hls.gaps)),
         ),
         row(

@@ -26,11 +26,16 @@ pub(super) fn welcome(host: &Host) -> String {
     };
     let http = host.http.first().map_or(8080, std::net::SocketAddr::port);
     let rtmp = port(&host.rtmp, 1935);
+    let console = host.admin.first().map_or(String::new(), |console| {
+        format!("See what goes on     http://127.0.0.1:{}/\n", console.port())
+    });
     format!(
         "\n  Corecast is running, and publishes a clip as {KEY}.\n\n  \
          Watch in a browser   http://127.0.0.1:{http}/{KEY}\n  \
          Watch with a player  ffplay http://127.0.0.1:{http}/{KEY}.flv\n                       \
-         ffplay rtmp://127.0.0.1{rtmp}/{KEY}\n\n  \
+         ffplay rtmp://127.0.0.1{rtmp}/{KEY}\n  \
+         On phones, by HLS    http://127.0.0.1:{http}/{KEY}.m3u8\n  \
+         {console}\n  \
          Publish your own     ffmpeg -re -i FILE -c copy -f flv rtmp://127.0.0.1{rtmp}/live/mine\n  \
          and watch it         http://127.0.0.1:{http}/live/mine\n\n  \
          Ctrl-C ends it.\n\n"

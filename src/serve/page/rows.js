@@ -22,8 +22,6 @@ export function showRows(place, rows) {
     name.textContent = what;
     url.className = "url";
     url.textContent = text;
-    // What is too long for its place is cut.
-    url.title = text;
     button.type = "button";
     button.textContent = "Copy";
     button.setAttribute("aria-label", "Copy " + what);

@@ -72,8 +72,8 @@ pub(crate) struct Open {
     range: Option<Box<str>>,
     if_range: Option<Box<str>>,
     bearer: Option<Secret>,
-    /// It is to be kept, and not shown.
-    download: bool,
+    /// What it is to be called, if it is to be kept and not shown.
+    download: Option<Box<str>>,
 }
 
 /// What a connection was let see, and may see again.
@@ -205,6 +205,7 @@ impl Session<Http> {
         now: Instant,
     ) -> Result<(), Stop<Wish>> {
         let download = Query::new(&request.query).flag("download") == Some(true);
+        let download = download.then(|| called(&request.path));
         let (ask, range, if_range) = (request.ask, request.range.clone(), request.if_range.clone());
         // Unlike a viewer of a stream, it asks for something that only its path names.
         let page = self.protocol.page.take();
@@ -272,10 +273,12 @@ impl Session<Http> {
             let response = Response::new(status, content_type(format), Bytes::new())
                 .with_cache_control("no-cache")
                 .with_header("Accept-Ranges", "bytes");
-            // Its name is the last part of its path.
-            match download {
-                true => response.with_header("Content-Disposition", "attachment"),
-                false => response,
+            match &download {
+                Some(name) => {
+                    let kept = format!("attachment; filename=\"{name}\"");
+                    response.with_header("Content-Disposition", kept)
+                }
+                None => response,
             }
         };
         let (response, at, left) =
@@ -316,6 +319,13 @@ impl Session<Http> {
             self.doing = Doing::Replaying(Replay::read(rest));
         }
     }
+}
+
+/// What is kept is called after stream and date too, which its path tells.
+fn called(path: &str) -> Box<str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.%=+@,".contains(c);
+    let path = path.strip_prefix(PREFIX).unwrap_or(path);
+    path.chars().map(|c| if plain(c) { c } else { '_' }).collect()
 }
 
 fn not_there(detail: &str) -> Response {

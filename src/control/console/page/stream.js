@@ -14,6 +14,8 @@ import { viewers } from "./viewers.js";
 import { addresses, mediaUrl, ways } from "./ways.js";
 
 const FACTS = ["Viewers", "In", "Out", "CPU", "Per 1000 viewers", "Window", "Key frame cache", "Age", "Core", "Frames dropped"];
+/// Viewers from which on what a thousand of them cost says something.
+const MANY = 50;
 const PUBLISHER = ["Address", "Protocol", "Agent", "Since"];
 
 /// `as` names the way it plays, if the address of the page does.
@@ -54,7 +56,7 @@ export function stream(app, name, as, again) {
   });
   const outputs = table({
     label: "Outputs",
-    empty: "Nobody has asked for any format yet.",
+    empty: "Nobody asks for any format now.",
     keyOf: (output) => JSON.stringify([output.format, output.hevc, output.chunk_size, output.selection]),
     columns: [
       { name: "format", label: "Muxed as", show: (_, it) => muxed(it) },
@@ -114,7 +116,8 @@ export function stream(app, name, as, again) {
       In: bits(rates.ingest_bit_s),
       Out: bits(rates.egress_bit_s),
       CPU: percent(rates.cpu_percent) + " %",
-      "Per 1000 viewers": rates.cpu_per_1000_viewers_percent === null ? NONE : digits(rates.cpu_per_1000_viewers_percent) + " %",
+      // Of a few it is the cost of the stream alone.
+      "Per 1000 viewers": rates.cpu_per_1000_viewers_percent === null || rates.viewers_mean < MANY ? NONE : digits(rates.cpu_per_1000_viewers_percent) + " %",
       Window: Math.round(it.window_ms) + " ms",
       "Key frame cache": bytes(it.gop_bytes),
       Age: span(it.age_s),

@@ -3,13 +3,16 @@ import { call, get, query, segment, streamPath } from "./api.js";
 import { block, host, makeClient, showClient } from "./client.js";
 import { ask, attempt } from "./dialog.js";
 import { button, el, put, section } from "./dom.js";
-import { bytes, count, lag, moment, span } from "./format.js";
+import { NONE, bytes, count, lag, moment, span } from "./format.js";
 import { pager } from "./pager.js";
 import { table } from "./table.js";
 
 const PAGE = 50;
 
 const STATES = { waiting: "waits for a publisher", starting: "waits for a key frame", paused: "paused", ended: "ended" };
+
+/// What it fetches by other connections than its playlists is not known to be its own.
+const fetches = (viewer) => viewer.plays_by === "hls";
 
 export function viewers(key, again) {
   const turning = pager(PAGE, "viewers", again);
@@ -23,9 +26,9 @@ export function viewers(key, again) {
       { name: "client", label: "Client", make: makeClient, show: (cell, it) => showClient(cell, it, STATES[it.state]) },
       { name: "protocol", label: "Protocol", show: (_, it) => it.plays_by },
       { name: "lag", label: "Lag", number: true, show: showLag },
-      { name: "lag-bytes", label: "Unsent", number: true, narrow: false, show: (_, it) => bytes(it.lag_bytes) },
+      { name: "lag-bytes", label: "Unsent", number: true, narrow: false, show: (_, it) => (fetches(it) ? NONE : bytes(it.lag_bytes)) },
       { name: "skips", label: "Skips", number: true, narrow: false, show: showSkips },
-      { name: "bytes", label: "Sent", number: true, show: (_, it) => bytes(it.bytes) },
+      { name: "bytes", label: "Sent", number: true, show: (_, it) => (fetches(it) ? "≥ " : "") + bytes(it.bytes) },
       { name: "since", label: "For", number: true, show: showSince },
       { name: "act", label: "Actions", bare: true, make: makeActions, show: showActions },
     ],
@@ -71,12 +74,12 @@ function showActions(cell, viewer) {
 
 function showLag(cell, viewer) {
   cell.classList.toggle("wait", viewer.lag_ms >= 3000);
-  return viewer.state === "waiting" ? "–" : lag(viewer.lag_ms);
+  return viewer.state === "waiting" || fetches(viewer) ? NONE : lag(viewer.lag_ms);
 }
 
 function showSkips(cell, viewer) {
   cell.title = viewer.skips ? `${lag(viewer.skipped_ms)} and ${bytes(viewer.skipped_bytes)} left out` : "";
-  return count(viewer.skips);
+  return fetches(viewer) ? NONE : count(viewer.skips);
 }
 
 function showSince(cell, viewer) {
