@@ -103,10 +103,6 @@ fn sweep_app(app: &App, root: &Path, open: &OpenFiles, now: SystemTime) {
     let mut found = Vec::new();
     find(root, &mut |one| found.push(one));
     for kept in to_remove(found, app, open, now) {
-        if kept.is_part() && is_locked(&kept.media) {
-            // Another process writes it.
-            continue;
-        }
         match kept.remove(root) {
             Ok(()) => tracing::info!(file = %kept.media.display(), bytes = kept.bytes,
                 "recording: removed (record_keep, record_keep_bytes)"),
@@ -116,11 +112,14 @@ fn sweep_app(app: &App, root: &Path, open: &OpenFiles, now: SystemTime) {
     }
 }
 
-/// True if some process writes `part`; false where a file system has no locks.
+/// True if some process writes `part`, or may, as it is another user's; false where a file system has no
+/// locks.
 fn is_locked(part: &Path) -> bool {
     // Writable: NFS locks no other.
-    let file = fs::File::options().read(true).write(true).open(part);
-    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    match fs::File::options().read(true).write(true).open(part) {
+        Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// A recording's file with its sidecar.
@@ -166,7 +165,8 @@ fn to_remove(mut all: Vec<Found>, app: &App, open: &OpenFiles, now: SystemTime) 
     all.retain(|kept| {
         let is_old = !app.record_keep.is_zero() && age(kept) > app.record_keep;
         // One that is whole has been left alone already. One that is not may be another process's too.
-        let rests = !kept.is_part() || (age(kept) > REST && !open.holds(kept.id));
+        let is_free = || age(kept) > REST && !open.holds(kept.id) && !is_locked(&kept.media);
+        let rests = !kept.is_part() || is_free();
         let goes = rests && (is_old || bytes > most);
         if goes {
             bytes -= kept.bytes;

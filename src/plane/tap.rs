@@ -71,6 +71,11 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    fn new(bytes_max: usize) -> Self {
+        let (pieces, bytes, begun) = (VecDeque::new(), 0, false);
+        Self { pieces, bytes, bytes_max, begun, end: None, waker: None }
+    }
+
     /// Appends `block`, unless it comes before one to start at. `before`: preamble and tracks.
     pub(crate) fn push(&mut self, block: &Block, before: (Bytes, Rc<Tracks>)) {
         self.begun |= block.key != Start::No;
@@ -79,10 +84,13 @@ impl Queue {
         }
         let (preamble, tracks) = before;
         let mut cost = block.bytes.len() + Block::OVERHEAD;
-        // Headers, and what they were made from, are those of the piece before it, or nearly as many bytes.
-        let is_same = |last: &Piece| Rc::ptr_eq(&last.init, &block.init);
-        if !self.pieces.back().is_some_and(|(last, _)| is_same(last)) {
-            cost += 2 * block.init.bytes.len();
+        // Headers, and what they were made from, are often those of the piece before it.
+        let last = self.pieces.back().map(|(last, _)| last);
+        if last.is_none_or(|last| !Rc::ptr_eq(&last.init, &block.init)) {
+            cost += block.init.bytes.len();
+        }
+        if last.is_none_or(|last| !Rc::ptr_eq(&last.tracks, &tracks)) {
+            cost += tracks.bytes();
         }
         self.bytes += cost;
         // One block may wait, however large it is.
@@ -224,20 +232,14 @@ impl Hub {
         let trans_id = self.trans_for(id, (format, Selection::ALL));
         self.seal(trans_id, now);
         let trans = &mut self.transes[trans_id];
-        let mut queue = Queue {
-            pieces: VecDeque::new(),
-            bytes: 0,
-            bytes_max,
-            begun: false,
-            end: None,
-            waker: None,
-        };
-        let kept = || trans.log.start(back).into_iter().flat_map(|start| trans.log.from(start));
-        let bytes: usize = kept().map(|block| block.bytes.len() + Block::OVERHEAD).sum();
+        let mut queue = Queue::new(usize::MAX);
+        let kept = trans.log.start(back).into_iter().flat_map(|start| trans.log.from(start));
+        kept.for_each(|block| queue.push(block, trans.before()));
         // What came before it was there is not told to be too much for the disk.
-        if bytes <= bytes_max / 2 {
-            kept().for_each(|block| queue.push(block, trans.before()));
+        if queue.bytes > bytes_max / 2 {
+            queue = Queue::new(bytes_max);
         }
+        queue.bytes_max = bytes_max;
         let queue = Rc::new(RefCell::new(queue));
         trans.taps.push(Rc::clone(&queue));
         trans.idle_since = None;

@@ -178,15 +178,19 @@ fn a_blocking_reload_is_answered_when_its_part_is_there() {
 #[test]
 fn a_blocking_reload_for_which_nothing_comes_is_not_answered_by_what_the_player_has() {
     let _machine = beside_others();
-    let setup = Setup { wait_for_publisher: "40s", ..Setup::default() };
+    let setup = Setup { admin: true, wait_for_publisher: "40s", ..Setup::default() };
     let server = Server::with(&setup);
     let mut first = Connection::new(server.http);
     first.ask("live/a.m3u8", "");
+    viewers::wait(&server, 1);
     let mut by_hand = ByHand::start(&server);
     by_hand.send(6100);
     let multivariant = first.answer().text();
     let mut session = Session::of(first, "live/a", multivariant);
-    let (msn, part) = session.read("").next_part();
+    let all = session.wait_for("all of it", |playlist| {
+        (playlist.segments.len(), playlist.open.parts.len()) == (3, 0)
+    });
+    let (msn, part) = all.next_part();
     session.connection.ask(&session.path(&format!("_HLS_msn={msn}&_HLS_part={part}")), "");
     let answer = session.connection.answer();
     assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")));
@@ -548,7 +552,7 @@ fn what_is_kept_is_the_window_and_no_more() {
     live.stop();
 
     // 2 Mbit/s are a megabyte in four seconds.
-    let mut live = Live::start("hls_window = '60s'\nhls_max_bytes = '256KiB'");
+    let mut live = Live::start("hls_window = '60s'\nhls_max_bytes = '1MiB'");
     let mut session = live.open();
     let begun = session.read("").media_sequence;
     session.wait_for("old ones to go", |playlist| playlist.media_sequence > begun + 3);

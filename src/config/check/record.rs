@@ -1,9 +1,8 @@
-use std::path::Path;
 use std::time::Duration;
 
 use super::{DAY, SECOND, Section};
 use crate::config::units::size;
-use crate::config::{App, Config};
+use crate::config::{App, Config, RecordPath};
 
 /// What recordings go by.
 pub(super) fn check(app: &App, at: &mut Section<'_>) {
@@ -35,33 +34,45 @@ pub(super) fn check(app: &App, at: &mut Section<'_>) {
     });
 }
 
-/// In the directory of recordings each folder is an app's: one of others in it would be taken for that, and
-/// what is in there listed, and removed, as recordings of that app.
+/// In a directory of recordings each folder is an app's. What others keep in such a folder would be listed,
+/// and removed, as recordings of that app.
 pub(super) fn check_places(config: &Config, at: &mut Section<'_>) {
-    let places = || {
-        let own = config.app.values().map(|app| &app.record_directory);
-        own.chain([&config.app_defaults.record_directory]).filter(|place| !place.is_empty())
+    let defaults = &config.app_defaults.record_directory;
+    let own = config.app.iter().map(|(name, app)| (Some(name), &app.record_directory));
+    let places: Vec<_> = [(None, defaults)].into_iter().chain(own).collect();
+    let is_configured =
+        |folder: &str| config.app.keys().any(|app| RecordPath::dir_of(app) == folder);
+    // Whether recordings of `app` in `outer`, or of apps without settings, lie where `inner` is.
+    let holds = |(app, outer): (Option<&String>, &str), inner: &str| {
+        let folder = folder_towards(inner, outer);
+        folder.is_some_and(|folder| match app {
+            Some(app) => RecordPath::dir_of(app) == folder,
+            None => !config.strict_apps && !is_configured(&folder),
+        })
     };
-    let outer = |place: &str| {
-        let lies_in = |other: &&String| {
-            Path::new(place) != Path::new(*other) && Path::new(place).starts_with(other)
+    for (name, inner) in &places {
+        let inherits = name.is_some() && *inner == defaults;
+        let held = places.iter().find(|(app, outer)| holds((*app, outer), inner));
+        let Some((app, outer)) = held.filter(|_| !inherits) else { continue };
+        let whose = app.map_or("apps without settings".to_owned(), |app| format!("the app {app}"));
+        let says = || {
+            format!(
+                "expected a path outside of the recordings of {whose} in {outer:?}, found {inner:?}"
+            )
         };
-        places().find(lies_in)
-    };
-    let check = |app: &App, at: &mut Section<'_>| {
-        if let Some(outer) = outer(&app.record_directory) {
-            let found = &app.record_directory;
-            at.require(false, "record_directory", || {
-                format!("expected a path that does not lie in that of another app ({outer:?}), found {found:?}")
-            });
-        }
-    };
-    check(&config.app_defaults, &mut at.section("app_defaults"));
-    for (name, app) in &config.app {
-        if app.record_directory != config.app_defaults.record_directory {
-            check(app, &mut at.section("app").section(name));
+        match name {
+            None => at.section("app_defaults").require(false, "record_directory", says),
+            Some(name) => at.section("app").section(name).require(false, "record_directory", says),
         }
     }
+}
+
+/// The folder of `outer` in which `inner` lies, if it lies there.
+fn folder_towards(inner: &str, outer: &str) -> Option<String> {
+    // Err: an empty path, which is none.
+    let [inner, outer] = [inner, outer].map(|place| std::path::absolute(place).ok());
+    let below = inner?.strip_prefix(outer?).ok()?.components().next()?.as_os_str().to_owned();
+    below.into_string().ok()
 }
 
 #[cfg(test)]
@@ -82,12 +93,18 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_recordings_lies_in_no_other() {
+    fn a_directory_of_recordings_lies_where_no_other_app_has_its_own() {
         assert_eq!(complaints("/rec", "/rec/archive"), ["app.legal.record_directory"]);
-        assert_eq!(complaints("/rec/all", "/rec/"), ["app_defaults.record_directory"]);
-        for (defaults, own) in
-            [("/rec", "/rec/"), ("/rec", "/recordings"), ("", "/rec"), ("/rec", "")]
-        {
+        assert_eq!(complaints("rec", "./rec/archive"), ["app.legal.record_directory"]);
+        assert_eq!(complaints("/rec/legal/x", "/rec"), ["app_defaults.record_directory"]);
+        for (defaults, own) in [
+            ("/rec", "/rec/"),
+            ("/rec", "/rec/legal"),
+            ("/rec/all", "/rec"),
+            ("/rec", "/recordings"),
+            ("", "/rec"),
+            ("/rec", ""),
+        ] {
             assert!(complaints(defaults, own).is_empty(), "{defaults:?} {own:?}");
         }
     }

@@ -261,7 +261,8 @@ impl Core {
             let now = Instant::now();
             let most = self.setup().config.limits.hls_max_bytes;
             let is_full = self.node.counters.hls_bytes.load(Ordering::Relaxed) > most;
-            if now >= until || (is_full && now >= least) {
+            // What one core has let go is of no use to others.
+            if now >= until || (is_full && now >= least) || channel.is_closed() {
                 return;
             }
             rt::sleep_until(until.min(now + LOOK)).await;

@@ -216,7 +216,12 @@ impl Session<Http> {
     /// It did not come. A playlist that was asked for as it is, is answered so.
     fn give_up(&mut self, wanted: &Wanted, now: Instant) {
         match &wanted.what {
-            What::Playlist { request, .. } if request.msn.is_some() => {
+            What::Playlist { request, playback, .. } if request.msn.is_some() => {
+                let stream = self.conn.core.hls.stream(&wanted.key);
+                if let Some(playback) = stream.and_then(|stream| stream.playback(*playback)) {
+                    // It is to ask again.
+                    playback.count(0);
+                }
                 // 6.2.5.2: not by what the player has already.
                 let response = Response::json_error(503, "not in time", NOT_IN_TIME);
                 self.protocol.respond(wanted.ask, &response.with_cache_control("no-store"), now);

@@ -46,7 +46,7 @@ struct Task<'a> {
     changes: (Instant, u32),
 }
 
-/// In a minute. Each begins another file, and costs the disk some syncs.
+/// In each minute. Each begins another file, and costs the disk some syncs.
 const CHANGES_MAX: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -315,7 +315,7 @@ mod tests {
             publisher.push(picture(0), now).expect("within limits");
             core.record(&key, None).expect("it is published").expect("there is room");
             let running = core.recordings.of(&key).expect("it has begun");
-            let gave_up = now + Duration::from_secs(20);
+            let gave_up = now + Duration::from_secs(50);
             for level in 1..200 {
                 publisher.set_track(avc(level), Instant::now());
                 publisher.push(picture(40 * i64::from(level)), Instant::now()).expect("in limits");

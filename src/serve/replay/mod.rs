@@ -112,7 +112,8 @@ impl From {
             Self::File(file) => file.read_at(at, most).await,
             Self::Text(text) => {
                 let at = usize::try_from(at).unwrap_or(usize::MAX).min(text.len());
-                Ok(text.slice(at..text.len().min(at.saturating_add(most))))
+                // Copied, as a file is: a part of it would hold all of it, without a seat.
+                Ok(Bytes::copy_from_slice(&text[at..text.len().min(at.saturating_add(most))]))
             }
         }
     }
@@ -323,7 +324,7 @@ impl Session<Http> {
 
 /// What is kept is called after stream and date too, which its path tells.
 fn called(path: &str) -> Box<str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.%=+@,".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.=+@,".contains(c);
     let path = path.strip_prefix(PREFIX).unwrap_or(path);
     path.chars().map(|c| if plain(c) { c } else { '_' }).collect()
 }

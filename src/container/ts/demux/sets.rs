@@ -19,7 +19,8 @@ pub(super) struct Sets {
 }
 
 /// Sets are told anew at a key frame, of which few come at once. Each time costs as much as all of them
-/// together, however short the one is that is new.
+/// together, however short the one is that is new. Beyond it pictures go on with those before, which is
+/// damage to whoever tells other ones at each of many pictures without a time.
 const CHANGES_MAX: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Sets {
         Self { codec, kept: Vec::new(), track: None, fields: None, changes_left: CHANGES_MAX }
     }
 
-    /// Another PES packet with a time begins.
+    /// The pictures from one time to the next come.
     pub(super) fn begin(&mut self) {
         self.changes_left = CHANGES_MAX;
     }
