@@ -213,24 +213,17 @@ impl Session<Http> {
         }
     }
 
-    /// It did not come. A playlist that was asked for as it is, is answered so.
+    /// It did not come: a playlist is answered as it is, and players ask again. 6.2.5.2 would have it be
+    /// 503, of which hls.js takes three before it gives up for good, long before `publisher_grace` is over.
     fn give_up(&mut self, wanted: &Wanted, now: Instant) {
-        match &wanted.what {
-            What::Playlist { request, playback, .. } if request.msn.is_some() => {
-                let stream = self.conn.core.hls.stream(&wanted.key);
-                if let Some(playback) = stream.and_then(|stream| stream.playback(*playback)) {
-                    // It is to ask again.
-                    playback.count(0);
-                }
-                // 6.2.5.2: not by what the player has already.
-                let response = Response::json_error(503, "not in time", NOT_IN_TIME);
-                self.protocol.respond(wanted.ask, &response.with_cache_control("no-store"), now);
-            }
-            What::Playlist { .. } => self.look(Wanted { late: true, ..wanted.clone() }, false, now),
+        let mut late = Wanted { late: true, ..wanted.clone() };
+        match &mut late.what {
+            What::Playlist { request, .. } => request.msn = None,
             What::Multivariant | What::Media { .. } => {
-                self.protocol.answer(wanted.ask, 404, NO_MEDIA, now);
+                return self.protocol.answer(wanted.ask, 404, NO_MEDIA, now);
             }
         }
+        self.look(late, false, now);
     }
 
     /// Who fetches `key` by this connection, as far as it was said.
@@ -284,8 +277,6 @@ const NO_SESSION: &str = "expected ?session=… of a viewer that is here, found 
 const NO_SELECTION: &str = "expected no audio=0 and no video=0: HLS has all tracks; players of it choose, \
      and .flv, .ts and .mp4 can leave one out";
 const NO_RENDITION: &str = "the sound has no playlist of its own: it is in main.m3u8";
-const NOT_IN_TIME: &str =
-    "expected the next part within three segments, found none: the publisher has paused; ask again";
 const NO_MEDIA: &str = "expected what a playlist lists now, found what it does not";
 
 /// Who has no session gets one there.
