@@ -265,7 +265,7 @@ impl Core {
             if now >= until || (is_full && now >= least) || channel.is_closed() {
                 return;
             }
-            rt::sleep_until(until.min(now + LOOK)).await;
+            rt::sleep_until(until.min(least.max(now + LOOK))).await;
         }
     }
 
