@@ -271,6 +271,8 @@ fn a_viewer_of_hls_is_asked_about_once_and_has_its_end_when_it_asks_no_more() {
     assert!(stop.said["send_bytes"].as_u64() > Some(bytes), "{bytes}: {}", stop.said);
     assert_eq!(stop.said["started"], true);
     assert!(text(&stop, "reason").contains("(hls_session_idle)"), "{}", stop.said);
+    let sent = format!(" sent={} ", stop.said["send_bytes"]);
+    log().wait_for(&[" corecast::access: stop ", " protocol=hls ", " stream=live/cut ", &sent]);
     drop((web, publisher));
     expect_one_end_per_start(&server);
     assert_eq!(server.of("on_play").len(), 1, "not about each request");

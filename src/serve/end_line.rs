@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::conn::{About, Conn, End};
 use super::verdict::Question;
 use crate::media::{Redacted, StreamKey};
@@ -82,14 +84,19 @@ impl EndLine<'_> {
         tracing::info!(target: "corecast::access", %client, %peer, %protocol, agent, %stream,
             method = page.map(|page| page.method), path = page.map(|page| &*page.path),
             status = request.and_then(|request| request.status),
-            seconds = (opened.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            seconds = seconds(opened.elapsed()),
             received, sent = bytes + answered, skips, skipped_ms, skipped_bytes, lag_ms, lag_bytes,
             reason = end.to_string(), "close");
     }
 }
 
+/// To the millisecond.
+pub(super) fn seconds(lasted: Duration) -> f64 {
+    (lasted.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// Long enough to tell clients apart; they may send kilobytes.
-fn cut(text: &str) -> &str {
+pub(super) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(SHOWN_BYTES)]
 }
 

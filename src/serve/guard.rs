@@ -54,33 +54,22 @@ impl<F: Future<Output = ()>, T: Fn()> Future for Guarded<F, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::task::{Context, Waker};
     use std::time::{Duration, Instant};
 
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::config::App;
     use crate::media::StreamKey;
-    use crate::plane::Publisher;
-    use crate::serve::core::Node;
+    use crate::serve::Tell;
+    use crate::serve::alone::{on_the_only_core, publish};
     use crate::serve::order::Order;
-    use crate::serve::{Mesh, Tell};
-    use crate::shard::CoreId;
 
     #[test]
     fn a_panic_in_a_task_ends_its_source_and_nothing_else() {
-        let node = Arc::new(Node { connections_max: 10, ..Node::new(Mesh::new(1, 16)) });
-        let main = move || async move {
-            let core = Core::new(CoreId(0), node, Arc::default());
-            core.start();
-            let [bad, good] =
-                ["bad", "good"].map(|name| StreamKey::new("live", name).expect("valid"));
-            let publish = |key: &StreamKey| {
-                let request = core.claim(key).expect("the only core");
-                Publisher::acquire(core.hub(), request, Instant::now()).expect("nobody is there")
-            };
-            let (publisher, other) = (publish(&bad), publish(&good));
+        on_the_only_core(App::default(), |core| async move {
+            let ((bad, publisher), (good, other)) = (publish(&core, "bad"), publish(&core, "good"));
             let hub = Rc::clone(core.hub());
             let told = Rc::new(std::cell::Cell::new(0));
             let tell = Rc::clone(&told);
@@ -104,19 +93,14 @@ mod tests {
                 rt::sleep(Duration::from_millis(1)).await;
             }
             assert_eq!(core.directory.borrow().len(), 1);
-            publish(&bad);
-        };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("the core has not noticed");
+            publish(&core, "bad");
+        });
     }
 
     #[test]
     #[allow(clippy::await_holding_refcell_ref, reason = "it makes the core panic")]
     fn a_message_that_makes_a_core_panic_is_given_up_and_the_next_one_is_heard() {
-        let node = Arc::new(Node::new(Mesh::new(1, 16)));
-        let main = move || async move {
-            let core = Core::new(CoreId(0), node, Arc::default());
-            core.start();
+        on_the_only_core(App::default(), |core| async move {
             let tell = |message| core.node.mesh.try_tell(core.id, message).expect("there is room");
             // It stays borrowed, as if a bug had left it so.
             std::mem::forget(core.directory.borrow_mut());
@@ -125,8 +109,6 @@ mod tests {
             let (asker, answer) = oneshot::channel();
             tell(Tell::Order(Order::Measure(asker)));
             answer.await.expect("it is still there, and has heard of both");
-        };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("the core has not noticed");
+        });
     }
 }

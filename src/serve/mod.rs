@@ -8,6 +8,8 @@
 pub mod accept;
 pub mod access;
 pub mod admit;
+#[cfg(test)]
+mod alone;
 pub mod blocks;
 mod conn;
 pub mod core;

@@ -17,6 +17,7 @@ use crate::plane::{
 };
 use crate::serve::admit::Ticket;
 use crate::serve::core::Core;
+use crate::serve::end_line::{cut, seconds};
 use crate::serve::event::Event;
 use crate::serve::grant::Grant;
 use crate::serve::guard;
@@ -229,7 +230,8 @@ fn watch(
         let segments = found.channel.latest().map_or(Duration::ZERO, |latest| 3 * latest.target());
         let idle = idle.max(segments);
         let linger = found.channel.linger();
-        log(&core, grant.as_ref(), "play");
+        log_start(&core, grant.as_ref());
+        let started = Instant::now();
         core.say(from, Word::Opened { ask, opened: Ok(found) });
 
         let end = until_the_end(&core, &viewer, &playback, idle).await;
@@ -239,7 +241,7 @@ fn watch(
             Some(end) => end.to_string(),
             None => format!("asked for nothing for {idle:?} (hls_session_idle)"),
         };
-        log(&core, grant.as_ref(), &reason);
+        log_end(&core, grant.as_ref(), started.elapsed(), stats.bytes, &reason);
         drop(viewer);
         if let Some(grant) = grant {
             grant.end(&reason, 0, stats);
@@ -299,11 +301,21 @@ fn closed(event: SinkEvent) -> Closed {
     Closed { status, detail }
 }
 
-fn log(core: &Core, grant: Option<&Grant>, what: &str) {
+fn log_start(core: &Core, grant: Option<&Grant>) {
     let Some(question) = grant.map(Grant::question) else { return };
     let stream = question.stream().map_or("-", StreamKey::as_str);
-    tracing::info!(client = %question.client, peer = %question.peer, protocol = "hls",
-        core = %core.id, %stream, "{what}");
+    tracing::info!(client = %question.client, peer = %question.peer, protocol = %"hls",
+        core = %core.id, %stream, "play");
+}
+
+/// Its line in the access log: what it was sent, its connections have told too, perhaps among what
+/// they sent to others.
+fn log_end(core: &Core, grant: Option<&Grant>, lasted: Duration, sent: u64, reason: &str) {
+    let Some(question) = grant.map(Grant::question) else { return };
+    let stream = question.stream().map_or("-", StreamKey::as_str);
+    tracing::info!(target: "corecast::access", client = %question.client, peer = %question.peer,
+        protocol = %"hls", agent = question.agent().map(cut), %stream, core = %core.id,
+        seconds = seconds(lasted), sent, reason, "stop");
 }
 
 #[cfg(test)]
@@ -314,11 +326,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::config::{App, Config};
-    use crate::media::{Codec, Frame, Track, TrackKind, VideoCodec};
-    use crate::plane::Publisher;
-    use crate::serve::Mesh;
-    use crate::serve::core::Node;
+    use crate::config::App;
+    use crate::media::{Frame, TrackKind};
+    use crate::serve::alone::{h264, on_the_only_core, publish};
     use crate::time::Timestamp;
 
     fn picture(ms: i64) -> Frame {
@@ -328,19 +338,11 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_place_hears_of_a_panic_and_nothing_stays_of_it() {
-        let main = || async {
-            let app = App { hls: true, ..App::default() };
-            let config = Config { app_defaults: Arc::new(app), ..Config::default() };
-            let node = Arc::new(Node::new(Mesh::new(1, 16)));
-            let core = Core::new(CoreId(0), node, Arc::new(config));
-            core.start();
-            let key = StreamKey::new("live", "a").expect("valid");
-            let request = core.claim(&key).expect("the only core");
+        let app = App { hls: true, ..App::default() };
+        on_the_only_core(app, |core| async move {
+            let (key, publisher) = publish(&core, "a");
             let now = Instant::now();
-            let publisher = Publisher::acquire(core.hub(), request, now).expect("nobody is there");
-            let codec = Codec::Video(VideoCodec::H264);
-            let config = Bytes::from_static(&[1, 100, 0, 31, 0xff, 0xe0, 0, 1]);
-            publisher.set_track(Track { codec, config, hdr: None, video: None, audio: None }, now);
+            publisher.set_track(h264(31), now);
             publisher.push(picture(0), now).expect("within limits");
             // Where its playback would be entered it panics.
             std::mem::forget(core.hls.playbacks.borrow_mut());
@@ -360,24 +362,18 @@ mod tests {
             };
             assert_eq!(closed.status, 500);
             assert!(core.hls.waiting.borrow().is_empty());
-        };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("the core has not noticed");
+        });
     }
 
     #[test]
     fn a_playback_is_over_and_forgotten_when_its_entry_is_dropped() {
-        let main = || async {
-            let node = Arc::new(Node::new(Mesh::new(1, 16)));
-            let core = Core::new(CoreId(0), node, Arc::default());
+        on_the_only_core(App::default(), |core| async move {
             let playback = Playback::new(StreamKey::new("live", "a").expect("valid"));
             let entry = Entry::new(&core, &playback);
             assert!(core.hls.playbacks.borrow().contains_key(&playback.id()));
             drop(entry);
             assert!(playback.is_over() && core.hls.playbacks.borrow().is_empty());
-        };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("it ends well");
+        });
     }
 
     #[test]

@@ -269,55 +269,47 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
-    use crate::config::{App, Config};
-    use crate::media::{AudioCodec, Codec, Frame, StreamKey, Track, TrackKind, VideoCodec};
+    use crate::config::App;
+    use crate::media::{Frame, StreamKey, TrackKind};
     use crate::net::rt;
     use crate::plane::Publisher;
-    use crate::serve::Mesh;
-    use crate::serve::core::Node;
-    use crate::shard::CoreId;
+    use crate::serve::alone::{aac, h264, on_the_only_core, publish};
     use crate::time::Timestamp;
-
-    fn track(codec: Codec, config: &'static [u8]) -> Track {
-        Track { codec, config: Bytes::from_static(config), hdr: None, video: None, audio: None }
-    }
 
     fn picture(ms: i64) -> Frame {
         let (at, data) = (Timestamp::from_millis(ms), Bytes::from_static(&[0; 100]));
         Frame { kind: TrackKind::Video, dts: at, pts: at, key: true, data }
     }
 
-    #[test]
-    fn a_recording_of_which_each_picture_would_be_a_file_ends() {
-        let root = std::env::temp_dir().join(format!("corecast-changes-{}", std::process::id()));
-        let record_directory = root.display().to_string();
-        let main = move || async move {
-            let app = App { record_directory, ..App::default() };
-            let config = Config { app_defaults: Arc::new(app), ..Config::default() };
-            let node = Arc::new(Node::new(Mesh::new(1, 16)));
-            let core = Core::new(CoreId(0), node, Arc::new(config));
-            core.start();
-            let key = StreamKey::new("live", "a").expect("valid");
-            let request = core.claim(&key).expect("the only core");
+    /// Records `live/a`, which has a picture, into a directory of that name, while `test` goes on with it.
+    fn recording<F: Future<Output = ()>>(
+        name: &str,
+        test: impl FnOnce(Rc<Core>, StreamKey, Publisher, Rc<Running>) -> F + Send + 'static,
+    ) {
+        let root = std::env::temp_dir().join(format!("corecast-{name}-{}", std::process::id()));
+        let app = App { record_directory: root.display().to_string(), ..App::default() };
+        on_the_only_core(app, |core| async move {
+            let (key, publisher) = publish(&core, "a");
             let now = Instant::now();
-            let publisher = Publisher::acquire(core.hub(), request, now).expect("nobody is there");
-            let avc = |level: u8| {
-                let config = Bytes::from(vec![1, 100, 0, level, 0xff, 0xe0, 0, 1]);
-                Track { config, ..track(Codec::Video(VideoCodec::H264), &[]) }
-            };
-            publisher.set_track(avc(0), now);
-            publisher.set_track(track(Codec::Audio(AudioCodec::Aac), &[0x12, 1]), now);
+            publisher.set_track(h264(0), now);
+            publisher.set_track(aac(), now);
             publisher.push(picture(0), now).expect("within limits");
             core.record(&key, None).expect("it is published").expect("there is room");
             let running = core.recordings.of(&key).expect("it has begun");
-            let gave_up = now + Duration::from_secs(50);
+            test(core, key, publisher, running).await;
+        });
+        std::fs::remove_dir_all(&root).expect("ours");
+    }
+
+    #[test]
+    fn a_recording_of_which_each_picture_would_be_a_file_ends() {
+        recording("changes", |core, _, publisher, running| async move {
+            let gave_up = Instant::now() + Duration::from_secs(50);
             for level in 1..200 {
-                publisher.set_track(avc(level), Instant::now());
+                publisher.set_track(h264(level), Instant::now());
                 publisher.push(picture(40 * i64::from(level)), Instant::now()).expect("in limits");
                 running.tap.seal(Instant::now());
                 while running.tap.waiting() > 0
@@ -330,33 +322,13 @@ mod tests {
             assert!(core.recordings.is_empty(), "it goes on");
             assert_eq!(running.files.get(), CHANGES_MAX + 1);
             assert_eq!(core.node.recordings.failed.load(Ordering::Relaxed), 1);
-        };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("it ends well");
-        std::fs::remove_dir_all(&root).expect("ours");
+        });
     }
 
     #[test]
     fn a_recording_ends_when_it_is_to_though_more_comes_than_it_can_write() {
-        let root = std::env::temp_dir().join(format!("corecast-task-{}", std::process::id()));
-        let record_directory = root.display().to_string();
-        let main = move || async move {
-            let app = App { record_directory, ..App::default() };
-            let config = Config { app_defaults: Arc::new(app), ..Config::default() };
-            let node = Arc::new(Node::new(Mesh::new(1, 16)));
-            let core = Core::new(CoreId(0), node, Arc::new(config));
-            core.start();
-            let key = StreamKey::new("live", "a").expect("valid");
-            let request = core.claim(&key).expect("the only core");
-            let now = Instant::now();
-            let publisher = Publisher::acquire(core.hub(), request, now).expect("nobody is there");
-            let avc = track(Codec::Video(VideoCodec::H264), &[1, 100, 0, 31, 0xff, 0xe0, 0, 1]);
-            publisher.set_track(avc, now);
-            publisher.set_track(track(Codec::Audio(AudioCodec::Aac), &[0x12, 1]), now);
-            publisher.push(picture(0), now).expect("within limits");
-            core.record(&key, None).expect("it is published").expect("there is room");
-            let running = core.recordings.of(&key).expect("it has begun");
-            let gave_up = now + Duration::from_secs(20);
+        recording("task", |core, key, publisher, running| async move {
+            let gave_up = Instant::now() + Duration::from_secs(20);
             let mut ms = 0;
             while !core.recordings.is_empty() && Instant::now() < gave_up {
                 // A piece waits whenever it looks for one: writing takes longer than a turn.
@@ -372,9 +344,6 @@ mod tests {
             }
             assert!(core.recordings.is_empty(), "it goes on: {} bytes", running.bytes.get());
             assert!(running.bytes.get() > 2000);
-        };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("it ends well");
-        std::fs::remove_dir_all(&root).expect("ours");
+        });
     }
 }

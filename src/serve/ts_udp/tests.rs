@@ -4,13 +4,11 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::config::{App, Config};
+use crate::config::App;
 use crate::container::ts;
 use crate::media::{AudioCodec, AudioFormat, Codec, Frame, Track, TrackKind};
 use crate::net::{rt, udp};
-use crate::serve::Mesh;
-use crate::serve::core::Node;
-use crate::shard::CoreId;
+use crate::serve::alone::on_the_only_core;
 use crate::time::Timestamp;
 
 /// Datagrams with a frame of sound each.
@@ -37,7 +35,6 @@ fn datagrams(count: i64) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_panic_at_a_frame_ends_neither_the_input_nor_its_core() {
-    let node = Arc::new(Node::new(Mesh::new(1, 16)));
     let settings = TsUdp {
         listen: "127.0.0.1:0".parse().expect("an address"),
         stream: "live/bad".to_owned(),
@@ -50,12 +47,9 @@ fn a_panic_at_a_frame_ends_neither_the_input_nor_its_core() {
     let socket = udp::bind(&wanted(&settings), false).expect("a free port");
     let to = socket2::SockRef::from(&socket).local_addr().expect("bound");
     let input = Input::new(settings).expect("a stream");
-    let main = move || async move {
-        // No clock reaches that far: who begins to publish panics.
-        let app = App { probe_timeout: Duration::MAX, ..App::default() };
-        let config = Config { app_defaults: Arc::new(app), ..Config::default() };
-        let core = Core::new(CoreId(0), node, Arc::new(config));
-        core.start();
+    // No clock reaches that far: who begins to publish panics.
+    let app = App { probe_timeout: Duration::MAX, ..App::default() };
+    on_the_only_core(app, move |core| async move {
         core.receive_datagrams(*first(&input, socket, &core.setup().config.limits));
         let sender = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let to = to.as_socket().expect("of IPv4");
@@ -76,7 +70,5 @@ fn a_panic_at_a_frame_ends_neither_the_input_nor_its_core() {
             rt::sleep(Duration::from_millis(1)).await;
         }
         assert!(input.is_gone(), "it has heard that it is to end");
-    };
-    let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-    thread.join().expect("the core has not noticed");
+    });
 }
