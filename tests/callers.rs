@@ -149,12 +149,19 @@ fn a_client_that_is_blocked_does_not_take_those_along_who_share_its_proxy() {
     let mut block = |address: &str| {
         let body = format!("{{\"address\":\"{address}\",\"for_s\":3600,\"reason\":\"rude\"}}");
         let headers = "Content-Type: application/json\r\nContent-Length";
-        api.send(&format!(
-            "POST /api/v1/block HTTP/1.1\r\nHost: localhost\r\n{headers}: {}\r\n\r\n{body}",
-            body.len()
-        ));
-        let answer = api.answer();
-        assert_eq!(answer.status, 200, "{}", answer.body);
+        eventually("the core answers", || {
+            api.send(&format!(
+                "POST /api/v1/block HTTP/1.1\r\nHost: localhost\r\n{headers}: {}\r\n\r\n{body}",
+                body.len()
+            ));
+            let answer = api.answer();
+            // One that is late on a busy machine is to be asked again.
+            if answer.status == 503 && answer.body.contains("ask again later") {
+                return false;
+            }
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            true
+        });
     };
     // It was the last to ask.
     block("192.0.2.81");

@@ -63,8 +63,9 @@ fn an_answer_that_is_not_a_hook_servers_is_a_no_that_is_logged_and_counted() {
 fn publishers_that_fall_silent_together_are_all_asked_about() {
     let server = HookServer::start(|_| after(300, say("{\"code\":0,\"close\":false}")));
     let lines = server.lines(&["on_publish_timeout"]);
+    // So long again is the time for all the answers.
     let lines = format!(
-        "cores = 2\nlimits.publisher_silence = '3s'\nhooks.retry_for = 0\n{PATIENT}\n{lines}"
+        "cores = 2\nlimits.publisher_silence = '8s'\nhooks.retry_for = 0\n{PATIENT}\n{lines}"
     );
     let node = Node::start(&lines, None);
     // More than are told at once.

@@ -30,7 +30,10 @@ fn a_yes_that_is_said_to_a_server_that_stops_has_its_end() {
         _ => yes(),
     });
     let hooks = server.lines(&["on_publish", "on_publish_done"]);
-    let node = Node::start(&format!("cores = 2\nadmin.enabled = false\n{hooks}"), None);
+    // Or else what is heard late is told again.
+    let patient = "hooks.timeout = '30s'\nlimits.verdict_timeout = '40s'";
+    let lines = format!("cores = 2\nadmin.enabled = false\n{patient}\n{hooks}");
+    let node = Node::start(&lines, None);
     let mut asks = Raw::ready(node.rtmp, "live");
     asks.send(&talk::publish("late"));
     server.wait_for("on_publish", 1);

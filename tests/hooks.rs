@@ -37,11 +37,16 @@ const ALL: [&str; 6] =
 /// Whoever asks waits longer than any of these tests lets it.
 const PATIENT: &str = "hooks.timeout = '30s'\nlimits.verdict_timeout = '40s'";
 
-/// On two cores: what is asked on one goes on at the other. Patient, unless `lines` say how long it is.
+/// On two cores: what is asked on one goes on at the other. Patient, unless `lines` say how long it
+/// is, with publishers too: they say nothing while others have their turn.
 fn start(server: &HookServer, hooks: &[&str], lines: &str) -> Node {
     let patient = if lines.contains("hooks.timeout") { "" } else { PATIENT };
-    let lines =
-        format!("cores = 2\nadmin.enabled = false\n{patient}\n{}{lines}", server.lines(hooks));
+    let silence = match lines.contains("limits.publisher_silence") {
+        true => "",
+        false => "limits.publisher_silence = '60s'",
+    };
+    let hooks = server.lines(hooks);
+    let lines = format!("cores = 2\nadmin.enabled = false\n{patient}\n{silence}\n{hooks}{lines}");
     Node::start(&lines, None)
 }
 
@@ -160,7 +165,10 @@ fn a_yes_that_meets_a_limit_a_kick_or_a_drain_has_its_end_with_that_reason() {
     let api = |method: &str, path: &str| {
         let mut web = Web::new(node.admin);
         web.send(&format!("{method} /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-        assert!((200..300).contains(&web.answer().status), "{method} {path}");
+        let answer = web.answer();
+        // A core that is late on a busy machine obeys as soon as it can.
+        let is_late = answer.status == 503 && answer.body.contains("ask again later");
+        assert!(is_late || (200..300).contains(&answer.status), "{method} {path}: {answer:?}");
     };
     let end_of = |action: &str, stream: &str, started: bool| {
         let of_it = |it: &Heard| it.said["stream"] == stream && it.said["started"] == started;
@@ -247,8 +255,9 @@ fn a_viewer_of_hls_is_asked_about_once_and_has_its_end_when_it_asks_no_more() {
     let media = address(&answer.body).expect("a media playlist");
     let mut playlist = String::new();
     eventually("a segment is whole", || {
-        // What came before it was let in may be in none.
-        publisher.push(44);
+        // What came before it was let in may be in none. As much again: who asks for a playlist
+        // without segments waits as long as its session may be idle.
+        publisher.push(220);
         web.send(&format!("GET /live/{media} HTTP/1.1\r\nHost: test\r\n\r\n"));
         let answer = web.answer();
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -330,7 +339,9 @@ fn a_verdict_that_comes_too_late_is_a_no_and_a_late_yes_has_its_end() {
             ("on_publish", "late-no") => once(&is_refused, say("1")),
             _ => yes(),
         });
-    let node = start(&server, &["on_publish", "on_publish_done"], "hooks.timeout = '300ms'");
+    // The core waits longer than the hook.
+    let lines = "hooks.timeout = '300ms'\nlimits.verdict_timeout = '40s'";
+    let node = start(&server, &["on_publish", "on_publish_done"], lines);
     for name in ["late-yes", "late-no"] {
         let path = format!("live/{name}");
         let (_, reason) = Peer::new(node.rtmp, Goal::Publish, &path).refusal();
@@ -452,12 +463,14 @@ fn what_is_told_is_signed_and_tried_until_it_is_heard() {
 
 #[test]
 fn a_server_that_is_gone_hears_of_it_when_it_is_back_or_it_is_logged_as_lost() {
+    let hooks = |port: u16| {
+        format!(
+            "cores = 2\nadmin.enabled = false\nhooks.on_publish_done = 'http://127.0.0.1:{port}/'\n\
+             hooks.on_play = 'http://127.0.0.1:{port}/'\nhooks.on_play_error = 'allow'\n{PATIENT}\n"
+        )
+    };
     let port = free_port();
-    let hooks = format!(
-        "cores = 2\nadmin.enabled = false\nhooks.on_publish_done = 'http://127.0.0.1:{port}/'\n\
-         hooks.on_play = 'http://127.0.0.1:{port}/'\nhooks.on_play_error = 'allow'\n{PATIENT}\n"
-    );
-    let node = Node::start(&hooks, None);
+    let node = Node::start(&hooks(port), None);
     let (publisher, player) = publish_and_play(&node, "outage");
     drop((publisher, player));
     log().wait_for(&["no verdict", "hook=\"on_play\"", "on_error=Allow"]);
@@ -468,7 +481,9 @@ fn a_server_that_is_gone_hears_of_it_when_it_is_back_or_it_is_logged_as_lost() {
     assert_eq!((told.len(), text(&told[0], "stream")), (1, "outage"));
     drop((node, server));
 
-    let node = Node::start(&format!("{hooks}hooks.retry_for = '100ms'"), None);
+    // Another port: a program that another test starts just now may have a copy of that listener.
+    let port = free_port();
+    let node = Node::start(&format!("{}hooks.retry_for = '100ms'", hooks(port)), None);
     Peer::publish(node.rtmp, "live/lost").leave();
     log().wait_for(&["lost, as nobody heard it", "Connection refused"]);
     let server = HookServer::on(port, |_| yes());
@@ -603,12 +618,12 @@ fn a_silent_publisher_is_kept_for_as_long_as_the_answer_says_so() {
         "speaks" => say("{\"code\":0,\"close\":false}"),
         _ => yes(),
     });
-    let lines = format!(
-        "limits.publisher_silence = '700ms'\nlimits.first_frame_timeout = '700ms'\n{PATIENT}"
-    );
-    let node = start(&server, &["on_publish_timeout"], &lines);
+    // The answer has to come within as long again, and so has the word of who speaks.
+    let lines = "limits.publisher_silence = '4s'\nlimits.first_frame_timeout = '4s'";
+    let node = start(&server, &["on_publish_timeout"], lines);
     let silent = Peer::publish(node.rtmp, "live/patience");
     let address = silent.address();
+    server.wait_for("on_publish_timeout", 3);
     log().wait_for(&[" close ", &format!("peer={address} "), "expected audio or video"]);
     assert_eq!(server.of("on_publish_timeout").len(), 4, "three times kept");
     // Who speaks while it is asked about goes on. It may be asked about as soon as it is let in.

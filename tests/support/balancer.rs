@@ -90,7 +90,7 @@ impl Balancer {
         let mut child = Child::start(command.args(arguments).arg(&path), &dir.file("balancer.log"));
         let accepts = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
         let up =
-            eventually(secs(10), || child.ended().is_some() || (accepts(rtmp) && accepts(http)));
+            eventually(secs(30), || child.ended().is_some() || (accepts(rtmp) && accepts(http)));
         assert!(up && child.ended().is_none(), "it does not start:\n{}", child.log_tail());
         Self { child, rtmp, http, _dir: dir }
     }
