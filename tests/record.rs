@@ -32,7 +32,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use support::clips;
 use support::frames::{Expect, Recording};
-use support::machine::{RunDir, beside_others, secs};
+use support::machine::{self, RunDir, beside_others, secs};
 use support::players::{self, Ffmpeg, publish};
 use talk::{Peer, Raw};
 use web::Web;
@@ -94,6 +94,13 @@ fn wait_for_frames(admin: u16, count: u64) {
     eventually("the frames have come", || {
         call(admin, "GET", "streams/live/a").1["frames"].as_u64() == Some(count)
     });
+}
+
+/// Waits for what retention is to do: behind a look that a busy machine holds up it rests ten times as
+/// long as that took.
+#[track_caller]
+fn wait_for_sweep(what: &str, done: impl FnMut() -> bool) {
+    assert!(machine::eventually(secs(45), done), "in vain: {what}");
 }
 
 /// A request to the API, and its status and body.
@@ -179,11 +186,9 @@ fn unread_from(peer: SocketAddr) -> u64 {
     // Its bytes as a number of this machine.
     let peer = format!("{:08X}:{:04X}", u32::from_ne_bytes(peer.ip().octets()), peer.port());
     let from_here = |fields: &Vec<&str>| fields[2] == peer;
-    let (_, received) = sockets
-        .filter(from_here)
-        .find_map(|fields| fields[4].split_once(':'))
-        .expect("it is connected");
-    u64::from_str_radix(received, 16).expect("hexadecimal")
+    let queues = sockets.filter(from_here).find_map(|fields| fields[4].split_once(':'));
+    // None: the table is read in parts, and a line is left out if others go between two of them.
+    queues.map_or(0, |(_, received)| u64::from_str_radix(received, 16).expect("hexadecimal"))
 }
 
 #[test]
@@ -248,7 +253,9 @@ fn what_a_silent_publisher_is_recorded_into_is_not_taken_for_left_over() {
     let others = root.join("live/other");
     eventually("it is being written", || !files(&others, ".flv.part").is_empty());
     other.leave();
-    eventually("what is left over was removed, and not before what is older", || !left.exists());
+    wait_for_sweep("what is left over was removed, and not before what is older", || {
+        !left.exists()
+    });
     assert!(part.exists());
     silent.push_picture(false);
     silent.leave();
@@ -566,7 +573,7 @@ fn the_oldest_files_go_when_an_app_holds_too_much() {
     );
     let server = Binary::demo(&lines);
     let removed = || server.log().matches("recording: removed").count();
-    eventually("two files were removed", || removed() >= 2);
+    wait_for_sweep("two files were removed", || removed() >= 2);
     let first = |file: &PathBuf| file.to_str().is_some_and(|file| file.ends_with("-0000.flv"));
     assert!(!files(&root, ".flv").iter().any(first));
     // A file goes with its sidecar; those that are left belong to what is there.
@@ -883,18 +890,20 @@ fn due(pictures: &[(i64, Instant)], most: Duration) -> Vec<i64> {
     due
 }
 
-/// Does `work`, and tells the longest that the disk of `dir` took meanwhile for a few bytes.
+/// Does `work`, and tells the longest that the disk of `dir` took meanwhile for a few bytes, with how late
+/// the thread was that woke up to write them: those that write for a server are woken, too.
 fn timing_the_disk<T>(dir: &Path, work: impl FnOnce() -> T) -> (T, Duration) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let timed = scope.spawn(|| {
+            const REST: Duration = Duration::from_millis(20);
             let mut file = fs::File::create(dir.join("timed")).expect("there is room");
             let mut longest = Duration::ZERO;
             while !over.load(Ordering::Relaxed) {
                 let began = Instant::now();
+                thread::sleep(REST);
                 file.write_all(&[0; 4096]).and_then(|()| file.sync_data()).expect("there is room");
-                longest = longest.max(began.elapsed());
-                thread::sleep(Duration::from_millis(20));
+                longest = longest.max(began.elapsed().saturating_sub(REST));
             }
             longest
         });
@@ -919,6 +928,9 @@ fn kill_after(ms: u64, format: &str, extension: &str, seed: u64) {
     const SYNC: Duration = Duration::from_millis(200);
     /// For the disk to take it, when it takes no time for anything else.
     const DISK: Duration = Duration::from_millis(200);
+    /// What else the disk may be asked for before: a sync that has begun; file, sidecar and folder of one
+    /// that is to be whole before what follows goes into the next; and the sidecar of that.
+    const TURNS: u32 = 5;
     let dir = RunDir::new("kill");
     let root = dir.path().join("rec");
     // What comes is read at once, so that a sync finds all that was sent.
@@ -941,8 +953,7 @@ fn kill_after(ms: u64, format: &str, extension: &str, seed: u64) {
     let zero = if format == "ts" { 1000 } else { 0 };
     let kept: HashSet<i64> =
         all.iter().filter(written).flat_map(|file| pictures_of(file)).map(|ms| ms - zero).collect();
-    // One file may have to be whole before what follows goes into the next.
-    let due = due(&seen, SYNC + DISK + 2 * disk);
+    let due = due(&seen, SYNC + DISK + TURNS * disk);
     let mut lost: Vec<_> = due.iter().filter(|ms| !kept.contains(ms)).collect();
     lost.sort();
     let last = seen.last().map(|(ms, _)| ms);

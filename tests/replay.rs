@@ -31,12 +31,13 @@ use support::machine::{RunDir, beside_others, secs};
 use support::players::{self, Ffmpeg};
 use web::{Answer, Web};
 
-/// A server whose apps replay what lies in `root`, and keep to `lines`. It has patience with publishers
-/// and hook servers that a busy machine holds up.
+/// A server whose apps replay what lies in `root`, and keep to `lines`. It has patience with publishers,
+/// readers and hook servers that a busy machine holds up.
 fn start(root: &Path, lines: &str) -> Binary {
     let lines = format!(
-        "hooks.timeout = '15s'\nlimits.verdict_timeout = '20s'\napp_defaults.video_stall = '20s'\n\
-         app_defaults.record_directory = {:?}\napp_defaults.record_replay = true\n{lines}",
+        "hooks.timeout = '15s'\nlimits.verdict_timeout = '20s'\nlimits.reply_timeout = '60s'\n\
+         app_defaults.video_stall = '20s'\napp_defaults.record_directory = {:?}\n\
+         app_defaults.record_replay = true\n{lines}",
         root.to_str().expect("our names are text")
     );
     Binary::start(1000, &lines)

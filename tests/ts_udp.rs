@@ -451,14 +451,15 @@ fn each_frame_comes_out_once_on_whichever_core_viewers_wait() {
 #[test]
 fn silence_ends_the_publish_and_its_viewers_go_on_when_it_returns() {
     let port = free_port();
-    let input = input(port, "live/silent", ", timeout = '1s'");
+    // Longer than who sends is held up between two datagrams: the next tables come with the next encoder.
+    let input = input(port, "live/silent", ", timeout = '4s'");
     let node = Node::start(&format!("ts_udp = [{input}]\ncores = 1"), None);
     let mut watcher = Watcher::new(node.http, "live/silent.flv");
     wait_for_viewer(&node, "live/silent");
     let mut sender = Sender::new(port);
     sender.frames(0..20);
     watcher.expect_frames(None, 18);
-    log().wait_for(&["stream=live/silent", "unpublish: silent for 1s"]);
+    log().wait_for(&["stream=live/silent", "unpublish: silent for 4s"]);
     // The last frame has come with the end.
     watcher.expect_frames(Some(19), 19);
     // Another encoder, as far as the input knows.
@@ -485,8 +486,10 @@ fn garbage_and_what_others_send_does_nothing_and_is_counted() {
     let strange = other.datagrams(500..540);
     for (round, (datagram, strange)) in sender.datagrams(0..40).iter().zip(&strange).enumerate() {
         sender.send(datagram);
-        garbage.iter().for_each(|garbage| sender.send(garbage));
+        // Right behind the datagram that keeps it out for a second: garbage does not, and on a busy
+        // machine the rest may be read later than that.
         other.send(strange);
+        garbage.iter().for_each(|garbage| sender.send(garbage));
         // No more at once than the smallest of receive buffers holds.
         if round % 8 == 7 {
             let sent = 5 + 7 * (round as u64 + 1);

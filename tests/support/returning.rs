@@ -68,7 +68,9 @@ impl Returning {
     /// Those that were let in at least `times` times, and got something in the last second.
     pub(crate) fn playing(&self, times: u32) -> usize {
         let plays = |viewer: &Viewer| {
-            let ago = viewer.now() - viewer.last.load(Ordering::Relaxed);
+            // First, as it may get something between the two.
+            let last = viewer.last.load(Ordering::Relaxed);
+            let ago = viewer.now() - last;
             viewer.plays.load(Ordering::Relaxed) >= times && ago < 1000
         };
         self.viewers.iter().filter(|(viewer, _)| plays(viewer)).count()
