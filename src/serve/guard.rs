@@ -106,8 +106,7 @@ mod tests {
             assert_eq!(core.directory.borrow().len(), 1);
             publish(&bad);
         };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("the core has not noticed");
+        rt::on_a_core(main);
     }
 
     #[test]
@@ -126,7 +125,6 @@ mod tests {
             tell(Tell::Order(Order::Measure(asker)));
             answer.await.expect("it is still there, and has heard of both");
         };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("the core has not noticed");
+        rt::on_a_core(main);
     }
 }

@@ -361,8 +361,7 @@ mod tests {
             assert_eq!(closed.status, 500);
             assert!(core.hls.waiting.borrow().is_empty());
         };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("the core has not noticed");
+        rt::on_a_core(main);
     }
 
     #[test]
@@ -376,8 +375,7 @@ mod tests {
             drop(entry);
             assert!(playback.is_over() && core.hls.playbacks.borrow().is_empty());
         };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("it ends well");
+        rt::on_a_core(main);
     }
 
     #[test]

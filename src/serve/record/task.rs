@@ -331,8 +331,7 @@ mod tests {
             assert_eq!(running.files.get(), CHANGES_MAX + 1);
             assert_eq!(core.node.recordings.failed.load(Ordering::Relaxed), 1);
         };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("it ends well");
+        rt::on_a_core(main);
         std::fs::remove_dir_all(&root).expect("ours");
     }
 
@@ -373,8 +372,7 @@ mod tests {
             assert!(core.recordings.is_empty(), "it goes on: {} bytes", running.bytes.get());
             assert!(running.bytes.get() > 2000);
         };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("it ends well");
+        rt::on_a_core(main);
         std::fs::remove_dir_all(&root).expect("ours");
     }
 }

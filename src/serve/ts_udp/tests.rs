@@ -77,6 +77,5 @@ fn a_panic_at_a_frame_ends_neither_the_input_nor_its_core() {
         }
         assert!(input.is_gone(), "it has heard that it is to end");
     };
-    let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-    thread.join().expect("the core has not noticed");
+    rt::on_a_core(main);
 }
