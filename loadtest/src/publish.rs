@@ -348,6 +348,8 @@ pub fn run(args: &Args) -> io::Result<()> {
 mod tests {
     use std::net::TcpListener;
 
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     fn options(url: &str, publishers: usize) -> Options {
@@ -362,9 +364,10 @@ mod tests {
 
     #[test]
     fn nobody_there_is_told_at_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("it is bound");
-        drop(listener);
+        // Bound, so that nobody else gets the port meanwhile, and nobody listens.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        let address = socket.local_addr().expect("it is bound").as_socket().expect("of IPv4");
         let error = Fleet::start(&options(&format!("rtmp://{address}/live/x{{n}}"), 3));
         let error = error.expect_err("nobody listens").to_string();
         let words =

@@ -22,13 +22,15 @@ fn publish(url: String, publishers: usize, sound: Option<u64>) -> Fleet {
     Fleet::start(&options).expect("they are let in")
 }
 
+/// For long enough that enough comes though one of the threads between publisher and viewer has to
+/// wait for a core for two seconds.
 fn options(url: String, manner: Manner) -> Options {
     Options {
         url,
         manner,
         viewers: 12,
         settle: secs(2),
-        duration: secs(5),
+        duration: secs(8),
         inspect: 0.5,
         ..Options::default()
     }
@@ -96,7 +98,7 @@ fn a_closed_loop_does_not_wait() {
     let _fleet = publish(server.rtmp("live/x"), 1, Some(32_000));
     let url = server.http("live/x.m3u8");
     let options = options(url, Manner::ClosedLoop);
-    let options = Options { viewers: 1, inspect: 0.0, duration: secs(2), ..options };
+    let options = Options { viewers: 1, inspect: 0.0, duration: secs(5), ..options };
     let (report, hls) = run(&options);
     // A player of parts asks ten times a second, and this one hundreds of times.
     assert!(hls.requests as f64 > 20.0 * report.about.window_s, "{hls:?}");

@@ -16,9 +16,9 @@ use corecast_load::play::{self, Options, Slow, Trust};
 use corecast_load::publish::{self, Fleet};
 use corecast_load::report::{Inspected, Report, Viewers};
 use corecast_load::stream::{Material, Shape};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use support::secure::Certificate;
-use support::{Corecast, eventually, free_port, secs};
+use support::{Child, Corecast, eventually, free_port, secs};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_corecast-load");
 
@@ -30,13 +30,14 @@ fn publish(url: String, publishers: usize, bitrate: u64) -> Fleet {
     Fleet::start(&options).expect("they are let in")
 }
 
-/// A few viewers that all look at every byte.
+/// A few viewers that all look at every byte, for long enough that some come though one of the
+/// threads between publisher and viewer has to wait for a core for two seconds.
 fn options(url: String) -> Options {
     Options {
         url,
         viewers: 20,
         settle: secs(1),
-        duration: secs(3),
+        duration: secs(4),
         inspect: 1.0,
         ..Options::default()
     }
@@ -44,6 +45,18 @@ fn options(url: String) -> Options {
 
 fn run(options: &Options) -> Report {
     play::run(options, &mut |_| {}).expect("the run succeeds")
+}
+
+/// The same until all have been in for a second in which something came.
+fn run_until_fed(options: &Options) -> std::io::Result<Report> {
+    let (stop, mut seconds) = (Arc::new(AtomicBool::new(false)), 0);
+    let told = Arc::clone(&stop);
+    let options = Options { duration: secs(60), stop, ..options.clone() };
+    play::run(&options, &mut |sample| {
+        // In the first of them they may have had no more than answers.
+        seconds += usize::from(sample.viewers == options.viewers && sample.egress_mbit_s > 0.0);
+        told.store(seconds >= 2, Ordering::Relaxed);
+    })
 }
 
 /// What each viewer got of a second of the stream, by the pictures of those that looked: what a
@@ -94,6 +107,10 @@ fn start_secure(certificate: &Certificate) -> (Corecast, [String; 3]) {
          tls.certificates = [{}]",
         certificate.toml()
     ));
+    // It is up when its other ports are, and may bind these a moment later.
+    let accepts = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+    let up = eventually(secs(30), || accepts(rtmps) && accepts(https));
+    assert!(up, "it does not listen:\n{}", server.child.log_tail());
     let url = |scheme, port, path| format!("{scheme}://127.0.0.1:{port}/live/{path}");
     let urls = [url("rtmps", rtmps, "x"), url("https", https, "x.flv"), url("wss", https, "x.flv")];
     (server, urls)
@@ -132,8 +149,8 @@ fn over_tls_nobody_is_believed_unasked() {
     let (_unnamed, [_, of_another_name, _]) = start_secure(&unnamed);
     let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
     let watch = |url: &str, trust: Trust| {
-        let options = Options { trust, viewers: 2, duration: secs(1), ..options(url.to_owned()) };
-        play::run(&options, &mut |_| {}).map_err(|error| error.to_string())
+        let options = Options { trust, viewers: 2, ..options(url.to_owned()) };
+        run_until_fed(&options).map_err(|error| error.to_string())
     };
     let by =
         |certificate: &Certificate| Trust { ca: Some(certificate.cert().into()), insecure: false };
@@ -151,7 +168,7 @@ fn over_tls_nobody_is_believed_unasked() {
     let play = |more: &[&str]| {
         let mut program = Command::new(PROGRAM);
         program.args(["play", "--url", &https, "--viewers", "2", "--settle", "0s"]);
-        program.args(["--duration", "1s"]).args(more).stdin(Stdio::null());
+        program.args(["--duration", "4s"]).args(more).stdin(Stdio::null());
         program.output().expect("it runs").status.success()
     };
     assert!(play(&["--insecure"]) && play(&["--ca", &certificate.cert()]));
@@ -171,7 +188,8 @@ fn viewers_that_discard_are_told_apart_from_those_that_look() {
         // What the others threw away counts: 400 kbit/s in all.
         let each = mbit_s(&report.viewers, &found);
         assert!((0.2..0.8).contains(&each), "{each} Mbit/s each");
-        let blind = run(&Options { inspect: 0.0, duration: secs(1), ..options });
+        let blind = run_until_fed(&Options { inspect: 0.0, ..options });
+        let blind = blind.expect("the run succeeds");
         assert_eq!((blind.viewers.joined, blind.inspected), (60, None));
     }
 }
@@ -184,7 +202,8 @@ fn a_slow_viewer_is_seen_to_miss_frames() {
     let _fleet = publish(server.rtmp("live/x"), 1, 32_000_000);
     let slow = Some(Slow { share: 0.5, bitrate: 8_000_000 });
     let options = options(server.http("live/x.flv"));
-    let report = run(&Options { viewers: 4, slow, duration: secs(12), ..options });
+    // What they miss they notice when they have read what the kernel held by then: some ten seconds.
+    let report = run(&Options { viewers: 4, slow, duration: secs(16), ..options });
     let [good, slow] = [report.inspected, report.slow].map(|found| found.expect("all inspect"));
     assert_eq!((good.viewers, faults(&good)), (2, [0; 4]));
     assert_eq!((slow.viewers, slow.damaged, slow.repeated), (2, 0, 0));
@@ -198,10 +217,10 @@ fn churned_viewers_come_back() {
     let server = Corecast::start("");
     let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
     for url in [server.rtmp("live/x"), server.http("live/x.flv")] {
-        let report = run(&Options { churn: 0.2, duration: secs(4), ..options(url) });
+        let report = run(&Options { churn: 0.2, duration: secs(5), ..options(url) });
         let viewers = &report.viewers;
         assert_eq!((viewers.joined, viewers.refused, viewers.lost), (20, 0, 0));
-        // Four a second, for the four seconds and the one before, and for as long as both took.
+        // Four a second, for the five seconds and the one before, and for as long as both took.
         let most = 4.0 * (report.about.window_begin_s + report.about.window_s) + 2.0;
         let left = viewers.left_and_rejoined;
         assert!(left >= 10 && left as f64 <= most, "at most {most}: {viewers:?}");
@@ -264,11 +283,13 @@ fn some_that_are_refused_do_not_end_the_run_of_the_others() {
     assert!(viewers.first_reasons[0].contains("404"), "{viewers:?}");
 }
 
-/// Waits until so many have been let in since the server started.
+/// Waits until a run has said so often that all its viewers are in: each five seconds, from the
+/// first on.
 #[track_caller]
-fn wait_for_plays(server: &Corecast, count: usize) {
-    let plays = || server.child.log().matches(" play client=").count();
-    assert!(eventually(secs(60), || plays() >= count), "{} of {count}", plays());
+fn wait_for_all(run: &Child, viewers: usize, times: usize) {
+    let words = format!(" left, {viewers} viewers, ");
+    let told = || run.log().matches(&words).count();
+    assert!(eventually(secs(60), || told() >= times), "{} of {times}:\n{}", told(), run.log());
 }
 
 #[test]
@@ -277,22 +298,18 @@ fn a_run_that_is_stopped_by_hand_reports_what_there_was() {
     let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
     let url = server.http("live/x.flv");
     let runs = [("100h", "1", Signal::TERM), ("0", "1", Signal::INT), ("0", "2", Signal::INT)];
-    for (round, (settle, procs, signal)) in runs.into_iter().enumerate() {
+    for (settle, procs, signal) in runs {
         let json = server.dir.file("report.json");
-        let program = Command::new(PROGRAM)
+        let mut program = Command::new(PROGRAM);
+        program
             .args(["play", "--url", &url, "--viewers", "10", "--inspect", "50%"])
             .args(["--settle", settle, "--duration", "100h", "--procs", procs])
             .arg("--json")
-            .arg(&json)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it is built with this test");
-        wait_for_plays(&server, 10 * (round + 1));
-        thread::sleep(secs(2));
-        kill_process(Pid::from_child(&program), signal).expect("it runs");
-        let output = program.wait_with_output().expect("it ends");
-        let table = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{}: {table}", output.status);
+            .arg(&json);
+        let mut program = Child::start(&mut program, &server.dir.file("play.log"));
+        wait_for_all(&program, 10, 1);
+        program.signal(signal);
+        program.succeed(secs(60));
         let text = std::fs::read_to_string(&json).expect("it was written");
         assert!(text.contains("stopped by hand") && text.contains("\"joined\": 10"), "{text}");
     }
@@ -303,11 +320,16 @@ fn an_address_may_have_few_ports_and_viewers_of_processes_do_not_meet() {
     let server = Corecast::start("");
     let _fleet = publish(server.rtmp("live/x"), 1, 400_000);
     // Each process has addresses of its own: 127.0.0.x, 127.0.1.x.
-    run(&Options { procs: 2, duration: secs(1), ..options(server.http("live/x.flv")) });
-    let log = server.child.log();
+    let report = run_until_fed(&Options { procs: 2, ..options(server.http("live/x.flv")) });
+    report.expect("the run succeeds");
     for peer in ["peer=127.0.0.1:", "peer=127.0.1.1:"] {
-        let plays = log.lines().filter(|line| line.contains(" play ") && line.contains(peer));
-        assert_eq!(plays.count(), 10, "{peer}");
+        let plays = || {
+            let log = server.child.log();
+            log.lines().filter(|line| line.contains(" play ") && line.contains(peer)).count()
+        };
+        // The log has a thread of its own.
+        eventually(secs(30), || plays() >= 10);
+        assert_eq!(plays(), 10, "{peer}");
     }
 }
 
@@ -475,7 +497,8 @@ fn viewers_that_receive_nothing_do_not_make_the_others_cheaper() {
     let url = format!("http://{}/x.flv", listener.local_addr().expect("it is bound"));
     thread::spawn(move || {
         for (number, viewer) in listener.incoming().map_while(Result::ok).enumerate() {
-            thread::spawn(move || feed(viewer, number % 2 == 0));
+            let feeds = AtomicBool::new(number % 2 == 0);
+            thread::spawn(move || feed(viewer, &feeds));
         }
     });
     let pid = Some(std::process::id());
@@ -487,8 +510,8 @@ fn viewers_that_receive_nothing_do_not_make_the_others_cheaper() {
     assert_eq!(per_1000, cpu.map(|cpu| cpu * 1000.0 / 3.0));
 }
 
-/// Lets a viewer in and sends some bytes now and then, or nothing.
-fn feed(mut viewer: TcpStream, feeds: bool) -> std::io::Result<()> {
+/// Lets a viewer in and sends some bytes now and then while it is to feed.
+fn feed(mut viewer: TcpStream, feeds: &AtomicBool) -> std::io::Result<()> {
     let mut request = [0; 4096];
     if viewer.read(&mut request)? == 0 {
         return Ok(());
@@ -496,7 +519,7 @@ fn feed(mut viewer: TcpStream, feeds: bool) -> std::io::Result<()> {
     viewer.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
     loop {
         thread::sleep(Duration::from_millis(100));
-        if feeds {
+        if feeds.load(Ordering::Relaxed) {
             viewer.write_all(&[0; 1000])?;
         }
     }
@@ -532,27 +555,25 @@ fn a_server_that_dies_leaves_the_report_of_what_was_before() {
         let mut server = Corecast::start("");
         let [json, page] = ["run.json", "run.html"].map(|name| server.dir.file(name));
         let pid = server.child.pid();
-        let run = Command::new(PROGRAM)
-            .args([command, "--publish", &server.rtmp("live/x"), "--url"])
+        let mut run = Command::new(PROGRAM);
+        run.args([command, "--publish", &server.rtmp("live/x"), "--url"])
             .args([&server.http("live/x.flv"), "--pid", &pid.to_string(), "--viewers", "5"])
             .args(["--settle", "1s", "--duration", "10m", "--inspect", "100%"])
             .args(["--bitrate", "300k", "--churn", "0", "--html"])
             .arg(&page)
             .arg("--json")
-            .arg(&json)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it is built with this test");
-        wait_for_plays(&server, 5);
-        thread::sleep(secs(4));
-        kill_process(Pid::from_raw(pid as i32).expect("above 0"), Signal::KILL).expect("it runs");
+            .arg(&json);
+        let printed = server.dir.file("table");
+        let mut run = Child::start_to(&mut run, &printed, &server.dir.file("run.log"));
+        // Some seconds lie between, of which it measures all but the first.
+        wait_for_all(&run, 5, 2);
+        server.child.signal(Signal::KILL);
         server.child.wait(secs(30)).expect("it is dead");
-        let output = run.wait_with_output().expect("it ends");
-        let table = String::from_utf8_lossy(&output.stdout);
-        let complaint = String::from_utf8_lossy(&output.stderr);
+        let status = run.wait(secs(60)).expect("it ends");
+        let table = std::fs::read_to_string(&printed).expect("it was made");
+        let complaint = run.log();
         let ended = format!("the server's process {pid} has ended");
-        assert_eq!(output.status.code(), Some(1), "{command}: {table}\n{complaint}");
+        assert_eq!(status.code(), Some(1), "{command}: {table}\n{complaint}");
         assert!(complaint.contains(&ended), "{command}: {complaint}");
         assert!(table.contains("5 of 5 joined"), "{command}: {table}");
         let saved = std::fs::read_to_string(&json).expect("it was written");
@@ -588,13 +609,20 @@ fn what_is_no_stream_fails_with_what_was_meant() {
 fn bytes_that_are_no_frames_for_anybody_fail_the_run() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/x.flv", listener.local_addr().expect("it is bound"));
+    // Once all are in: no frames right behind the answer would be a refusal.
+    let feeds = Arc::new(AtomicBool::new(false));
+    let all_in = Arc::clone(&feeds);
     thread::spawn(move || {
         for viewer in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || feed(viewer, true));
+            let feeds = Arc::clone(&feeds);
+            thread::spawn(move || feed(viewer, &feeds));
         }
     });
     let options = Options { viewers: 6, inspect: 0.5, ..options(url) };
-    let report = play::run_to_report(&options, &mut |_| {}).expect("some bytes came");
+    let report = play::run_to_report(&options, &mut |sample| {
+        all_in.fetch_or(sample.viewers == 6, Ordering::Relaxed);
+    });
+    let report = report.expect("some bytes came");
     let failure = report.failure.expect("nobody saw a frame");
     assert!(failure.contains("found none at any of the 3 viewers that looked"), "{failure}");
     assert!(!failure.contains("what came holds none"), "it has a reason: {failure}");

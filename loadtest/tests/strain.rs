@@ -198,7 +198,7 @@ fn who_waits_for_a_slow_hook_server_delays_nobody_who_watches() {
         let watching = scope.spawn(|| watch(&beside_askers));
         // Those who watch ask the same server, and are to be in before it is busy.
         let all_in = || hooks.at_once.load(Ordering::Relaxed) == asked + 300;
-        assert!(eventually(secs(10), all_in), "{:?}", hooks.at_once);
+        assert!(eventually(secs(60), all_in), "{:?}", hooks.at_once);
         let mut askers = Vec::new();
         while !watching.is_finished() {
             let come = |number| ask(&server, &format!("live/asked-{number}.flv"));
@@ -367,7 +367,7 @@ fn a_publisher_that_dies_twenty_times_costs_no_viewer_and_dts_never_goes_back() 
         let before = fleet.progress().broken;
         fleet.interrupt();
         let again = || fleet.progress().broken > before && fleet.progress().publishing == 1;
-        assert!(eventually(secs(5), again), "{:?} {:?}", fleet.progress(), fleet.reasons());
+        assert!(eventually(secs(30), again), "{:?} {:?}", fleet.progress(), fleet.reasons());
         thread::sleep(Duration::from_millis(1500));
     }
     drop(end);

@@ -216,7 +216,6 @@ mod tests {
             }
             assert_eq!(heard.borrow().len(), 1);
         };
-        let thread = rt::launch(0, "test", Default::default(), main).expect("a core");
-        thread.join().expect("the loop has not noticed");
+        rt::on_a_core(main);
     }
 }

@@ -298,8 +298,7 @@ mod tests {
             let never_blocks = fd::with_socket(stream.fd(), |socket| socket.nonblocking());
             assert!(never_blocks.expect("it is open"), "only what goes by file wants that");
         };
-        let core = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        core.join().expect("it ends well");
+        rt::on_a_core(main);
         let heard = reader.join().expect("it has not panicked");
         assert_eq!(heard.len(), media.len() + 8);
         assert!(heard.starts_with(b"head") && heard.ends_with(b"tail"));

@@ -167,6 +167,26 @@ pub async fn yield_now() {
     futures_lite::future::yield_now().await;
 }
 
+/// Runs `main` on a core to its end. Rings its alarm meanwhile, as the control thread would: what is
+/// to wake a core may be lost, and one without a deadline would then sleep for ever.
+#[cfg(test)]
+pub(crate) fn on_a_core<F: Future<Output = ()> + 'static>(
+    main: impl FnOnce() -> F + Send + 'static,
+) {
+    const EVERY: Duration = Duration::from_millis(100);
+    let alarm = Arc::<Alarm>::default();
+    let (rung, (running, ends)) = (Arc::clone(&alarm), mpsc::channel::<()>());
+    let ringer = std::thread::spawn(move || {
+        while ends.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+            rung.ring(Instant::now());
+        }
+    });
+    let end = launch(0, "test", alarm, main).expect("a core").join();
+    drop(running);
+    ringer.join().expect("it only rings");
+    end.expect("it ends well, and has not noticed what panics beside it");
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::Receiver;
@@ -177,11 +197,6 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
-
-    fn on_a_core<F: Future<Output = ()> + 'static>(main: impl FnOnce() -> F + Send + 'static) {
-        let thread = launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("it ends well");
-    }
 
     #[test]
     fn work_that_sleeps_holds_up_no_other_work() {

@@ -277,8 +277,7 @@ mod tests {
             assert!(now.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&now));
             core.close_doors();
         };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("it ends well");
+        rt::on_a_core(main);
         assert_eq!(counters.refused_connections.load(Ordering::Relaxed), 1);
     }
 }

@@ -15,20 +15,17 @@ use crate::plane::Publisher;
 use crate::shard::CoreId;
 
 /// Runs `test` on the only core of a node on which `app` holds.
-#[track_caller]
 pub(super) fn on_the_only_core<F: Future<Output = ()> + 'static>(
     app: App,
     test: impl FnOnce(Rc<Core>) -> F + Send + 'static,
 ) {
-    let main = move || async move {
+    rt::on_a_core(move || async move {
         let config = Config { app_defaults: Arc::new(app), ..Config::default() };
         let node = Arc::new(Node::new(Mesh::new(1, 16)));
         let core = Core::new(CoreId(0), node, Arc::new(config));
         core.start();
         test(core).await;
-    };
-    let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-    thread.join().expect("it ends well");
+    });
 }
 
 /// Publishes `live/NAME`.

@@ -133,8 +133,7 @@ mod tests {
             let _waiting = [connect(), connect()];
             doors.close(&core, &[address]);
         };
-        let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-        thread.join().expect("it ends well");
+        rt::on_a_core(main);
         assert_eq!(counters.accepted_http.load(Ordering::Relaxed), 2);
     }
 }

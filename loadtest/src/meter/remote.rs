@@ -87,6 +87,7 @@ fn sum(text: &str, name: &str) -> Option<f64> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::mpsc::{Sender, channel};
     use std::thread::{self, JoinHandle};
 
     use super::super::Meter;
@@ -100,10 +101,11 @@ mod tests {
                         process_resident_memory_bytes{core=\"b\"} 500000\n\
                         process_open_fds 17\n";
 
-    /// Answers each of `answers` to one request, then nobody.
-    fn server(answers: Vec<String>) -> (String, JoinHandle<()>) {
+    /// Answers one request with each answer that it is given, then nobody.
+    fn server() -> (String, Sender<String>, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/metrics", listener.local_addr().expect("it is bound"));
+        let (give, answers) = channel::<String>();
         let thread = thread::spawn(move || {
             for answer in answers {
                 let (mut socket, _) = listener.accept().expect("one comes");
@@ -113,7 +115,7 @@ mod tests {
                 socket.write_all(answer.as_bytes()).expect("it listens");
             }
         });
-        (url, thread)
+        (url, give, thread)
     }
 
     fn answer(status: &str, body: &str) -> String {
@@ -123,14 +125,17 @@ mod tests {
 
     #[test]
     fn cpu_memory_and_descriptors_are_read() {
-        let later = TEXT.replace("12.5", "13.5");
-        let (url, thread) = server(vec![answer("200 OK", TEXT), answer("200 OK", &later)]);
+        let (url, give, thread) = server();
+        give.send(answer("200 OK", TEXT)).expect("it waits");
         let meter = Meter::of_metrics(&url).expect("it answers");
         let first = meter.read().expect("it answered");
         assert_eq!((first.cpu, first.rss_bytes), (Duration::from_millis(12_500), 2_000_000));
         let handles = meter.handles().expect("it answered");
         assert_eq!(handles, Handles { fds: Some(17), threads: None });
         assert_eq!(meter.pss_bytes().expect("nothing to fail"), None);
+        // The meter asks again by itself, a second after the first time.
+        give.send(answer("200 OK", &TEXT.replace("12.5", "13.5"))).expect("it waits");
+        drop(give);
         thread.join().expect("it was asked twice");
         let begin = Instant::now();
         let second = loop {
@@ -138,7 +143,7 @@ mod tests {
             if reading.cpu > first.cpu {
                 break reading;
             }
-            assert!(begin.elapsed() < Duration::from_secs(10), "the second answer was not taken");
+            assert!(begin.elapsed() < Duration::from_secs(20), "the second answer was not taken");
             thread::sleep(Duration::from_millis(5));
         };
         assert!(second.cpu_percent_since(&first).is_some_and(|percent| percent > 0.0));
@@ -146,7 +151,11 @@ mod tests {
 
     #[test]
     fn a_server_without_these_metrics_is_told() {
-        let (url, thread) = server(vec![answer("200 OK", "up 1\n"), answer("404 Not Found", "")]);
+        let (url, give, thread) = server();
+        for answer in [answer("200 OK", "up 1\n"), answer("404 Not Found", "")] {
+            give.send(answer).expect("it waits");
+        }
+        drop(give);
         let error = Meter::of_metrics(&url).expect_err("it has none").to_string();
         assert!(error.contains("expected a metric process_cpu_seconds_total"), "{error}");
         let error = Meter::of_metrics(&url).expect_err("it is not there").to_string();

@@ -72,7 +72,7 @@ impl Corecast {
         let mut child = Child::start(command, &dir.file("log"));
         let accepts = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
         let up =
-            eventually(secs(15), || child.ended().is_some() || (accepts(rtmp) && accepts(http)));
+            eventually(secs(60), || child.ended().is_some() || (accepts(rtmp) && accepts(http)));
         assert!(up && child.ended().is_none(), "it does not start:\n{}", child.log_tail());
         Self { child, rtmp, http, dir }
     }

@@ -213,8 +213,7 @@ fn a_turn_takes_so_many_records_however_many_have_come() {
         }
         assert!(turns.iter().all(|turn| (1..1000).contains(turn)), "{turns:?}");
     };
-    let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-    thread.join().expect("it ends well");
+    rt::on_a_core(main);
     sender.join().expect("it has sent them");
 }
 
@@ -273,6 +272,5 @@ fn a_crowd_waits_for_its_handshakes_and_is_served() {
         let left_alone = said.filter(Result::is_err).count();
         assert_eq!(left_alone, CROWD.div_ceil(3));
     };
-    let thread = rt::launch(0, "test", Arc::default(), main).expect("a core");
-    thread.join().expect("it ends well");
+    rt::on_a_core(main);
 }
