@@ -42,7 +42,8 @@ fn what_ffmpeg_publishes_comes_out_bit_exact_by_rtmp_flv_and_websocket() {
     let early = view("");
     players::wait_for_viewers(&server, 3);
     let mut publisher = players::publish(&clip, &server.rtmp("live/a"), &server.dir);
-    std::thread::sleep(secs(5));
+    server.expect_log(" publish client=", secs(20));
+    std::thread::sleep(secs(3));
     let late = view("");
     publisher.succeed(secs(30));
 

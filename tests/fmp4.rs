@@ -12,6 +12,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread::{self, sleep};
 
 use serde_json::Value;
@@ -312,7 +313,7 @@ fn vp9_and_opus() {
 /// Media Source Extensions take it as it comes, by HTTP and by WebSocket, in one range without gaps.
 fn chromium_shows(clip: &Clip, mime: &str) {
     let _machine = beside_others();
-    let server = Server::start();
+    let server = Server::with(&Setup { app: "video_stall = '20s'", ..Setup::default() });
     let forever = ["-stream_loop", "-1"];
     let url = server.rtmp("live/a");
     let publisher = players::publish_with(clip, &url, &server.dir, &forever, &[]);
@@ -357,24 +358,32 @@ fn chromium_plays_sound_alone() {
     chromium_shows(&clips::aac(), "video/mp4; codecs=\"mp4a.40.2\"");
 }
 
-/// Serves `bytes` once, to pages of any site; where.
-fn serve(bytes: Vec<u8>) -> String {
+/// Serves `bytes` to pages of any site; where.
+fn serve(bytes: &[u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}/a.mp4", listener.local_addr().expect("it is bound"));
-    thread::spawn(move || {
-        let asks = |mut stream: TcpStream| {
-            stream.set_read_timeout(Some(secs(2))).ok()?;
-            let mut head = [0; 4096];
-            // Browsers open connections that they do not use.
-            (stream.read(&mut head).ok()? > 0).then_some(stream)
-        };
-        let mut stream = listener.incoming().flatten().find_map(asks).expect("somebody asks");
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nConnection: close\r\n\
-            Access-Control-Allow-Origin: *\r\n";
-        let head = format!("{head}Content-Length: {}\r\n\r\n", bytes.len());
-        let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes));
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nConnection: close\r\n\
+        Access-Control-Allow-Origin: *\r\n";
+    let head = format!("{head}Content-Length: {}\r\n\r\n", bytes.len());
+    let answer: Arc<[u8]> = [head.as_bytes(), bytes].concat().into();
+    let serve_one = |mut stream: TcpStream, answer: &[u8]| {
+        let mut asked = Vec::new();
+        let mut buffer = [0; 4096];
+        while !asked.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut buffer) {
+                Ok(count @ 1..) => asked.extend_from_slice(&buffer[..count]),
+                _ => return,
+            }
+        }
         // Who has seen enough leaves.
-        drop(sent);
+        let _ = stream.write_all(answer);
+    };
+    thread::spawn(move || {
+        // Browsers open connections that they do not use, or not at once: none waits for another.
+        for stream in listener.incoming().flatten() {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || serve_one(stream, &answer));
+        }
     });
     url
 }
@@ -382,7 +391,10 @@ fn serve(bytes: Vec<u8>) -> String {
 #[test]
 fn a_viewer_that_is_skipped_goes_on_with_whole_fragments_and_decodes_on() {
     let _machine = beside_others();
-    let server = Server::with(&Setup { app: "max_lag = \"2s\"", ..Setup::default() });
+    // It may be held up while it does not read, and is skipped all the same: to a picture, though its
+    // publisher was held up.
+    let app = "max_lag = '2s'\nstall_timeout = '60s'\nvideo_stall = '20s'";
+    let server = Server::with(&Setup { app, ..Setup::default() });
     let (clip, forever) = (clips::h264_aac(), ["-stream_loop", "-1"]);
     let url = server.rtmp("live/a");
     let publisher = players::publish_with(&clip, &url, &server.dir, &forever, &[]);
@@ -399,7 +411,7 @@ fn a_viewer_that_is_skipped_goes_on_with_whole_fragments_and_decodes_on() {
     fs::write(&path, &bytes).expect("the run directory is ours");
     decodes(clip.tool, &path);
     assert_eq!(players::pictures(clip.tool, &path).len(), fragments.pictures);
-    let media = serve(bytes);
+    let media = serve(&bytes);
     let mime = "video/mp4; codecs=\"avc1.64001e,mp4a.40.2\"";
     let options = ["--media", &media, "--mse", mime, "--seconds", "6"];
     let seen = browser::watch(&server.http("healthz"), &options);

@@ -13,6 +13,7 @@ use crate::support::clips::{self, Clip};
 use crate::support::machine::beside_others;
 use crate::support::players;
 use crate::support::server::{Server, Setup};
+use crate::viewers;
 
 const TEXT: &str = "CAPTIONS COME THROUGH";
 
@@ -88,7 +89,10 @@ fn texts(file: &Path) -> String {
 fn captions_are_announced_and_come_through() {
     let _machine = beside_others();
     for app in ["", "hls_container = 'ts'"] {
-        let server = Server::with(&Setup { app, publisher_grace: "3s", ..Setup::default() });
+        let (publisher_grace, wait_for_publisher) = ("3s", "40s");
+        let setup =
+            Setup { app, publisher_grace, wait_for_publisher, admin: true, ..Setup::default() };
+        let server = Server::with(&setup);
         let published = captioned(&clips::h264_aac());
         let original = server.dir.file("captions.flv");
         fs::write(&original, flv::bytes(&published)).expect("there is room");
@@ -96,6 +100,8 @@ fn captions_are_announced_and_come_through() {
         assert_eq!(expected.matches(TEXT).count(), 5, "ours is no clip with captions: {expected}");
         thread::scope(|scope| {
             let all = scope.spawn(|| readers::download(server.http, "live/a", &server.dir));
+            // It is there before the first text.
+            viewers::wait(&server, 1);
             let publisher = scope.spawn(|| flv::publish(&published, server.http, "live/a"));
             let mut session = Session::open(server.http, "live/a");
             session.wait_for("two segments", |playlist| playlist.segments.len() > 1);

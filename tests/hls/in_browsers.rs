@@ -174,14 +174,15 @@ fn a_player_goes_on_behind_discontinuities() {
     let (publisher_grace, wait_for_publisher) = ("10s", "40s");
     let setup = Setup { admin: true, publisher_grace, wait_for_publisher, ..Setup::default() };
     let server = Server::with(&setup);
+    // Made before the player asks: it waits for an answer for 20 s.
+    let mut tags = flv::read(&clips::h264_aac().path);
+    flv::append(&mut tags, &flv::read(&clips::small().path));
+    flv::append(&mut tags, &flv::read(&clips::small().path));
     let seen = thread::scope(|scope| {
         let browser = scope.spawn(|| {
             play(&server, "live/a", &["--seconds", "15", "--widths", "3", "--within", "80"])
         });
         viewers::wait(&server, 1);
-        let mut tags = flv::read(&clips::h264_aac().path);
-        flv::append(&mut tags, &flv::read(&clips::small().path));
-        flv::append(&mut tags, &flv::read(&clips::small().path));
         flv::publish(&tags, server.http, "live/a");
         thread::sleep(secs(1));
         let url = server.rtmp("live/a");
@@ -197,10 +198,13 @@ fn a_player_stops_at_the_end() {
     let _machine = beside_others();
     let setup = Setup { admin: true, wait_for_publisher: "40s", ..Setup::default() };
     let server = Server::with(&setup);
+    // Made before the player asks; twice, for what a page that stood still has not watched is not counted.
+    let (clip, twice) = (clips::h264(), ["-stream_loop", "1"]);
     let seen = thread::scope(|scope| {
-        let browser = scope.spawn(|| play(&server, "live/a", &["--until-end", "--within", "60"]));
+        let browser = scope.spawn(|| play(&server, "live/a", &["--until-end", "--within", "80"]));
         viewers::wait(&server, 1);
-        players::publish(&clips::h264(), &server.rtmp("live/a"), &server.dir).succeed(secs(30));
+        let url = server.rtmp("live/a");
+        players::publish_with(&clip, &url, &server.dir, &twice, &[]).succeed(secs(45));
         browser.join().expect("it plays to the end")
     });
     assert!(number(&seen["seconds"]) > 5.0, "{seen}");

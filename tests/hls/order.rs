@@ -11,6 +11,7 @@ use crate::support::clips::{self, Clip};
 use crate::support::machine::{beside_others, secs};
 use crate::support::players;
 use crate::support::server::{Server, Setup};
+use crate::viewers::wait;
 
 /// What one way of loading saw.
 #[derive(Debug, Default)]
@@ -129,11 +130,14 @@ fn brought_something(seen: &Seen, least: usize, but: usize) {
 /// Ten seconds of `clip`, in so many renditions.
 fn a_short_life_of(clip: &Clip, app: &'static str, renditions: usize) {
     let _machine = beside_others();
-    let server = Server::with(&Setup { cores: 2, app, ..Setup::default() });
+    let (wait_for_publisher, admin) = ("40s", true);
+    let server =
+        Server::with(&Setup { cores: 2, app, wait_for_publisher, admin, ..Setup::default() });
     let port = server.http;
     let seen = thread::scope(|scope| {
         let viewers = WAYS.map(|way| scope.spawn(move || follow_all(port, way)));
-        sleep(secs(1));
+        // All of it is there for who waits for it, and not for who comes later.
+        wait(&server, WAYS.len());
         players::publish(clip, &server.rtmp("live/a"), &server.dir).succeed(secs(40));
         viewers.map(|viewer| viewer.join().expect("it has seen no rule broken"))
     });

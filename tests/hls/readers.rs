@@ -18,9 +18,22 @@ use crate::support::frames::{Expect, Recording, Start};
 use crate::support::machine::{RunDir, beside_others, secs};
 use crate::support::players::{self, Ffmpeg};
 use crate::support::server::{Server, Setup};
+use crate::viewers;
 
 /// Sound is counted in samples, and then in milliseconds again.
 const ROUNDING_MS: i64 = 2;
+
+/// Who is to have all of a stream is there before it, however long that takes.
+const SETUP: Setup = Setup {
+    cores: 1,
+    app: "",
+    publisher_grace: "3s",
+    wait_for_publisher: "60s",
+    drain: ["0s", "3s"],
+    tables: "",
+    open_files: None,
+    admin: true,
+};
 
 /// One stream, and how it is served.
 #[derive(Clone, Copy)]
@@ -48,14 +61,13 @@ enum Gst {
 
 fn comes_out(case: Case<'_>) {
     let _machine = beside_others();
-    let setup = Setup { app: case.app, publisher_grace: "3s", ..Setup::default() };
-    let server = Server::with(&setup);
+    let server = Server::with(&Setup { app: case.app, ..SETUP });
     let (dir, port) = (&server.dir, server.http);
     let url = server.http("live/a.m3u8");
     thread::scope(|scope| {
         let early = players::play(case.clip.tool, &url, dir);
         let all = scope.spawn(|| download(port, "live/a", dir));
-        sleep(secs(1));
+        viewers::wait(&server, 2);
         let mut publisher = players::publish(case.clip, &server.rtmp("live/a"), dir);
         sleep(secs(6));
         // hlsdemux2 loses its way in a playlist that has had one segment only.
@@ -298,7 +310,8 @@ fn a_picture_each_second() {
         clip: &clip,
         sent: &clip.sent(),
         expect: Expect::WHOLE.rounded_by(ROUNDING_MS),
-        app: "",
+        // A second without pictures is no sign here that there are no more.
+        app: "video_stall = '20s'",
         codecs: &["h264", "aac"],
         gst: &[Gst::Segments],
     });
@@ -308,8 +321,7 @@ fn a_picture_each_second() {
 /// is the same to the byte.
 fn comes_out_as_ts(clip: &Clip, codecs: &[&str]) {
     let _machine = beside_others();
-    let app = "hls_container = 'ts'";
-    let server = Server::with(&Setup { app, publisher_grace: "3s", ..Setup::default() });
+    let server = Server::with(&Setup { app: "hls_container = 'ts'", ..SETUP });
     let (dir, port) = (&server.dir, server.http);
     let url = server.http("live/a.m3u8");
     thread::scope(|scope| {
@@ -321,7 +333,7 @@ fn comes_out_as_ts(clip: &Clip, codecs: &[&str]) {
             (Child::start(&mut command, &dir.file("record.log")), file)
         };
         let mut early = record("early");
-        sleep(secs(1));
+        viewers::wait(&server, 2);
         let mut publisher = players::publish(clip, &server.rtmp("live/a"), dir);
         let mut in_gst = play_gst(Gst::Segments, &url, dir);
         sleep(secs(6));

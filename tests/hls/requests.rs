@@ -26,7 +26,7 @@ struct Live {
 
 impl Live {
     fn start(app: &'static str) -> Self {
-        let server = Server::with(&Setup { cores: 2, app, ..Setup::default() });
+        let server = Server::with(&Setup { cores: 2, app, tables: PATIENT, ..Setup::default() });
         let publisher = publish(&server, "live/a");
         Self { server, publisher }
     }
@@ -48,6 +48,8 @@ fn publish(server: &Server, key: &str) -> Child {
     players::publish_with(&clips::h264_aac(), &server.rtmp(key), &server.dir, &forever, &[])
 }
 
+/// A publisher that is stopped, or that sends what it is told, stays for as long as a test takes.
+const PATIENT: &str = "[limits]\npublisher_silence = '1h'";
 /// How long nothing may come where nothing is to come.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -102,6 +104,24 @@ impl ByHand {
         Self { publisher: flv::Publisher::new(server.http, "live/a"), tags, sent_ms: 0 }
     }
 
+    /// The same and its first `ms`, with a viewer who has waited for it: to that one it begins at 0.
+    fn watched(server: &Server, ms: u32) -> (Self, Session) {
+        let mut first = Connection::new(server.http);
+        first.ask("live/a.m3u8", "");
+        viewers::wait(server, 1);
+        let mut by_hand = Self::start(server);
+        by_hand.send(ms);
+        let multivariant = first.answer().text();
+        (by_hand, Session::of(first, "live/a", multivariant))
+    }
+
+    /// A server for it.
+    fn server(app: &'static str) -> Server {
+        let (tables, wait_for_publisher, admin) = (PATIENT, "40s", true);
+        let setup = Setup { cores: 2, app, tables, wait_for_publisher, admin, ..Setup::default() };
+        Server::with(&setup)
+    }
+
     /// Sends so much more.
     fn send(&mut self, ms: u32) {
         self.sent_ms += ms;
@@ -115,23 +135,9 @@ impl ByHand {
 fn a_blocking_reload_is_answered_when_its_part_is_there() {
     const PART_MS: u32 = 200;
     let _machine = beside_others();
-    let app = "hls_window = '20s'";
-    let server = Server::with(&Setup {
-        cores: 2,
-        app,
-        admin: true,
-        wait_for_publisher: "40s",
-        ..Setup::default()
-    });
-    // The first is there before the publisher, so it begins at 0.
-    let mut first = Connection::new(server.http);
-    first.ask("live/a.m3u8", "");
-    viewers::wait(&server, 1);
-    let mut by_hand = ByHand::start(&server);
+    let server = ByHand::server("hls_window = '20s'");
     // Enough for deltas, and not to the end of a part.
-    by_hand.send(18_000 - PART_MS / 2);
-    let multivariant = first.answer().text();
-    let mut session = Session::of(first, "live/a", multivariant);
+    let (mut by_hand, mut session) = ByHand::watched(&server, 18_000 - PART_MS / 2);
     let mut beside = Session::open(server.http, "live/a");
     let mut last = session.wait_for("all of it", |playlist| {
         (playlist.segments.len(), playlist.open.parts.len()) == (8, 9)
@@ -178,15 +184,8 @@ fn a_blocking_reload_is_answered_when_its_part_is_there() {
 #[test]
 fn a_blocking_reload_for_which_nothing_comes_is_answered_late_by_what_there_is() {
     let _machine = beside_others();
-    let setup = Setup { admin: true, wait_for_publisher: "40s", ..Setup::default() };
-    let server = Server::with(&setup);
-    let mut first = Connection::new(server.http);
-    first.ask("live/a.m3u8", "");
-    viewers::wait(&server, 1);
-    let mut by_hand = ByHand::start(&server);
-    by_hand.send(6100);
-    let multivariant = first.answer().text();
-    let mut session = Session::of(first, "live/a", multivariant);
+    let server = ByHand::server("");
+    let (by_hand, mut session) = ByHand::watched(&server, 6100);
     let all = session.wait_for("all of it", |playlist| {
         (playlist.segments.len(), playlist.open.parts.len()) == (3, 0)
     });
@@ -236,7 +235,8 @@ fn the_part_to_come_is_answered_when_it_is_whole() {
 #[test]
 fn requests_in_one_write_are_answered_in_their_order() {
     let _machine = beside_others();
-    let live = Live::start("");
+    // What is listed now still is when all of it was asked for.
+    let live = Live::start("hls_window = '60s'");
     let mut session = live.open();
     let playlist = session.wait_for("two segments", |playlist| playlist.segments.len() > 1);
     let (msn, part) = playlist.next_part();
@@ -321,8 +321,9 @@ fn caches_are_told_what_they_may_keep() {
     let mut session = live.open();
     let playlist = session.wait_for("two segments", |playlist| playlist.segments.len() > 1);
     let map = playlist.segments[0].map.clone().expect("one");
-    let part = playlist.segments[1].parts.first().expect("a part").uri.clone();
-    for name in [&playlist.segments[1].uri, &part, &map] {
+    let newest = playlist.segments.last().expect("two");
+    let part = newest.parts.first().expect("a part").uri.clone();
+    for name in [&newest.uri, &part, &map] {
         let path = format!("{}{name}", session.dir);
         let reply = session.connection.get(&path);
         let cached = reply.header("cache-control").expect("it says").to_owned();
@@ -389,8 +390,9 @@ fn pages_of_any_origin_may_play() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     let _machine = beside_others();
-    let live = Live::start("");
-    let mut session = live.open();
+    // What lies far ahead stays there.
+    let server = ByHand::server("");
+    let (mut by_hand, mut session) = ByHand::watched(&server, 4100);
     let playlist = session.wait_for("two segments", |playlist| playlist.segments.len() > 1);
     let (msn, part) = playlist.next_part();
     let bad = [
@@ -434,7 +436,7 @@ fn what_makes_no_sense_is_refused() {
         format!("{media}/{}", "x".repeat(3000)),
     ] {
         // Some end the connection.
-        let reply = Connection::new(live.server.http).get(&format!("{dir}{name}"));
+        let reply = Connection::new(server.http).get(&format!("{dir}{name}"));
         let is_refused = matches!(reply.status, 400 | 404 | 414);
         assert!(is_refused && !reply.text().contains("root:"), "{name}: {}", reply.status);
     }
@@ -446,8 +448,11 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(reply.status, 302, "{}", reply.text());
     assert!(reply.header("location").is_some_and(|to| to.ends_with("a.m3u8")), "{reply:?}");
     // After all that, it plays.
-    assert!(session.read("").next_part() >= (msn, part));
-    live.stop();
+    by_hand.send(200);
+    let next = session.read(&format!("_HLS_msn={msn}&_HLS_part={part}"));
+    assert!(next.next_part() > (msn, part), "{next:?}");
+    drop(by_hand);
+    server.stop();
 }
 
 #[test]
@@ -485,7 +490,8 @@ fn a_server_that_hears_half_a_request_serves_others() {
 #[test]
 fn every_core_serves_the_same() {
     let _machine = beside_others();
-    let live = Live::start("hls_window = '20s'");
+    // None of them goes while it is fetched.
+    let live = Live::start("hls_window = '60s'");
     let mut session = live.open();
     let playlist = session.wait_for("four segments", |playlist| playlist.segments.len() > 3);
     let (msn, _) = playlist.next_part();
@@ -537,7 +543,9 @@ fn what_has_ended_makes_room_on_a_node_that_is_full() {
 #[test]
 fn what_is_kept_is_the_window_and_no_more() {
     let _machine = beside_others();
-    let live = Live::start("hls_segment = '1s'\nhls_window = '6s'");
+    // With no segment that ends without a key frame, for a publisher that was held up.
+    let app = "hls_segment = '1s'\nhls_window = '6s'\nvideo_stall = '20s'";
+    let live = Live::start(app);
     let mut session = live.open();
     let first = session.wait_for("a segment", |playlist| !playlist.segments.is_empty());
     let oldest = first.segments[0].uri.clone();
@@ -558,10 +566,18 @@ fn what_is_kept_is_the_window_and_no_more() {
     let mut session = live.open();
     let begun = session.read("").media_sequence;
     session.wait_for("old ones to go", |playlist| playlist.media_sequence > begun + 3);
-    // None of them goes while they are fetched.
+    // None of them goes while they are fetched, once the server has read what was sent before.
     live.publisher.signal(Signal::STOP);
-    let last = session.read("");
-    let bytes: usize = last.segments.iter().map(|segment| session.fetch(&segment.uri).len()).sum();
+    let fetched = (0..50).find_map(|_| {
+        let last = session.read("");
+        let paths = last.segments.iter().map(|segment| format!("{}{}", session.dir, segment.uri));
+        let paths: Vec<String> = paths.collect();
+        let replies: Vec<Reply> = paths.iter().map(|path| session.connection.get(path)).collect();
+        (last == session.read("")).then_some(replies)
+    });
+    let fetched = fetched.expect("nothing comes any more");
+    assert!(fetched.iter().all(|reply| reply.status == 200), "{fetched:?}");
+    let bytes: usize = fetched.iter().map(|reply| reply.body.len()).sum();
     assert!(bytes <= 1 << 20, "{bytes}");
     live.stop();
 }

@@ -210,7 +210,7 @@ impl Session {
     /// Blocks until the playlist has what `wanted` asks for.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, what: &str, wanted: impl Fn(&Playlist) -> bool) -> Playlist {
-        let end = Instant::now() + HANG;
+        let end = Instant::now() + 2 * HANG;
         let mut playlist = self.read("");
         while !wanted(&playlist) {
             assert!(Instant::now() < end && !playlist.ended, "in vain: {what}: {playlist:#?}");

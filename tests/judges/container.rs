@@ -57,7 +57,7 @@ fn under_the_seccomp_profile_a_stream_comes_out_as_it_went_in() {
     command.args(["run", "--config"]).arg(configuration(&dir, rtmp, http)).current_dir(dir.path());
     let mut server = Child::start(&mut command, &dir.file("server.log"));
     let accepts = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
-    let up = eventually(secs(15), || accepts(rtmp) && accepts(http));
+    let up = eventually(secs(30), || accepts(rtmp) && accepts(http));
     assert!(up, "it does not start:\n{}", server.log_tail());
     let clip = clips::h264_aac();
     let url = format!("rtmp://127.0.0.1:{rtmp}/live/a");

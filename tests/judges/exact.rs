@@ -4,7 +4,7 @@ use std::thread::sleep;
 
 use crate::support::clips;
 use crate::support::frames::{Expect, Recording};
-use crate::support::machine::{beside_others, secs};
+use crate::support::machine::{beside_others, eventually, secs};
 use crate::support::players;
 use crate::support::proxy::OneByteProxy;
 use crate::support::server::{Server, Setup};
@@ -36,7 +36,9 @@ fn at_merge_window_zero() {
 #[test]
 fn in_segments_of_one_byte_both_ways() {
     let _machine = beside_others();
-    let server = Server::with(&waiting::SETUP);
+    // A handshake is three thousand segments each way.
+    let tables = "[limits]\nhandshake_timeout = '60s'";
+    let server = Server::with(&Setup { tables, ..waiting::SETUP });
     let clip = clips::small();
     let (rtmp, http) = (OneByteProxy::start(server.rtmp), OneByteProxy::start(server.http));
     let crumbs = format!("rtmp://127.0.0.1:{}/live/a", rtmp.port);
@@ -83,7 +85,10 @@ fn with_publisher_and_viewer_on_different_cores() {
     names.iter().for_each(|name| wait_for_viewers(&server, name, 4));
     let publish = |name: &&str| players::publish(&clip, &server.rtmp(name), &server.dir);
     let publishers: Vec<_> = names.iter().map(publish).collect();
-    sleep(secs(3));
+    // Twenty programs are to start before the first of these has come to its end.
+    let published = || server.log().matches(" publish client=").count();
+    assert!(eventually(secs(20), || published() == names.len()), "{}", server.log());
+    sleep(secs(1));
     let late = view();
     for mut publisher in publishers {
         publisher.succeed(secs(40));

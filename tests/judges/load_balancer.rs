@@ -45,7 +45,7 @@ fn viewers_of_a_drained_node_play_on_at_the_other_within_three_seconds() {
     const VIEWERS: u16 = 200;
     let _machine = alone();
     // Longer than HAProxy, and who looks into its log, take to notice.
-    let drain = ["6s", "14s"];
+    let drain = ["12s", "20s"];
     let node = || Server::with(&Setup { tables: WITH_HEADER, cores: 2, drain, ..Setup::default() });
     let nodes = [node(), node()];
     let clip = clips::h264_aac();

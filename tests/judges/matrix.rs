@@ -40,7 +40,8 @@ fn every_player_gets(
     let late = std::thread::scope(|scope| {
         let url = server.rtmp("live/a");
         let publisher = scope.spawn(move || publish(&url));
-        sleep(secs(5));
+        server.expect_log(" publish client=", secs(20));
+        sleep(secs(3));
         let late = view("live/a");
         publisher.join().expect("it publishes to the end");
         late
@@ -216,14 +217,14 @@ fn the_judges_find_no_fault_with_nginx() {
         players::play_gst(clip.tool, &url, dir),
     ];
     let mut vlc = players::play_vlc(&url, dir);
-    sleep(secs(2));
+    nginx.wait_for_players("a", 4);
     players::publish(&clip, &url, dir).succeed(secs(40));
     let sent = clip.sent();
     relays::wait_for_the_end(&players[0], &sent);
     drop(nginx);
     for (player, tail) in players.into_iter().zip([0, 0, 4]) {
-        sent.assert_came_out(&player.finish(secs(10)), Expect::WHOLE.but_tail(tail));
+        sent.assert_came_out(&player.finish(secs(30)), Expect::WHOLE.but_tail(tail));
     }
-    vlc.child.succeed(secs(10));
+    vlc.child.succeed(secs(30));
     assert_pictures(&clip, &players::pictures(clip.tool, vlc.output()));
 }

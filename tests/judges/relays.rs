@@ -1,7 +1,6 @@
 //! nginx-rtmp pulls from us and pushes to us.
 
 use std::fs;
-use std::thread::sleep;
 
 use crate::support::clips;
 use crate::support::frames::{Expect, Packet, Recording};
@@ -36,12 +35,12 @@ fn nginx_pulls_from_us_bit_exact() {
     // A static pull is there before the publisher, so it waits like any viewer.
     let player = players::play(clip.tool, &nginx.rtmp("a"), &server.dir);
     wait_for_viewers(&server, "live/a", 1);
-    sleep(secs(1));
+    nginx.wait_for_players("a", 1);
     players::publish(&clip, &server.rtmp("live/a"), &server.dir).succeed(secs(40));
     let sent = clip.sent();
     wait_for_the_end(&player, &sent);
     drop(nginx);
-    sent.assert_came_out(&player.finish(secs(10)), Expect::WHOLE);
+    sent.assert_came_out(&player.finish(secs(30)), Expect::WHOLE);
     server.stop();
 }
 

@@ -33,7 +33,7 @@ impl Nginx {
         let mut command = Command::new("/usr/sbin/nginx");
         command.arg("-p").arg(dir.path()).arg("-c").arg(&path).args(["-e", "stderr"]);
         let child = Child::start(&mut command, &dir.file("nginx.log"));
-        let up = eventually(secs(10), || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let up = eventually(secs(30), || TcpStream::connect(("127.0.0.1", port)).is_ok());
         assert!(up, "nginx does not start:\n{}", child.log_tail());
         Self { child, port, dir }
     }
@@ -44,5 +44,13 @@ impl Nginx {
 
     pub(crate) fn log(&self) -> String {
         self.child.log()
+    }
+
+    /// Waits until so many play `name` from it: who comes later has missed the beginning.
+    #[track_caller]
+    pub(crate) fn wait_for_players(&self, name: &str, count: usize) {
+        let line = format!("play: name='{name}' args=");
+        let all = eventually(secs(40), || self.log().matches(&line).count() >= count);
+        assert!(all, "{count} are to play {name}:\n{}", self.child.log_tail());
     }
 }

@@ -242,7 +242,10 @@ pub(crate) fn early_and_late<V>(clip: &Clip, server: &Server, view: impl Fn() ->
     let early = view();
     sleep(secs(1));
     let mut publisher = publish(clip, &server.rtmp("live/a"), &server.dir);
-    sleep(secs(5));
+    // Counted from its begin, however long it takes to start: programs that are long about that
+    // themselves have the rest of the clip for it.
+    server.expect_log(" publish client=", secs(20));
+    sleep(secs(3));
     let late = view();
     publisher.succeed(secs(40));
     [early, late]
