@@ -94,7 +94,7 @@ impl Hub {
             self.flush_by(trans, now);
         }
         match phase {
-            Phase::Grace { until } => self.at(until, Timer::Grace(id, serial)),
+            Phase::Grace { until, .. } => self.at(until, Timer::Grace(id, serial)),
             _ => self.drop_unused(id),
         }
     }
@@ -254,10 +254,32 @@ impl Hub {
 
     pub(super) fn grace_is_over(&mut self, id: SourceId, serial: u64, now: Instant) {
         let Some(source) = self.source_mut(id, serial) else { return };
-        if matches!(source.phase, Phase::Grace { until } if until <= now) {
+        let Phase::Grace { until, last } = source.phase else { return };
+        if now < until {
+            return;
+        }
+        if now < last && self.ends_who_has_all(id, now) {
+            return self.at(last.min(now + LOOK), Timer::Grace(id, serial));
+        }
+        if let Some(source) = self.source_mut(id, serial) {
             source.forget();
             self.end_source(id, &SinkEnd::PublisherGone, now);
         }
+    }
+
+    /// Of who has left nothing more will come. Answers true if a viewer has not been sent all of it.
+    fn ends_who_has_all(&mut self, id: SourceId, now: Instant) -> bool {
+        let mut someone_has_not = false;
+        for trans in self.sources[id].transes.clone() {
+            for sink in self.transes[trans].sinks.clone() {
+                if self.is_at_head(&self.sinks[sink]) {
+                    self.end_sink(sink, SinkEnd::PublisherGone, now);
+                } else {
+                    someone_has_not = true;
+                }
+            }
+        }
+        someone_has_not
     }
 
     /// Ends every seated sink and drops the trans streams; waiting ones go on waiting.
@@ -285,6 +307,8 @@ impl Hub {
     }
 }
 
+/// Between two looks whether viewers have been sent the last of what a publisher said.
+const LOOK: Duration = Duration::from_millis(100);
 /// So often a publisher is looked at in the time of a part, where somebody fetches them: a part is
 /// there at most as much after its time.
 const READS_PER_PART: u32 = 10;

@@ -110,9 +110,15 @@ pub(crate) struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Vacant,
-    Probing { until: Instant },
+    Probing {
+        until: Instant,
+    },
     Live,
-    Grace { until: Instant },
+    /// `last`: until then, viewers that have not been sent all of it stay beyond `until`.
+    Grace {
+        until: Instant,
+        last: Instant,
+    },
 }
 
 /// Who publishes.
@@ -299,8 +305,8 @@ impl Source {
             // It sent nothing that anyone could wait for to go on.
             self.forget();
         } else {
-            let grace = self.settings.publisher_grace.max(LAST_BLOCKS);
-            self.phase = Phase::Grace { until: now + grace };
+            let until = now + self.settings.publisher_grace.max(LAST_BLOCKS);
+            self.phase = Phase::Grace { until, last: until.max(now + self.settings.max_lag) };
         }
     }
 
@@ -526,5 +532,5 @@ fn announced(metadata: &[u8]) -> Option<Expected> {
     let audio = object.get("audiocodecid").is_some();
     (video || audio).then_some(Expected { video, audio })
 }
-/// Even without a grace, viewers get this long for what the publisher said last.
+/// Even without a grace, viewers that keep up get this long for what the publisher said last.
 const LAST_BLOCKS: Duration = Duration::from_millis(500);

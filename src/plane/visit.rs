@@ -359,7 +359,8 @@ impl Hub {
         }
     }
 
-    fn is_at_head(&self, sink: &Sink) -> bool {
+    /// True if there is nothing to be written to it.
+    pub(super) fn is_at_head(&self, sink: &Sink) -> bool {
         if sink.held || sink.in_hand.is_some() || !sink.private.is_empty() {
             return false;
         }

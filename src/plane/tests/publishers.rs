@@ -185,6 +185,36 @@ fn sinks_are_ended_when_the_grace_is_over() {
 }
 
 #[test]
+fn who_has_not_been_sent_all_when_the_grace_is_over_stays_for_it_and_no_one_else_does() {
+    let mut rig = Rig::with(|settings| settings.publisher_grace = Duration::from_secs(1));
+    let (publisher, ordinary) = rig.on_air();
+    let (slow, stuck) = (rig.join(), rig.join());
+    rig.stream(&publisher, 3000, 1000);
+    rig.socket(&slow).room = 100;
+    rig.socket(&stuck).room = 100;
+    rig.stream(&publisher, 4000, 1000);
+    drop(publisher);
+    let gone = Some(SinkEvent::Ended(SinkEnd::PublisherGone));
+    assert_eq!([slow.event(), stuck.event()], [Some(SinkEvent::Started), Some(SinkEvent::Started)]);
+    rig.advance(1000);
+    assert_eq!((ordinary.event(), slow.event(), stuck.event()), (gone.clone(), None, None));
+    rig.advance(2000);
+    assert_eq!(slow.event(), None);
+    rig.socket(&slow).room = usize::MAX;
+    rig.advance(1000);
+    assert_eq!(slow.event(), gone);
+    let (words, all) = (rig.words(&slow), rig.words(&ordinary));
+    let last = all.rsplit(' ').next().expect("the last frame");
+    assert!(words.ends_with(last), "{words}");
+    // No longer than max_lag, of which half is over.
+    rig.advance(3999);
+    assert_eq!(stuck.event(), None);
+    rig.advance(1);
+    assert_eq!(stuck.event(), gone);
+    nothing_left(&mut rig);
+}
+
+#[test]
 fn a_viewer_that_never_started_is_told_not_found_when_the_grace_is_over() {
     let mut rig = Rig::with(|settings| settings.key_wait = Duration::from_secs(60));
     let publisher = rig.publish_av();
