@@ -195,16 +195,8 @@ impl Conn {
         if !self.out.is_empty() {
             return self.poll_write(cx);
         }
-        if self.deadline.poll(cx, until).is_ready() {
-            return Poll::Ready(Ok(Io::Deadline));
-        }
-        let most = self.room();
-        if most == 0 {
-            return Poll::Pending;
-        }
         self.let_input_wait(false)?;
-        let mut scratch = self.core.scratch.borrow_mut();
-        self.socket.poll_read(cx, &mut scratch[..most]).map_ok(|read| Io::of_read(read, most))
+        self.poll_input(cx, until)
     }
 
     /// Waits until `rest` or `until`, or until much has come or the peer has closed, and takes what
@@ -222,22 +214,30 @@ impl Conn {
             return Poll::Ready(Some(Err(error)));
         }
         let until = until.filter(|until| *until < rest);
-        let over = self.deadline.poll(cx, Some(until.unwrap_or(rest))).is_ready();
+        match ready!(self.poll_input(cx, Some(until.unwrap_or(rest)))) {
+            Ok(Io::Deadline) if until.is_none() => Poll::Ready(None),
+            io => Poll::Ready(Some(io)),
+        }
+    }
+
+    /// Waits for input or for `until`. What lies there has come before any deadline: a core that
+    /// was late has to blame itself.
+    fn poll_input(&mut self, cx: &mut Context<'_>, until: Option<Instant>) -> Poll<io::Result<Io>> {
+        let over = self.deadline.poll(cx, until).is_ready();
         let most = self.room();
         if most > 0 {
             let mut scratch = self.core.scratch.borrow_mut();
-            // Bytes that lie there have come before any deadline.
             let read = match over {
                 true => self.socket.try_read(&mut scratch[..most]),
                 false => ready!(self.socket.poll_read(cx, &mut scratch[..most])),
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(Some(read.map(|read| Io::of_read(read, most)))),
+                read => return Poll::Ready(read.map(|read| Io::of_read(read, most))),
             }
         }
         match over {
-            true => Poll::Ready(until.map(|_| Ok(Io::Deadline))),
+            true => Poll::Ready(Ok(Io::Deadline)),
             false => Poll::Pending,
         }
     }
@@ -339,10 +339,52 @@ impl Conn {
         let until = Instant::now() + LINGER;
         self.unread = None;
         // Nothing is left in `out`, so this only reads.
-        while let Ok(Io::Input { .. }) =
-            std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
+        while Instant::now() < until
+            && let Ok(Io::Input { .. }) =
+                std::future::poll_fn(|cx| self.poll_io(cx, Some(until))).await
         {
             rt::yield_if_needed().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
+    use std::net;
+
+    use super::*;
+    use crate::config::App;
+    use crate::net::{Listener, bind};
+    use crate::serve::alone::on_the_only_core;
+
+    #[test]
+    fn what_came_before_a_late_core_looked_at_the_time_is_read_first() {
+        on_the_only_core(App::default(), |core| async move {
+            let any = "127.0.0.1:0".parse().expect("an address");
+            let socket = net::TcpListener::from(bind(any, false, 16).expect("a free port"));
+            let to = socket.local_addr().expect("bound");
+            let listener = Listener::new(socket.into(), Duration::ZERO, Duration::ZERO);
+            let mut client = net::TcpStream::connect(to).expect("it listens");
+            let (socket, peer) = listener.accept().await.expect("it has come");
+            let (now, node) = (Instant::now(), Arc::clone(&core.node));
+            node.counters.connections.fetch_add(1, Ordering::Relaxed);
+            node.addresses.enter(Network::of(peer.ip()));
+            let about = About::new(ClientId(1), peer, Protocol::Http, now, node);
+            let mut conn = Conn::new(&core, socket, about);
+            client.write_all(b"first").expect("it is open");
+            let twin = conn.socket.duplicate().expect("a descriptor");
+            let twin = net::TcpStream::from(twin);
+            while twin.peek(&mut [0]).is_err() {
+                assert!(now.elapsed() < Duration::from_secs(20), "it has not come");
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+            let deadline = Some(now);
+            let io = poll_fn(|cx| conn.poll_io(cx, deadline)).await;
+            assert!(matches!(io, Ok(Io::Input { read: 5, all: true })), "{io:?}");
+            let io = poll_fn(|cx| conn.poll_io(cx, deadline)).await;
+            assert!(matches!(io, Ok(Io::Deadline)), "{io:?}");
+        });
     }
 }
