@@ -100,9 +100,11 @@ fn two_hundred_viewers_leave_before_a_key_frame_a_few_at_a_time_and_publishers_l
     let mut binary = Binary::start(
         4000,
         &format!(
+            // Who connects before the others goes on with its handshake after them.
             "cores = 2\napp_defaults.merge_window = '50ms'\n\
+             limits.handshake_timeout = '60s'\nlimits.request_timeout = '60s'\n\
              http.tls_listen = ['127.0.0.1:{https}']\ntls.certificates = [{}]\n\
-             drain.delay = '6s'\ndrain.rate = 40\ndrain.timeout = '60s'\n\
+             drain.delay = '8s'\ndrain.rate = 40\ndrain.timeout = '60s'\n\
              app_defaults.wait_for_publisher = '60s'",
             certificate.toml()
         ),
@@ -207,7 +209,8 @@ fn a_second_sigterm_and_a_sigint_stop_it_at_once() {
 
 #[test]
 fn publishers_without_viewers_are_told_of_a_stop_at_once_too() {
-    let mut binary = Binary::start(1000, "cores = 1\nlimits.first_frame_timeout = '60s'");
+    let lines = "cores = 1\nlimits.first_frame_timeout = '60s'\nlimits.publisher_silence = '60s'";
+    let mut binary = Binary::start(1000, lines);
     let publisher = |n| Peer::publish(binary.rtmp, &format!("live/{n}"));
     let mut publishers: Vec<_> = (0..200).map(publisher).collect();
     binary.signal(Signal::INT);
@@ -239,18 +242,30 @@ fn when_the_time_is_over_who_is_left_is_told_and_ended() {
 
 #[test]
 fn with_nobody_there_no_balancer_is_waited_for() {
-    let mut binary = Binary::start(1000, "cores = 2\ndrain.timeout = '2h'\ndrain.delay = '1h'");
-    // The connections of the harness are closed soon.
-    eventually("nobody is there", || {
+    let admin = free_port();
+    let lines = format!(
+        "cores = 2\ndrain.timeout = '2h'\ndrain.delay = '1h'\nadmin.listen = ['127.0.0.1:{admin}']"
+    );
+    let mut binary = Binary::start(1000, &lines);
+    // The connections of the harness are closed soon, and each counts for a moment beyond its last line.
+    eventually("their last lines are there", || {
         let log = binary.log();
         log.matches("close client").count() >= binary.tried
+    });
+    eventually("nobody is there", || {
+        let mut web = Web::new(admin);
+        web.send("GET /api/v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        web.answer().body.contains("\"connections\":0,")
     });
     assert_eq!(binary.terminate().code(), Some(0));
 }
 
 #[test]
 fn by_the_api_it_drains_and_comes_back() {
-    let node = Node::start("cores = 2\ndrain.delay = '20ms'\ndrain.timeout = '20s'", None);
+    // The one key frame is kept for newcomers, however long they take to come.
+    let lines = "cores = 2\ndrain.delay = '20ms'\ndrain.timeout = '20s'\n\
+                 app_defaults.gop_cache_max = '1h'";
+    let node = Node::start(lines, None);
     let ask = |method: &str| -> Value {
         let mut web = Web::new(node.admin);
         web.send(&format!("{method} /api/v1/drain HTTP/1.1\r\nHost: localhost\r\n\r\n"));

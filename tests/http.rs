@@ -126,7 +126,7 @@ fn a_body_is_chunked_if_the_configuration_says_so_and_the_client_can() {
 
 #[test]
 fn head_tells_what_get_would_and_sends_nothing_else() {
-    let node = Node::start("cores = 1", None);
+    let node = Node::start("cores = 1\napp_defaults.wait_for_publisher = '2s'", None);
     let _publisher = publish(&node, "live/looked-at");
     for (path, status, length) in
         [("/live/looked-at.flv", 200, false), ("/live/nobody.flv", 404, true), ("/", 200, true)]
@@ -258,7 +258,10 @@ fn a_slow_head_is_given_up_and_an_idle_connection_closed() {
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
-    let node = Node::start("cores = 1\napp_defaults.wait_for_publisher = '100ms'", None);
+    // The publisher says nothing while all the others are answered.
+    let lines = "cores = 1\napp_defaults.wait_for_publisher = '100ms'\n\
+                 limits.publisher_silence = '1h'";
+    let node = Node::start(lines, None);
     let mut publisher = publish(&node, "live/last");
     let mut web = Web::new(node.http);
     let requests: String = [

@@ -83,7 +83,10 @@ fn violation(peer: impl std::fmt::Display) -> String {
 #[test]
 fn each_rtmp_violation_closes_one_connection_with_one_line() {
     let node = Node::start(
-        "cores = 1\nlimits.log_violations_per_second = 1000\nlimits.message_bytes = '64KiB'\n\
+        // The healthy one says nothing while all the others connect, and they wait for their turn.
+        "cores = 1\nlimits.publisher_silence = '1h'\nlimits.first_frame_timeout = '1h'\n\
+         limits.request_timeout = '1h'\n\
+         limits.log_violations_per_second = 1000\nlimits.message_bytes = '64KiB'\n\
          limits.reassembly_bytes_before_publish = '8KiB'\nlimits.chunk_streams = 8\n\
          limits.amf_depth = 4\nlimits.amf_values = 64",
         None,
@@ -443,7 +446,12 @@ fn who_asks_and_does_not_read_is_closed_with_the_reason() {
 
 #[test]
 fn a_burst_of_connections_waits_its_turn_and_a_running_stream_does_not() {
-    let node = Node::start("cores = 1\ntcp.accept_per_turn = 4", None);
+    // The last of them asks when all the others have been answered.
+    let node = Node::start(
+        "cores = 1\ntcp.accept_per_turn = 4\nhttp.head_timeout = '1h'\n\
+         limits.publisher_silence = '1h'",
+        None,
+    );
     let mut healthy = Healthy::start(&node, "healthy-burst");
     let burst = thread::scope(|scope| {
         let port = node.http;

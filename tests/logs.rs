@@ -131,9 +131,16 @@ fn whoever_asks_only_how_the_node_is_has_no_line_and_nobody_else() {
 
 #[test]
 fn when_the_server_ends_each_connection_has_its_line_whatever_it_does() {
-    let node = Node::start("cores = 2", None);
-    let mut publisher = Peer::publish(node.rtmp, "live/stop");
-    publisher.push(1);
+    // None ends before it by itself, however long the others take to come.
+    let lines = "cores = 2\nlimits.publisher_silence = '1h'\nhttp.head_timeout = '1h'\n\
+                 http.keep_alive = '1h'";
+    let node = Node::start(lines, None);
+    // A stream on each core: one with nothing to do may sleep through the word that it is to end.
+    let [publisher, other] = ["live/stop", "live/other"].map(|path| {
+        let mut publisher = Peer::publish(node.rtmp, path);
+        publisher.push(1);
+        publisher
+    });
     let mut player = Peer::play(node.rtmp, "live/stop");
     player.start();
     let connected = Raw::ready(node.rtmp, "live");
@@ -144,7 +151,7 @@ fn when_the_server_ends_each_connection_has_its_line_whatever_it_does() {
     waits.send("GET /live/nobody.flv HTTP/1.1\r\nHost: test\r\n\r\n");
     let silent = Web::new(node.http);
     let webs = [&page, &waits, &silent].map(Web::address);
-    let addresses = [publisher.address(), player.address(), connected.address()];
+    let rtmp = [publisher.address(), other.address(), player.address(), connected.address()];
     for address in webs {
         log().wait_for(&[" open ", &format!("peer={address} ")]);
     }
@@ -161,7 +168,7 @@ fn when_the_server_ends_each_connection_has_its_line_whatever_it_does() {
         })
     });
     drop(node);
-    for address in addresses.into_iter().chain(webs) {
+    for address in rtmp.into_iter().chain(webs) {
         let texts = [" corecast::access: close ", &format!("peer={address} ")];
         let lines = log().lines(&texts);
         assert_eq!(lines.len(), 1, "{address}: {lines:?}");

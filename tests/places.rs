@@ -49,7 +49,8 @@ impl Inside {
 
 fn start(lines: &str) -> Node {
     let text = "cores = 2\nadmin.enabled = false\nlimits.publisher_silence = '1h'\n\
-                limits.first_frame_timeout = '1h'\nlimits.request_timeout = '1h'";
+                limits.first_frame_timeout = '1h'\nlimits.request_timeout = '1h'\n\
+                limits.handshake_timeout = '15s'\nproxy.header_timeout = '15s'";
     Node::start(&format!("{text}\n{lines}"), None)
 }
 

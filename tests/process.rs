@@ -54,6 +54,8 @@ impl Stream {
     }
 }
 
+/// A publisher says nothing while the test looks at others.
+const QUIET: &str = "cores = 2\nlimits.publisher_silence = '1h'\n";
 const GET: &str = "GET /live/first.flv HTTP/1.1\r\nHost: test\r\n\r\n";
 
 #[test]
@@ -78,8 +80,8 @@ fn sigterm_ends_it_in_order_with_viewers_attached() {
 
 #[test]
 fn a_flood_is_refused_and_the_first_viewers_lose_nothing() {
-    let mut binary =
-        Binary::start(200, "cores = 2\ndrain.delay = 0\nlimits.log_violations_per_second = 5");
+    let lines = format!("{QUIET}drain.delay = 0\nlimits.log_violations_per_second = 5");
+    let mut binary = Binary::start(200, &lines);
     let mut stream = Stream::start(&binary, 8);
     let mut flood = Vec::new();
     for _ in 0..40 {
@@ -119,8 +121,8 @@ fn a_flood_is_refused_and_the_first_viewers_lose_nothing() {
 
 #[test]
 fn without_descriptors_accepting_pauses_and_does_not_spin() {
-    let mut binary =
-        Binary::start(1000, "cores = 2\ndrain.delay = 0\nlimits.log_violations_per_second = 5");
+    let lines = format!("{QUIET}drain.delay = 0\nlimits.log_violations_per_second = 5");
+    let mut binary = Binary::start(1000, &lines);
     let mut stream = Stream::start(&binary, 8);
     let begun = Instant::now();
     // The limit is lowered from outside, below what the program reckons with.
@@ -272,6 +274,13 @@ impl Manager {
         Self(socket)
     }
 
+    /// Hears what has been said so far.
+    fn hear_all(&self) {
+        self.0.set_nonblocking(true).expect("a socket");
+        while self.0.recv(&mut [0; 4096]).is_ok() {}
+        self.0.set_nonblocking(false).expect("a socket");
+    }
+
     /// Hears until somebody says `line`, and tells all that came with it.
     #[track_caller]
     fn wait_for(&self, line: &str) -> String {
@@ -313,6 +322,11 @@ fn a_service_manager_is_told_of_each_step() {
     let heard = manager.wait_for("STOPPING=1");
     // As long as a drain may take, and some more.
     assert!(heard.contains("EXTEND_TIMEOUT_USEC=17000000"), "{heard}");
+    // A manager hears to the end: the kernel keeps ten words, and who says the next waits.
+    eventually("it ends", || {
+        manager.hear_all();
+        binary.child.try_wait().expect("our child").is_some()
+    });
     assert_eq!(binary.wait().code(), Some(0));
     std::fs::remove_file(&path).expect("ours");
 }

@@ -73,7 +73,10 @@ fn status_of(port: u16, path: &str) -> u16 {
 #[test]
 fn over_fifty_reloads_two_hundred_viewers_get_every_frame_once_and_in_order() {
     let hooks = [(); 2].map(|()| HookServer::start(|_| yes()));
-    let mut binary = Binary::start(4000, "cores = 2\ndrain.delay = 0");
+    // Who connects before the others goes on with its handshake after them; and the publisher says
+    // nothing meanwhile.
+    let unhurried = "limits.handshake_timeout = '60s'\nlimits.publisher_silence = '1h'";
+    let mut binary = Binary::start(4000, &format!("cores = 2\ndrain.delay = 0\n{unhurried}"));
     let mut publisher = Peer::publish(binary.rtmp, "live/reloaded");
     publisher.push(5);
     let mut crowd = Crowd::start(binary.rtmp, binary.http, "live/reloaded");
@@ -95,7 +98,7 @@ fn over_fifty_reloads_two_hundred_viewers_get_every_frame_once_and_in_order() {
         let hook =
             asked.map_or_else(String::new, |server| server.lines(&["on_play", "on_play_done"]));
         binary.reload(&format!(
-            "cores = 2\ndrain.delay = 0\n\
+            "cores = 2\ndrain.delay = 0\n{unhurried}\n\
              rtmp.listen = ['127.0.0.1:{rtmp}'{of_rtmp}]\nhttp.listen = ['127.0.0.1:{http}'{of_http}]\n\
              app_defaults.merge_window = '{window}ms'\napp_defaults.max_lag = '{}s'\n\
              app_defaults.wait_for_publisher = 0\n{PATIENT}{hook}\
@@ -353,13 +356,15 @@ fn the_token_and_the_doors_of_the_api_change_too() {
 
 #[test]
 fn https_begins_and_certificates_change_with_a_reload() {
-    let binary = Binary::start(1000, "cores = 2");
+    // The publisher says nothing while certificates are made and read.
+    const QUIET: &str = "cores = 2\nlimits.publisher_silence = '1h'";
+    let binary = Binary::start(1000, QUIET);
     let mut publisher = Peer::publish(binary.rtmp, "live/secure");
     publisher.push(5);
     let port = free_port();
     let lines = |certificate: &Certificate| {
         format!(
-            "cores = 2\nhttp.tls_listen = ['127.0.0.1:{port}']\ntls.certificates = [{}]",
+            "{QUIET}\nhttp.tls_listen = ['127.0.0.1:{port}']\ntls.certificates = [{}]",
             certificate.toml()
         )
     };
@@ -378,7 +383,7 @@ fn https_begins_and_certificates_change_with_a_reload() {
     std::fs::copy(one.key(), other.key()).expect("ours");
     binary.reload(&lines(&other).replace("cores = 2", "cores = 2\nrtmp.chunk_size = 4096"));
     assert!(binary.log().contains("reload: nothing was changed"), "{}", binary.log());
-    binary.reload("cores = 2");
+    binary.reload(QUIET);
     assert!(!listens(port));
     publisher.push(5);
     first.expect_frames(Some(5), 9);

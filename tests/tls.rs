@@ -89,7 +89,8 @@ fn who_comes_over_tls_while_the_server_starts_is_served() {
         let come = &come;
         let comers = [rtmps, https, rtmps, https].map(|port| scope.spawn(move || come(port)));
         let lines = format!(
-            "cores = 2\nrtmp.tls_listen = ['127.0.0.1:{rtmps}']\n\
+            "cores = 2\nlimits.handshake_timeout = '30s'\nhttp.head_timeout = '30s'\n\
+             rtmp.tls_listen = ['127.0.0.1:{rtmps}']\n\
              http.tls_listen = ['127.0.0.1:{https}']\ntls.certificates = [{}]",
             certificate.toml()
         );

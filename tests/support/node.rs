@@ -65,7 +65,8 @@ impl Node {
         };
         eventually("the server listens", || {
             assert!(!node.thread.as_ref().is_some_and(JoinHandle::is_finished), "it did not start");
-            serves(rtmp) && serves(http) && (!with_admin || listens(admin))
+            // First what listens last: else those that try might be more than limits.connections.
+            serves(http) && serves(rtmp) && (!with_admin || listens(admin))
         });
         // Of those that tried, none may count among the connections of the test: on another core one
         // may be longer about it than those after it.

@@ -36,6 +36,7 @@ impl Certificate {
 
     /// Writes another one into the same files.
     pub(crate) fn renew(&self, names: &[&str]) {
+        let [key, cert] = self.beside();
         let kind = |name: &str| if name.parse::<IpAddr>().is_ok() { "IP" } else { "DNS" };
         let names: Vec<_> = names.iter().map(|name| format!("{}:{name}", kind(name))).collect();
         let made = Command::new("openssl")
@@ -51,10 +52,24 @@ impl Certificate {
             .args(["-days", "30", "-subj", "/CN=test", "-addext"])
             .arg(format!("subjectAltName={}", names.join(",")))
             .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .args(["-keyout", &self.key(), "-out", &self.cert()])
+            .args(["-keyout", &key, "-out", &cert])
             .output()
             .expect("openssl is there");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        self.put_in_place([&key, &cert]);
+    }
+
+    /// Where new files are made.
+    fn beside(&self) -> [String; 2] {
+        ["new-key.pem", "new-cert.pem"]
+            .map(|name| self.dir.join(name).to_string_lossy().into_owned())
+    }
+
+    /// Whole from the first moment on: what is filled within one tick of the clock of the file system
+    /// is not newer than what was empty, and whoever has read that would not look again.
+    fn put_in_place(&self, [key, cert]: [&str; 2]) {
+        std::fs::rename(key, self.key()).expect("one directory");
+        std::fs::rename(cert, self.cert()).expect("one directory");
     }
 
     /// Writes another one into the same files, that is good from one day to another; each as date(1)
@@ -79,7 +94,7 @@ impl Certificate {
         std::fs::write(&index, "").expect("ours");
         let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
         let names = format!("subjectAltName={}", names.join(","));
-        let key = self.key();
+        let [key, cert] = self.beside();
         run(
             "openssl",
             &[
@@ -94,10 +109,11 @@ impl Certificate {
             &[
                 &["ca", "-selfsign", "-batch", "-notext", "-config", &config, "-keyfile", &key][..],
                 &["-startdate", &date(from), "-enddate", &date(until)],
-                &["-in", &request, "-out", &self.cert()],
+                &["-in", &request, "-out", &cert],
             ]
             .concat(),
         );
+        self.put_in_place([&key, &cert]);
     }
 
     pub(crate) fn cert(&self) -> String {
