@@ -344,6 +344,8 @@ async fn control(
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often one with a full inbox is told again.
 const STOP_RETRY: Duration = Duration::from_millis(5);
+/// How often those that have not ended are woken.
+const STOP_RING: Duration = Duration::from_millis(100);
 
 /// Has those cores stop that are `running`, and waits for their ends.
 async fn stop(node: &Node, running: Vec<CoreId>, ends: &mut mpsc::UnboundedReceiver<CoreEnded>) {
@@ -358,7 +360,10 @@ async fn stop(node: &Node, running: Vec<CoreId>, ends: &mut mpsc::UnboundedRecei
             tokio::time::sleep(STOP_RETRY).await;
         }
         for _ in 0..count {
-            ends.recv().await;
+            // A core may have lost what was to wake it, and nobody else rings any more.
+            while tokio::time::timeout(STOP_RING, ends.recv()).await.is_err() {
+                node.health.ring(Instant::now());
+            }
         }
     };
     if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
