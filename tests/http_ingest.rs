@@ -703,6 +703,10 @@ fn a_signed_url_lets_in_who_publishes_what_it_names() {
     let other = publish("other", &sign(Method::Publish, now + 3600));
     expect(&other, 401, "expected the signature");
     expect(&publish("signed", ""), 401, "found none");
+    for format in ["ts", "mp4"] {
+        let answer = put(&node, &format!("live/signed.{format}"), "", b"never looked at");
+        expect(&answer, 401, "found none");
+    }
     let lines = log().lines(&["sig="]);
     assert!(lines.iter().all(|line| line.contains("sig=HEX")), "{lines:?}");
 }
