@@ -151,6 +151,8 @@ pub(super) enum Timer {
     KeyWait(SinkId, u64),
     Probe(SourceId, u64),
     Grace(SourceId, u64),
+    /// With the time at which no viewer is waited for any more.
+    Tail(SourceId, u64, Instant),
     Idle(SourceId, u64),
     HlsIdle(SourceId, u64),
     /// These two are taken out with their trans stream.
@@ -373,6 +375,7 @@ impl Hub {
             Timer::KeyWait(id, serial) => self.key_wait_is_over(id, serial, now),
             Timer::Probe(id, serial) => self.probe_is_over(id, serial, now),
             Timer::Grace(id, serial) => self.grace_is_over(id, serial, now),
+            Timer::Tail(id, serial, last) => self.end_tail(id, serial, last, now),
             Timer::Idle(id, serial) => self.look_for_idleness(id, serial, now),
             Timer::HlsIdle(id, serial) => self.hls_is_idle(id, serial, now),
             Timer::TransIdle(id) => self.drop_idle_trans(id, now),
@@ -387,6 +390,7 @@ impl Hub {
             }
             Timer::Probe(id, serial)
             | Timer::Grace(id, serial)
+            | Timer::Tail(id, serial, _)
             | Timer::Idle(id, serial)
             | Timer::HlsIdle(id, serial) => self.source_mut(id, serial).map(|_| id),
             Timer::TransIdle(id) | Timer::NewcomerSeal(id) => {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::source::Phase;
 use super::tests::{Rig, Watcher, audio_track, flv_tags, frame, metadata, video_track};
 use super::*;
 use crate::container::flv::{TagKind, previous_tag_size, tag_header};
@@ -31,8 +30,7 @@ struct Stream {
     needs_key: bool,
     last_video_ms: Option<u64>,
     stalled: bool,
-    /// When the publisher left, in ms, and the most by which viewers might lag then.
-    left: Option<(u64, Duration)>,
+    left_ms: Option<u64>,
     /// A frame has been taken since the source was new.
     line_begun: bool,
 }
@@ -51,9 +49,6 @@ struct Viewing {
     /// The least lag and the least bytes of a log that were allowed since it last had all there was.
     bounds: (Duration, usize),
 }
-
-/// How long viewers stay when the publisher has left, or as long as they may lag.
-const GRACE_MS: u64 = 1500;
 
 struct Life {
     rig: Rig,
@@ -76,7 +71,7 @@ impl Life {
         let ms = Duration::from_millis;
         let rig = Rig::with(|settings| {
             vary(settings, strict, &mut pick);
-            settings.publisher_grace = ms(GRACE_MS);
+            settings.publisher_grace = ms(1500);
             settings.wait_for_publisher = ms(2000);
         });
         let gop = pick(&[3, 12, 60]);
@@ -288,12 +283,11 @@ impl Life {
     fn leave_or_return(&mut self) {
         let (ms, now) = (self.rig.ms(), self.rig.now);
         if self.publisher.take().is_some() {
-            self.stream.left = Some((ms, self.rig.settings.max_lag));
+            self.stream.left_ms = Some(ms);
             return;
         }
-        let is_kept = self.is_kept();
         let stream = &mut self.stream;
-        if stream.left.take().is_some_and(|(left, _)| ms >= left + GRACE_MS) && !is_kept {
+        if stream.left_ms.take().is_some_and(|left| ms >= left + 1500) {
             stream.config = (None, None);
             stream.line_begun = false;
         }
@@ -313,18 +307,6 @@ impl Life {
             publisher.set_track(audio_track(self.versions.1), now);
         }
         self.publisher = Some(publisher);
-    }
-
-    /// Whether the grace of who has left goes on, which it may while a viewer lags.
-    fn is_kept(&self) -> bool {
-        let hub = self.rig.hub.borrow();
-        let source = hub.by_key.get(&Rig::key()).map(|id| &hub.sources[*id]);
-        let is_kept = source.is_some_and(|source| matches!(source.phase, Phase::Grace { .. }));
-        if let (Some((left, max_lag)), true) = (self.stream.left, is_kept) {
-            let most = GRACE_MS.max(max_lag.as_millis() as u64);
-            assert!(self.rig.ms() < left + most, "kept for more than {most} ms");
-        }
-        is_kept
     }
 
     fn hear_events(&mut self) {

@@ -56,6 +56,12 @@ impl Hub {
         if self.drain.admits == Admits::Nobody {
             return Err(PublishRefused::Draining);
         }
+        if let Some(&id) = self.by_key.get(&request.key)
+            && self.sources[id].is_vacant()
+        {
+            // Those who still have to be sent what another said before.
+            self.end_source(id, &SinkEnd::PublisherGone, now);
+        }
         let id = self.source_for(&request.key, &request.settings, request.epoch, now);
         let serial = self.next_serial();
         let source = &mut self.sources[id];
@@ -94,7 +100,7 @@ impl Hub {
             self.flush_by(trans, now);
         }
         match phase {
-            Phase::Grace { until, .. } => self.at(until, Timer::Grace(id, serial)),
+            Phase::Grace { until } => self.at(until, Timer::Grace(id, serial)),
             _ => self.drop_unused(id),
         }
     }
@@ -254,32 +260,31 @@ impl Hub {
 
     pub(super) fn grace_is_over(&mut self, id: SourceId, serial: u64, now: Instant) {
         let Some(source) = self.source_mut(id, serial) else { return };
-        let Phase::Grace { until, last } = source.phase else { return };
-        if now < until {
-            return;
-        }
-        if now < last && self.ends_who_has_all(id, now) {
-            return self.at(last.min(now + LOOK), Timer::Grace(id, serial));
-        }
-        if let Some(source) = self.source_mut(id, serial) {
+        if matches!(source.phase, Phase::Grace { until } if until <= now) {
             source.forget();
-            self.end_source(id, &SinkEnd::PublisherGone, now);
+            let rest = source.settings.max_lag.saturating_sub(source.settings.grace());
+            self.end_tail(id, serial, now + rest, now);
         }
     }
 
-    /// Of who has left nothing more will come. Answers true if a viewer has not been sent all of it.
-    fn ends_who_has_all(&mut self, id: SourceId, now: Instant) -> bool {
-        let mut someone_has_not = false;
-        for trans in self.sources[id].transes.clone() {
-            for sink in self.transes[trans].sinks.clone() {
-                if self.is_at_head(&self.sinks[sink]) {
-                    self.end_sink(sink, SinkEnd::PublisherGone, now);
-                } else {
-                    someone_has_not = true;
-                }
-            }
+    /// Ends the viewers of a source that is over as they have been sent all of it: at `last`,
+    /// everyone.
+    pub(super) fn end_tail(&mut self, id: SourceId, serial: u64, last: Instant, now: Instant) {
+        let Some(source) = self.source_mut(id, serial).filter(|source| source.is_vacant()) else {
+            return;
+        };
+        let transes = source.transes.clone();
+        let seated = transes.into_iter().flat_map(|trans| self.transes[trans].sinks.clone());
+        let (ended, lag): (Vec<_>, Vec<_>) =
+            seated.partition(|sink| now >= last || self.is_at_head(&self.sinks[*sink]));
+        if lag.is_empty() {
+            return self.end_source(id, &SinkEnd::PublisherGone, now);
         }
-        someone_has_not
+        self.end_fetching(id, &SinkEnd::PublisherGone, now);
+        for sink in ended {
+            self.end_sink(sink, SinkEnd::PublisherGone, now);
+        }
+        self.at(last.min(now + LOOK), Timer::Tail(id, serial, last));
     }
 
     /// Ends every seated sink and drops the trans streams; waiting ones go on waiting.
@@ -288,22 +293,27 @@ impl Hub {
             SinkEnd::SourceFailed => TapEnd::SourceFailed,
             _ => TapEnd::PublisherGone,
         };
-        let fetching = self.finish_hls(id, why);
-        for trans in std::mem::take(&mut self.sources[id].transes) {
+        // The last of its viewers may take the source along.
+        let transes = std::mem::take(&mut self.sources[id].transes);
+        self.end_fetching(id, why, now);
+        for trans in transes {
             self.transes[trans].end_taps(&end);
             for sink in self.transes[trans].sinks.clone() {
                 self.end_sink(sink, why.clone(), now);
             }
             self.remove_trans(trans);
         }
-        for sink in fetching {
+        self.drop_unused(id);
+    }
+
+    /// Ends who fetches, and what they fetch.
+    fn end_fetching(&mut self, id: SourceId, why: &SinkEnd, now: Instant) {
+        for sink in self.finish_hls(id, why) {
             self.end_sink(sink, why.clone(), now);
         }
-        // The last of them may have taken it along.
         if let Some(hls) = self.sources.get_mut(id).and_then(|source| source.take_hls()) {
             self.forget_hls(*hls);
         }
-        self.drop_unused(id);
     }
 }
 

@@ -121,3 +121,13 @@ impl Default for Settings {
         }
     }
 }
+
+impl Settings {
+    /// How long a publisher may be away. Even if that is not at all, viewers that keep up get what it
+    /// said last.
+    pub(crate) fn grace(&self) -> Duration {
+        self.publisher_grace.max(LAST_BLOCKS)
+    }
+}
+
+const LAST_BLOCKS: Duration = Duration::from_millis(500);

@@ -110,15 +110,9 @@ pub(crate) struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Vacant,
-    Probing {
-        until: Instant,
-    },
+    Probing { until: Instant },
     Live,
-    /// `last`: until then, viewers that have not been sent all of it stay beyond `until`.
-    Grace {
-        until: Instant,
-        last: Instant,
-    },
+    Grace { until: Instant },
 }
 
 /// Who publishes.
@@ -305,8 +299,7 @@ impl Source {
             // It sent nothing that anyone could wait for to go on.
             self.forget();
         } else {
-            let until = now + self.settings.publisher_grace.max(LAST_BLOCKS);
-            self.phase = Phase::Grace { until, last: until.max(now + self.settings.max_lag) };
+            self.phase = Phase::Grace { until: now + self.settings.grace() };
         }
     }
 
@@ -532,5 +525,3 @@ fn announced(metadata: &[u8]) -> Option<Expected> {
     let audio = object.get("audiocodecid").is_some();
     (video || audio).then_some(Expected { video, audio })
 }
-/// Even without a grace, viewers that keep up get this long for what the publisher said last.
-const LAST_BLOCKS: Duration = Duration::from_millis(500);

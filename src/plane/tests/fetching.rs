@@ -145,6 +145,23 @@ fn players_are_told_of_the_end_before_their_viewers_end() {
 }
 
 #[test]
+fn players_are_told_of_the_end_while_another_viewer_is_still_being_sent_the_rest() {
+    let mut rig = Rig::with(|settings| settings.publisher_grace = Duration::from_secs(1));
+    let publisher = rig.publish_av();
+    let (viewer, slow) = (rig.fetch(), rig.join());
+    rig.socket(&slow).room = 0;
+    rig.stream(&publisher, 3000, 1000);
+    let channel = rig.channel().expect("live");
+    assert_eq!(event(&viewer), Some(SinkEvent::Started));
+    drop(publisher);
+    rig.advance(1000);
+    assert!(playlist(&channel).contains("#EXT-X-ENDLIST"));
+    assert_eq!(event(&viewer), Some(SinkEvent::Ended(SinkEnd::PublisherGone)));
+    assert!(rig.told_of_end());
+    assert_eq!((slow.event(), slow.event()), (Some(SinkEvent::Started), None));
+}
+
+#[test]
 fn a_publisher_that_returns_goes_on_behind_a_discontinuity() {
     let mut rig = Rig::new();
     let publisher = rig.publish_av();

@@ -215,6 +215,28 @@ fn who_has_not_been_sent_all_when_the_grace_is_over_stays_for_it_and_no_one_else
 }
 
 #[test]
+fn who_publishes_while_another_is_still_being_sent_begins_anew() {
+    let mut rig = Rig::with(|settings| settings.publisher_grace = Duration::from_secs(1));
+    let (publisher, slow) = rig.on_air();
+    rig.socket(&slow).room = 0;
+    rig.stream(&publisher, 2000, 1000);
+    drop(publisher);
+    rig.advance(3000);
+    let hub = Rc::clone(&rig.hub);
+    assert!(hub.borrow().holds(&Rig::key()) && hub.borrow().is_vacant(&Rig::key()));
+    let newcomer = rig.join();
+    rig.run();
+    assert_eq!((slow.event(), newcomer.event()), (None, None));
+    let publisher = rig.publish_av();
+    assert_eq!(slow.event(), Some(SinkEvent::Ended(SinkEnd::PublisherGone)));
+    rig.push(&publisher, picture(0, true, 10));
+    rig.advance(8000);
+    assert_eq!(newcomer.event(), Some(SinkEvent::Started));
+    assert_eq!(rig.words(&newcomer), "flv5 V1 A1 K0");
+    assert_eq!(newcomer.event(), None);
+}
+
+#[test]
 fn a_viewer_that_never_started_is_told_not_found_when_the_grace_is_over() {
     let mut rig = Rig::with(|settings| settings.key_wait = Duration::from_secs(60));
     let publisher = rig.publish_av();
