@@ -468,6 +468,24 @@ fn a_burst_of_connections_waits_its_turn_and_a_running_stream_does_not() {
     }
 }
 
+#[test]
+fn who_sends_nothings_without_end_outlasts_no_deadline() {
+    let limits = "cores = 1\nhttp.head_timeout = '1s'\nlimits.request_timeout = '1s'";
+    let node = Node::start(limits, None);
+    let acknowledgement = [2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0];
+    let floods = [
+        ("http.head_timeout", connect(node.http), &b"\r\n"[..]),
+        ("limits.request_timeout", Raw::new(node.rtmp).socket, &acknowledgement),
+    ];
+    for (limit, mut socket, nothing) in floods {
+        let (flood, began) = (nothing.repeat(10_000), Instant::now());
+        // Err: it is closed.
+        while socket.write_all(&flood).is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{limit}: it goes on");
+        }
+    }
+}
+
 /// Says no to whoever has the token `no`.
 #[derive(Debug)]
 struct Tokens;

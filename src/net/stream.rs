@@ -160,6 +160,10 @@ impl TcpStream {
     /// `WouldBlock` if there is nothing; the socket broke.
     pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &self.tls else { return receive(self.fd(), into) };
+        if tls.handshake.is_some() {
+            // It waits for its turn, and what it holds back comes first.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let (mut session, mut left) = (tls.link.borrow_mut(), WRAPPINGS_MAX);
         let closed = match read_all(&mut session, self.fd(), into, &mut left) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,

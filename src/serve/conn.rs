@@ -220,8 +220,8 @@ impl Conn {
         }
     }
 
-    /// Waits for input or for `until`. What lies there has come before any deadline: a core that
-    /// was late has to blame itself.
+    /// Waits for input or for `until`. What lies there goes before a deadline: it may have come in
+    /// time, to a core that was late. Whoever calls bounds how often.
     fn poll_input(&mut self, cx: &mut Context<'_>, until: Option<Instant>) -> Poll<io::Result<Io>> {
         let over = self.deadline.poll(cx, until).is_ready();
         let most = self.room();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::admit::{Admission, Admitted, Ticket};
 use super::conn::{Conn, End, Io};
@@ -337,8 +337,17 @@ impl<P: Protocol> Session<P> {
                         it.pace.read(all, window, now);
                     }
                     let machine = self.protocol.machine();
+                    let due = machine.deadline();
                     let fed = self.conn.feed(read, |input| machine.handle_input(now, input));
                     fed.map_err(violation)?;
+                    // What lay there when a deadline was over has been read now, unless there is much
+                    // of it. Who sends without end does not escape it.
+                    let overdue = due.filter(|due| machine.deadline() == Some(*due));
+                    let overdue = overdue.and_then(|due| now.checked_duration_since(due));
+                    let may_be_behind = !all && matches!(self.doing, Doing::Publishing(_));
+                    if overdue.is_some_and(|overdue| !may_be_behind || overdue > LATE_MAX) {
+                        self.time_is_up(now)?;
+                    }
                 }
             },
             Wake::Admitted(admitted) => {
@@ -584,6 +593,9 @@ impl<P: Protocol> Session<P> {
 /// What a connection says before others have their turn: a frame, with all that is made of it, costs a
 /// microsecond or a few. What is left waits in the machine, and nothing is read meanwhile.
 const EVENTS_PER_TURN: usize = 256;
+/// How much later than a deadline a publisher's input may still have come before it: what a core that
+/// was late has to read through first.
+const LATE_MAX: Duration = Duration::from_secs(5);
 /// Of a query, which is kept for as long as what it asks for lasts.
 const QUERY_MAX: usize = 4 << 10;
 pub(super) fn violation<W>(error: impl std::fmt::Display) -> Stop<W> {
