@@ -344,25 +344,22 @@ async fn control(
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often one with a full inbox is told again.
 const STOP_RETRY: Duration = Duration::from_millis(5);
-/// How often those that have not ended are woken.
+/// How often those that have not ended are woken, all being told.
 const STOP_RING: Duration = Duration::from_millis(100);
 
 /// Has those cores stop that are `running`, and waits for their ends.
 async fn stop(node: &Node, running: Vec<CoreId>, ends: &mut mpsc::UnboundedReceiver<CoreEnded>) {
     let all = async {
-        let (count, mut untold) = (running.len(), running);
-        loop {
+        let (mut untold, mut running) = (running.clone(), running);
+        while !running.is_empty() {
             // One whose inbox is full is told as soon as there is room.
             untold.retain(|core| node.mesh.try_tell(*core, Tell::Order(Order::Stop)).is_err());
-            if untold.is_empty() {
-                break;
-            }
-            tokio::time::sleep(STOP_RETRY).await;
-        }
-        for _ in 0..count {
-            // A core may have lost what was to wake it, and nobody else rings any more.
-            while tokio::time::timeout(STOP_RING, ends.recv()).await.is_err() {
-                node.health.ring(Instant::now());
+            let pause = if untold.is_empty() { STOP_RING } else { STOP_RETRY };
+            match tokio::time::timeout(pause, ends.recv()).await {
+                Ok(Some(end)) => running.retain(|core| *core != end.core),
+                Ok(None) => return,
+                // One may have lost what was to wake it, and nobody else rings any more.
+                Err(_) => running.iter().for_each(|core| node.health.wake(*core)),
             }
         }
     };

@@ -73,6 +73,11 @@ impl Health {
         }
     }
 
+    /// Wakes `core`, whatever its alarm thinks of that: it is to end.
+    pub fn wake(&self, core: CoreId) {
+        self.alarms[core.index()].ring(Instant::now());
+    }
+
     /// Whether `core` lets nobody new in.
     pub(super) fn set_refuses_newcomers(&self, core: CoreId, refuses: bool) {
         self.refuses_newcomers[core.index()].store(refuses, Ordering::Relaxed);

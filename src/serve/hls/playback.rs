@@ -23,6 +23,7 @@ use crate::serve::grant::Grant;
 use crate::serve::guard;
 use crate::serve::pace::next_beat;
 use crate::serve::playing::NOT_FOUND;
+use crate::serve::verdict::Question;
 use crate::shard::CoreId;
 
 /// A viewer, for all cores: it may ask any of them.
@@ -302,20 +303,23 @@ fn closed(event: SinkEvent) -> Closed {
 }
 
 fn log_start(core: &Core, grant: Option<&Grant>) {
-    let Some(question) = grant.map(Grant::question) else { return };
-    let stream = question.stream().map_or("-", StreamKey::as_str);
+    let Some((question, stream)) = asked(grant) else { return };
     tracing::info!(client = %question.client, peer = %question.peer, protocol = %"hls",
         core = %core.id, %stream, "play");
 }
 
-/// Its line in the access log: what it was sent, its connections have told too, perhaps among what
-/// they sent to others.
+/// Its line in the access log. What it was sent is in the lines of its connections, too; that of a
+/// proxy may have carried several viewers.
 fn log_end(core: &Core, grant: Option<&Grant>, lasted: Duration, sent: u64, reason: &str) {
-    let Some(question) = grant.map(Grant::question) else { return };
-    let stream = question.stream().map_or("-", StreamKey::as_str);
+    let Some((question, stream)) = asked(grant) else { return };
     tracing::info!(target: "corecast::access", client = %question.client, peer = %question.peer,
         protocol = %"hls", agent = question.agent().map(cut), %stream, core = %core.id,
         seconds = seconds(lasted), sent, reason, "stop");
+}
+
+fn asked(grant: Option<&Grant>) -> Option<(&Question, &str)> {
+    let question = grant?.question();
+    Some((question, question.stream().map_or("-", StreamKey::as_str)))
 }
 
 #[cfg(test)]
