@@ -44,7 +44,7 @@ fn see(node: &Node, path: &str) -> Value {
     let mut seen = Value::Null;
     eventually("the cores answer", || {
         let (answer, body) = get(node, &format!("/api/v1/{path}"), "");
-        if is_late(&answer) {
+        if answer.is_late() {
             return false;
         }
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
@@ -52,11 +52,6 @@ fn see(node: &Node, path: &str) -> Value {
         true
     });
     seen
-}
-
-/// Whoever asks for a core that is late on a busy machine is told to ask again.
-fn is_late(answer: &web::Answer) -> bool {
-    answer.status == 503 && answer.body.contains("ask again later")
 }
 
 /// What a request for a change is answered by cores that are in time, and whether one was late
@@ -72,7 +67,7 @@ fn change(
     let (mut told, mut was_late) = (None, false);
     eventually("the cores answer", || {
         let (answer, value) = call(node, method, path, headers, body);
-        match is_late(&answer) {
+        match answer.is_late() {
             true => was_late = true,
             false => told = Some((answer, value)),
         }
@@ -282,8 +277,10 @@ fn a_blocked_address_is_ended_and_stays_away_until_it_is_let_in_again() {
     let body = json!({ "address": bad, "for_s": 60, "reason": "rude" }).to_string();
     let json = "Content-Type: application/json\r\n";
     let (answer, blocked, was_late) = change(&node, "POST", "/api/v1/block", json, &body);
-    let ended = json!(u8::from(!was_late));
-    assert_eq!((answer.status, &blocked["ended"]), (200, &ended), "{}", answer.body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    // One that was late may have ended it before, or not yet.
+    let ended = blocked["ended"].as_u64();
+    assert!(ended == Some(1) || (was_late && ended == Some(0)), "{}", answer.body);
     let line = log().wait_for(&[" close ", &format!("peer={} ", player.address())]);
     assert!(line.contains("reason=\"blocked: rude\""), "{line}");
     assert!(hears_end(&mut player));

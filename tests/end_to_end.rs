@@ -14,15 +14,9 @@ use support::players::{self, Ffmpeg};
 use support::server::{Server, Setup};
 use support::{browser, ws};
 
-/// A server whose viewers are there before the publisher, however long that takes; and a busy machine
-/// does not make it take a stream for sound alone.
+/// A server whose viewers are there before the publisher, however long that takes.
 fn patient() -> Server {
-    Server::with(&Setup {
-        app: "video_stall = '20s'",
-        wait_for_publisher: "60s",
-        admin: true,
-        ..Setup::default()
-    })
+    Server::with(&Setup { wait_for_publisher: "60s", admin: true, ..Setup::default() })
 }
 
 #[test]

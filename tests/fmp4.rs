@@ -313,7 +313,7 @@ fn vp9_and_opus() {
 /// Media Source Extensions take it as it comes, by HTTP and by WebSocket, in one range without gaps.
 fn chromium_shows(clip: &Clip, mime: &str) {
     let _machine = beside_others();
-    let server = Server::with(&Setup { app: "video_stall = '20s'", ..Setup::default() });
+    let server = Server::start();
     let forever = ["-stream_loop", "-1"];
     let url = server.rtmp("live/a");
     let publisher = players::publish_with(clip, &url, &server.dir, &forever, &[]);
@@ -391,9 +391,8 @@ fn serve(bytes: &[u8]) -> String {
 #[test]
 fn a_viewer_that_is_skipped_goes_on_with_whole_fragments_and_decodes_on() {
     let _machine = beside_others();
-    // It may be held up while it does not read, and is skipped all the same: to a picture, though its
-    // publisher was held up.
-    let app = "max_lag = '2s'\nstall_timeout = '60s'\nvideo_stall = '20s'";
+    // It may be held up while it does not read, and is skipped all the same.
+    let app = "max_lag = '2s'\nstall_timeout = '60s'";
     let server = Server::with(&Setup { app, ..Setup::default() });
     let (clip, forever) = (clips::h264_aac(), ["-stream_loop", "-1"]);
     let url = server.rtmp("live/a");

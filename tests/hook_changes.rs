@@ -65,7 +65,7 @@ fn publishers_that_fall_silent_together_are_all_asked_about() {
     let lines = server.lines(&["on_publish_timeout"]);
     // So long again is the time for all the answers.
     let lines = format!(
-        "cores = 2\nlimits.publisher_silence = '8s'\nhooks.retry_for = 0\n{PATIENT}\n{lines}"
+        "cores = 2\nlimits.publisher_silence = '5s'\nhooks.retry_for = 0\n{PATIENT}\n{lines}"
     );
     let node = Node::start(&lines, None);
     // More than are told at once.

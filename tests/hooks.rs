@@ -167,8 +167,8 @@ fn a_yes_that_meets_a_limit_a_kick_or_a_drain_has_its_end_with_that_reason() {
         web.send(&format!("{method} /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         let answer = web.answer();
         // A core that is late on a busy machine obeys as soon as it can.
-        let is_late = answer.status == 503 && answer.body.contains("ask again later");
-        assert!(is_late || (200..300).contains(&answer.status), "{method} {path}: {answer:?}");
+        let is_done = (200..300).contains(&answer.status);
+        assert!(is_done || answer.is_late(), "{method} {path}: {answer:?}");
     };
     let end_of = |action: &str, stream: &str, started: bool| {
         let of_it = |it: &Heard| it.said["stream"] == stream && it.said["started"] == started;
@@ -619,7 +619,7 @@ fn a_silent_publisher_is_kept_for_as_long_as_the_answer_says_so() {
         _ => yes(),
     });
     // The answer has to come within as long again, and so has the word of who speaks.
-    let lines = "limits.publisher_silence = '4s'\nlimits.first_frame_timeout = '4s'";
+    let lines = "limits.publisher_silence = '2s'\nlimits.first_frame_timeout = '2s'";
     let node = start(&server, &["on_publish_timeout"], lines);
     let silent = Peer::publish(node.rtmp, "live/patience");
     let address = silent.address();

@@ -53,10 +53,9 @@ fn curl(file: Option<&Path>, input: Stdio, url: &str, more: &[&str]) -> (String,
     (text(&output.stderr), text(&output.stdout))
 }
 
-/// A server whose viewers are there before the publisher, however long that takes; and a busy machine
-/// does not make it take a stream for sound alone. `app`: more lines of its apps.
+/// A server whose viewers are there before the publisher, however long that takes. `app`: lines of its
+/// apps.
 fn patient(app: &'static str) -> Server {
-    let app = format!("video_stall = '20s'\n{app}").leak();
     Server::with(&Setup { app, wait_for_publisher: "60s", admin: true, ..Setup::default() })
 }
 

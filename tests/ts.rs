@@ -436,9 +436,8 @@ fn another_publisher_with_other_parameters_is_another_version_of_the_table() {
 #[test]
 fn a_viewer_that_is_skipped_is_told_that_counters_jump_and_decodes_on() {
     let _machine = beside_others();
-    // It may be held up while it does not read, and is skipped all the same: to a picture, though its
-    // publisher was held up.
-    let app = "max_lag = '2s'\nstall_timeout = '60s'\nvideo_stall = '20s'";
+    // It may be held up while it does not read, and is skipped all the same.
+    let app = "max_lag = '2s'\nstall_timeout = '60s'";
     let server = Server::with(&Setup { app, ..Setup::default() });
     let forever = ["-stream_loop", "-1"];
     let url = server.rtmp("live/a");

@@ -47,9 +47,8 @@ fn server_of(inputs: &[(SocketAddr, &str, &str)]) -> Server {
         format!("[[ts_udp]]\nlisten = '{listen}'\nstream = '{stream}'\ntimeout = '6s'\n{more}\n")
     });
     let tables = tables.collect::<String>().leak();
-    let app = "video_stall = '20s'";
     let wait_for_publisher = "60s";
-    Server::with(&Setup { app, wait_for_publisher, tables, admin: true, ..Setup::default() })
+    Server::with(&Setup { wait_for_publisher, tables, admin: true, ..Setup::default() })
 }
 
 /// Waits until the log tells that so many inputs have ended by silence, and no more.

@@ -20,8 +20,8 @@ fn small() -> Load {
         window: Duration::from_millis(100),
         gop: Duration::from_millis(400),
         settle: Duration::from_millis(300),
-        // Who has to wait for a core for a second does not miss most of it.
-        duration: Duration::from_secs(4),
+        // Who has to wait for a core for half a second does not miss most of it.
+        duration: Duration::from_secs(2),
         inspect: 0.5,
         server_cores: Vec::new(),
         load_cores: Vec::new(),

@@ -52,11 +52,13 @@ fn run_until_fed(options: &Options) -> std::io::Result<Report> {
     let (stop, mut seconds) = (Arc::new(AtomicBool::new(false)), 0);
     let told = Arc::clone(&stop);
     let options = Options { duration: secs(60), stop, ..options.clone() };
-    play::run(&options, &mut |sample| {
+    let report = play::run(&options, &mut |sample| {
         // In the first of them they may have had no more than answers.
         seconds += usize::from(sample.viewers == options.viewers && sample.egress_mbit_s > 0.0);
         told.store(seconds >= 2, Ordering::Relaxed);
-    })
+    });
+    assert!(report.is_err() || seconds >= 2, "they were fed for {seconds} seconds: {report:?}");
+    report
 }
 
 /// What each viewer got of a second of the stream, by the pictures of those that looked: what a

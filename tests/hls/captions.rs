@@ -13,7 +13,7 @@ use crate::support::clips::{self, Clip};
 use crate::support::machine::beside_others;
 use crate::support::players;
 use crate::support::server::{Server, Setup};
-use crate::viewers;
+use crate::waiting::wait_for_viewers;
 
 const TEXT: &str = "CAPTIONS COME THROUGH";
 
@@ -101,7 +101,7 @@ fn captions_are_announced_and_come_through() {
         thread::scope(|scope| {
             let all = scope.spawn(|| readers::download(server.http, "live/a", &server.dir));
             // It is there before the first text.
-            viewers::wait(&server, 1);
+            wait_for_viewers(&server, "live/a", 1);
             let publisher = scope.spawn(|| flv::publish(&published, server.http, "live/a"));
             let mut session = Session::open(server.http, "live/a");
             session.wait_for("two segments", |playlist| playlist.segments.len() > 1);

@@ -11,7 +11,7 @@ use crate::support::clips::{self, Clip};
 use crate::support::machine::{alone, beside_others, root, secs};
 use crate::support::players;
 use crate::support::server::{Server, Setup};
-use crate::viewers;
+use crate::waiting::wait_for_viewers;
 
 const FOREVER: [&str; 2] = ["-stream_loop", "-1"];
 
@@ -182,7 +182,7 @@ fn a_player_goes_on_behind_discontinuities() {
         let browser = scope.spawn(|| {
             play(&server, "live/a", &["--seconds", "15", "--widths", "3", "--within", "80"])
         });
-        viewers::wait(&server, 1);
+        wait_for_viewers(&server, "live/a", 1);
         flv::publish(&tags, server.http, "live/a");
         thread::sleep(secs(1));
         let url = server.rtmp("live/a");
@@ -202,7 +202,7 @@ fn a_player_stops_at_the_end() {
     let (clip, twice) = (clips::h264(), ["-stream_loop", "1"]);
     let seen = thread::scope(|scope| {
         let browser = scope.spawn(|| play(&server, "live/a", &["--until-end", "--within", "80"]));
-        viewers::wait(&server, 1);
+        wait_for_viewers(&server, "live/a", 1);
         let url = server.rtmp("live/a");
         players::publish_with(&clip, &url, &server.dir, &twice, &[]).succeed(secs(45));
         browser.join().expect("it plays to the end")

@@ -5,6 +5,8 @@
 mod playlist_rules;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/waiting.rs"]
+mod waiting;
 
 mod captions;
 mod flv;

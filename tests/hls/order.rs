@@ -11,7 +11,7 @@ use crate::support::clips::{self, Clip};
 use crate::support::machine::{beside_others, secs};
 use crate::support::players;
 use crate::support::server::{Server, Setup};
-use crate::viewers::wait;
+use crate::waiting::wait_for_viewers;
 
 /// What one way of loading saw.
 #[derive(Debug, Default)]
@@ -137,7 +137,7 @@ fn a_short_life_of(clip: &Clip, app: &'static str, renditions: usize) {
     let seen = thread::scope(|scope| {
         let viewers = WAYS.map(|way| scope.spawn(move || follow_all(port, way)));
         // All of it is there for who waits for it, and not for who comes later.
-        wait(&server, WAYS.len());
+        wait_for_viewers(&server, "live/a", WAYS.len());
         players::publish(clip, &server.rtmp("live/a"), &server.dir).succeed(secs(40));
         viewers.map(|viewer| viewer.join().expect("it has seen no rule broken"))
     });

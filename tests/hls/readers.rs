@@ -18,22 +18,13 @@ use crate::support::frames::{Expect, Recording, Start};
 use crate::support::machine::{RunDir, beside_others, secs};
 use crate::support::players::{self, Ffmpeg};
 use crate::support::server::{Server, Setup};
-use crate::viewers;
+use crate::waiting::{self, wait_for_viewers};
 
 /// Sound is counted in samples, and then in milliseconds again.
 const ROUNDING_MS: i64 = 2;
 
 /// Who is to have all of a stream is there before it, however long that takes.
-const SETUP: Setup = Setup {
-    cores: 1,
-    app: "",
-    publisher_grace: "3s",
-    wait_for_publisher: "60s",
-    drain: ["0s", "3s"],
-    tables: "",
-    open_files: None,
-    admin: true,
-};
+const SETUP: Setup = Setup { publisher_grace: "3s", ..waiting::SETUP };
 
 /// One stream, and how it is served.
 #[derive(Clone, Copy)]
@@ -67,7 +58,7 @@ fn comes_out(case: Case<'_>) {
     thread::scope(|scope| {
         let early = players::play(case.clip.tool, &url, dir);
         let all = scope.spawn(|| download(port, "live/a", dir));
-        viewers::wait(&server, 2);
+        wait_for_viewers(&server, "live/a", 2);
         let mut publisher = players::publish(case.clip, &server.rtmp("live/a"), dir);
         sleep(secs(6));
         // hlsdemux2 loses its way in a playlist that has had one segment only.
@@ -310,8 +301,7 @@ fn a_picture_each_second() {
         clip: &clip,
         sent: &clip.sent(),
         expect: Expect::WHOLE.rounded_by(ROUNDING_MS),
-        // A second without pictures is no sign here that there are no more.
-        app: "video_stall = '20s'",
+        app: "",
         codecs: &["h264", "aac"],
         gst: &[Gst::Segments],
     });
@@ -333,7 +323,7 @@ fn comes_out_as_ts(clip: &Clip, codecs: &[&str]) {
             (Child::start(&mut command, &dir.file("record.log")), file)
         };
         let mut early = record("early");
-        viewers::wait(&server, 2);
+        wait_for_viewers(&server, "live/a", 2);
         let mut publisher = players::publish(clip, &server.rtmp("live/a"), dir);
         let mut in_gst = play_gst(Gst::Segments, &url, dir);
         sleep(secs(6));

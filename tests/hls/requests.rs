@@ -16,7 +16,7 @@ use crate::support::http::Reply;
 use crate::support::machine::beside_others;
 use crate::support::players;
 use crate::support::server::{Server, Setup};
-use crate::viewers;
+use crate::waiting::wait_for_viewers;
 
 /// A stream that goes on, on a server of two cores.
 struct Live {
@@ -108,7 +108,7 @@ impl ByHand {
     fn watched(server: &Server, ms: u32) -> (Self, Session) {
         let mut first = Connection::new(server.http);
         first.ask("live/a.m3u8", "");
-        viewers::wait(server, 1);
+        wait_for_viewers(server, "live/a", 1);
         let mut by_hand = Self::start(server);
         by_hand.send(ms);
         let multivariant = first.answer().text();
@@ -543,9 +543,7 @@ fn what_has_ended_makes_room_on_a_node_that_is_full() {
 #[test]
 fn what_is_kept_is_the_window_and_no_more() {
     let _machine = beside_others();
-    // With no segment that ends without a key frame, for a publisher that was held up.
-    let app = "hls_segment = '1s'\nhls_window = '6s'\nvideo_stall = '20s'";
-    let live = Live::start(app);
+    let live = Live::start("hls_segment = '1s'\nhls_window = '6s'");
     let mut session = live.open();
     let first = session.wait_for("a segment", |playlist| !playlist.segments.is_empty());
     let oldest = first.segments[0].uri.clone();

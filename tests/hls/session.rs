@@ -16,7 +16,9 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(port: u16) -> Self {
-        Self { socket: connect(port, None), heard: Vec::new() }
+        let socket = connect(port, None);
+        socket.set_read_timeout(Some(HANG)).expect("not zero");
+        Self { socket, heard: Vec::new() }
     }
 
     /// Sends a request for `path` with `fields`, each with its line end.
@@ -131,8 +133,8 @@ impl Connection {
     }
 }
 
-/// No answer takes longer; `connect` waits as long.
-const HANG: Duration = Duration::from_secs(30);
+/// No answer takes longer, not even that of who waits for a publisher.
+const HANG: Duration = Duration::from_secs(60);
 
 /// A request with a `Host`, and `fields`, each with its line end.
 pub(crate) fn request(path: &str, fields: &str) -> String {
@@ -210,7 +212,7 @@ impl Session {
     /// Blocks until the playlist has what `wanted` asks for.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, what: &str, wanted: impl Fn(&Playlist) -> bool) -> Playlist {
-        let end = Instant::now() + 2 * HANG;
+        let end = Instant::now() + HANG;
         let mut playlist = self.read("");
         while !wanted(&playlist) {
             assert!(Instant::now() < end && !playlist.ended, "in vain: {what}: {playlist:#?}");
@@ -223,7 +225,7 @@ impl Session {
     /// Blocks until the playlist says that it is the last; its text.
     #[track_caller]
     pub(crate) fn until_end(&mut self) -> String {
-        let end = Instant::now() + 2 * HANG;
+        let end = Instant::now() + HANG;
         let mut query = String::new();
         loop {
             let text = self.playlist(&query);

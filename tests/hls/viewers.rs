@@ -11,6 +11,7 @@ use crate::support::clips;
 use crate::support::machine::{beside_others, eventually, secs};
 use crate::support::players;
 use crate::support::server::{Server, Setup};
+use crate::waiting::wait_for_viewers;
 
 fn start(app: &'static str) -> (Server, Child) {
     let server = Server::with(&Setup { cores: 2, app, admin: true, ..Setup::default() });
@@ -55,17 +56,6 @@ fn see(server: &Server, path: &str) -> Value {
 fn kick(server: &Server, id: &str) {
     let said = call(server, "DELETE", &format!("sinks/{id}?reason=seen"));
     assert!(said.0 == 204 || is_late(&said), "{said:?}");
-}
-
-/// Waits until so many viewers wait for `live/a`.
-#[track_caller]
-pub(crate) fn wait(server: &Server, count: usize) {
-    let mut last = Value::Null;
-    let all = eventually(secs(35), || {
-        last = call(server, "GET", "streams/live/a/sinks").1;
-        last["items"].as_array().is_some_and(|items| items.len() >= count)
-    });
-    assert!(all, "{count} are to wait: {last}");
 }
 
 /// Viewers by HLS, as the API lists them.
@@ -133,7 +123,7 @@ fn who_waits_for_a_publisher_and_hangs_up_gives_its_place_back() {
     for connection in &mut connections {
         connection.ask("live/a.m3u8", "");
     }
-    wait(&server, 16);
+    wait_for_viewers(&server, "live/a", 16);
     let mut stays = connections.pop().expect("sixteen");
     drop(connections);
     let waiting =
@@ -259,7 +249,7 @@ fn a_session_outlives_its_connections_and_ends_when_it_is_idle() {
 fn the_end_of_a_stream_is_told_by_each_core_whichever_was_asked_before() {
     let _machine = beside_others();
     // One that goes on: its core is not the one where others would begin anew.
-    let (server, goes_on) = start("hls_window = '60s'\nhls_session_idle = '60s'");
+    let (server, goes_on) = start("hls_window = '60s'\nhls_session_idle = '30s'");
     let ends = ["live/b", "live/c", "live/d"].map(|key| {
         let (clip, url, forever) = (clips::h264_aac(), server.rtmp(key), ["-stream_loop", "-1"]);
         let publisher = players::publish_with(&clip, &url, &server.dir, &forever, &[]);

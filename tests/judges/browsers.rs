@@ -10,8 +10,7 @@ const FOREVER: [&str; 2] = ["-stream_loop", "-1"];
 
 fn shown(clip: &Clip, options: &[&str], query: &str) {
     let _machine = beside_others();
-    let app = "video_stall = '20s'";
-    let server = Server::with(&Setup { cores: 2, app, ..Setup::default() });
+    let server = Server::with(&Setup { cores: 2, ..Setup::default() });
     let url = server.rtmp("live/a");
     let publisher = players::publish_with(clip, &url, &server.dir, &FOREVER, &[]);
     std::thread::sleep(secs(1));

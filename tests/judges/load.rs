@@ -94,7 +94,7 @@ fn viewers_that_come_and_go_leave_nothing_behind() {
     let back = eventually(secs(20), || server.open_files() <= files);
     assert!(back, "{files} files were open, now {}", server.open_files());
     // The kernel may have lent it some for what could not be done at once, for seconds.
-    let back = eventually(secs(20), || server.threads() == threads);
+    let back = eventually(secs(20), || server.threads() <= threads);
     assert!(back, "{threads} threads ran, now {}", server.threads());
     let bound = memory + GROWTH_KIB;
     let back = eventually(secs(20), || server.resident_kib() <= bound);

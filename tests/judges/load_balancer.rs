@@ -45,11 +45,11 @@ fn viewers_of_a_drained_node_play_on_at_the_other_within_three_seconds() {
     const VIEWERS: u16 = 200;
     let _machine = alone();
     // Longer than HAProxy, and who looks into its log, take to notice.
-    let drain = ["12s", "20s"];
+    let drain = ["10s", "16s"];
     let node = || Server::with(&Setup { tables: WITH_HEADER, cores: 2, drain, ..Setup::default() });
     let nodes = [node(), node()];
     let clip = clips::h264_aac();
-    let _publishers = publish(&clip, nodes.each_ref());
+    let publishers = publish(&clip, nodes.each_ref());
     let balancer = Balancer::haproxy(nodes.each_ref());
     sleep(secs(2));
     let viewers = Returning::join(balancer.http, "live/a.flv", VIEWERS);
@@ -89,6 +89,8 @@ fn viewers_of_a_drained_node_play_on_at_the_other_within_three_seconds() {
         balancer.log()
     );
     viewers.leave();
+    // It waits for them, too.
+    drop(publishers);
     other.stop();
 }
 

@@ -21,6 +21,9 @@ pub(crate) struct Setup {
     pub(crate) publisher_grace: &'static str,
     /// How long viewers wait for a publisher.
     pub(crate) wait_for_publisher: &'static str,
+    /// How long a publisher may send sound alone before it is taken for one that has nothing else: long,
+    /// for those that a busy machine holds up.
+    pub(crate) video_stall: &'static str,
     /// How long its listeners stay open when it drains, and the longest that takes in all.
     pub(crate) drain: [&'static str; 2],
     /// More of the configuration: whole tables.
@@ -38,6 +41,7 @@ impl Default for Setup {
             app: "",
             publisher_grace: "1s",
             wait_for_publisher: "15s",
+            video_stall: "20s",
             drain: ["0s", "3s"],
             tables: "",
             open_files: None,
@@ -77,7 +81,8 @@ impl Server {
         let (rtmp, http, admin) = (free_port(), free_port(), free_port());
         let dir = RunDir::new("server");
         let mut config = String::new();
-        let Setup { cores, app, publisher_grace, wait_for_publisher, tables, .. } = setup;
+        let Setup { cores, app, publisher_grace, wait_for_publisher, .. } = setup;
+        let Setup { video_stall, tables, .. } = setup;
         let [delay, timeout] = setup.drain;
         let api = match setup.admin {
             true => format!("admin.listen = [\"127.0.0.1:{admin}\"]"),
@@ -91,6 +96,7 @@ impl Server {
              [app_defaults]\n\
              publisher_grace = \"{publisher_grace}\"\n\
              wait_for_publisher = \"{wait_for_publisher}\"\n\
+             video_stall = \"{video_stall}\"\n\
              {app}\n{tables}\n"
         )
         .expect("a string takes it");
@@ -189,7 +195,7 @@ impl Server {
     /// Checks that it ends in order after [`Self::drain`].
     #[track_caller]
     pub(crate) fn drained(mut self) {
-        self.child.succeed(secs(20));
+        self.child.succeed(secs(30));
         let log = self.log();
         assert!(!log.contains("panicked at"), "something panicked:\n{}", self.child.log_tail());
     }

@@ -7,20 +7,20 @@ use crate::support::http::{exchange, get};
 use crate::support::machine::{eventually, secs};
 use crate::support::server::{Server, Setup};
 
-/// A server that tells who waits, and lets them wait for the slowest of them; and a publisher that a busy
-/// machine holds up is not taken for one of sound alone.
+/// A server that tells who waits, and lets them wait for the slowest of them.
 pub(crate) const SETUP: Setup = Setup {
     cores: 1,
-    app: "video_stall = '20s'",
+    app: "",
     publisher_grace: "1s",
     wait_for_publisher: "60s",
+    video_stall: "20s",
     drain: ["0s", "3s"],
     tables: "",
     open_files: None,
     admin: true,
 };
 
-/// Waits until `count` viewers wait for the publisher of `key`, at a server of [`SETUP`].
+/// Waits until `count` viewers wait for the publisher of `key`, at a server with an API.
 #[track_caller]
 pub(crate) fn wait_for_viewers(server: &Server, key: &str, count: usize) {
     let request = get(&format!("api/v1/streams/{key}/sinks"));

@@ -37,6 +37,12 @@ impl Answer {
         let fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields.filter(|(key, _)| key.to_ascii_lowercase() == name).map(|(_, value)| value).next()
     }
+
+    /// Whoever asks for a core that is late on a busy machine is told to ask again; what it was told to
+    /// do it does when it can.
+    pub(crate) fn is_late(&self) -> bool {
+        self.status == 503 && self.body.contains("ask again later")
+    }
 }
 
 /// Asks for `path` on a connection of its own.
