@@ -1,6 +1,7 @@
 //! The publishers' side of the hub: who holds a source's slot, and the way of a frame.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -280,7 +281,8 @@ impl Hub {
         if lag.is_empty() {
             return self.end_source(id, &SinkEnd::PublisherGone, now);
         }
-        self.end_fetching(id, &SinkEnd::PublisherGone, now);
+        let fetching = self.finish_hls(id, &SinkEnd::PublisherGone);
+        self.end_fetching(id, fetching, &SinkEnd::PublisherGone, now);
         for sink in ended {
             self.end_sink(sink, SinkEnd::PublisherGone, now);
         }
@@ -293,9 +295,11 @@ impl Hub {
             SinkEnd::SourceFailed => TapEnd::SourceFailed,
             _ => TapEnd::PublisherGone,
         };
+        // If it fails, all is still in its place for whoever ends the source for that.
+        let fetching = self.finish_hls(id, why);
         // The last of its viewers may take the source along.
         let transes = std::mem::take(&mut self.sources[id].transes);
-        self.end_fetching(id, why, now);
+        self.end_fetching(id, fetching, why, now);
         for trans in transes {
             self.transes[trans].end_taps(&end);
             for sink in self.transes[trans].sinks.clone() {
@@ -306,9 +310,15 @@ impl Hub {
         self.drop_unused(id);
     }
 
-    /// Ends who fetches, and what they fetch.
-    fn end_fetching(&mut self, id: SourceId, why: &SinkEnd, now: Instant) {
-        for sink in self.finish_hls(id, why) {
+    /// Ends those who fetch, and lets go of what they fetched.
+    fn end_fetching(
+        &mut self,
+        id: SourceId,
+        fetching: BTreeSet<SinkId>,
+        why: &SinkEnd,
+        now: Instant,
+    ) {
+        for sink in fetching {
             self.end_sink(sink, why.clone(), now);
         }
         if let Some(hls) = self.sources.get_mut(id).and_then(|source| source.take_hls()) {

@@ -142,8 +142,11 @@ impl Hub {
     /// is left is within bounds.
     fn end_those_who_pin(&mut self, id: TransId, now: Instant) {
         let max = self.sources[self.transes[id].source].settings.pinned_max_bytes;
-        while self.transes[id].log.pinned_bytes() > max {
-            let Some(oldest) = self.transes[id].log.oldest_pinned() else { return };
+        // The last viewer of a source that is over takes its trans streams along.
+        while let Some(trans) = self.transes.get_mut(id)
+            && trans.log.pinned_bytes() > max
+        {
+            let Some(oldest) = trans.log.oldest_pinned() else { return };
             // A viewer may hold it and have moved to other tracks: look at all.
             let holders = self.sinks.iter().filter(|(_, sink)| sink.holds(&oldest));
             let holders: Vec<SinkId> = holders.map(|(id, _)| id).collect();
@@ -157,7 +160,7 @@ impl Hub {
     }
 
     fn start_those_who_wait(&mut self, id: TransId, now: Instant) {
-        let trans = &self.transes[id];
+        let Some(trans) = self.transes.get(id) else { return };
         let Some(key) = trans.log.newest_key().filter(|_| !trans.awaiting_key.is_empty()) else {
             return;
         };

@@ -156,7 +156,9 @@ impl Hub {
     /// more than one write per window.
     pub(super) fn unsent_max(&self, id: SinkId) -> usize {
         let sink = &self.sinks[id];
-        let settings = &self.sources[sink.source].settings;
+        // It may have started and ended before its driver looks, and the source with it.
+        let Some(source) = self.sources.get(sink.source) else { return UNSENT_MIN };
+        let settings = &source.settings;
         let time = (2 * settings.merge_window).max(settings.merge_window_max);
         let bytes = match sink.position {
             Position::At { trans, .. } => self.transes[trans].log.bytes_in(time),

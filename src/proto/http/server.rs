@@ -555,6 +555,8 @@ impl Server {
             State::Idle { deadline } => Some((*deadline, Timer::Idle)),
             State::Head { deadline, .. } => Some((*deadline, Timer::Head)),
             State::Closing { deadline, .. } => Some((*deadline, Timer::Close)),
+            // What came behind its last picture is no silence.
+            State::Publishing(it) if it.0.is_over() => None,
             State::Publishing(it) => Some(it.0.deadline()),
             State::Asking(_)
             | State::Sending { .. }
