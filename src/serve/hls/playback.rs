@@ -308,8 +308,8 @@ fn log_start(core: &Core, grant: Option<&Grant>) {
         core = %core.id, %stream, "play");
 }
 
-/// Its line in the access log. What it was sent is in the lines of its connections, too; that of a
-/// proxy may have carried several viewers.
+/// Its line in the access log. It was sent `sent` at least: segments by connections that asked for no
+/// playlist are not known to be its. The lines of its connections have all of it.
 fn log_end(core: &Core, grant: Option<&Grant>, lasted: Duration, sent: u64, reason: &str) {
     let Some((question, stream)) = asked(grant) else { return };
     tracing::info!(target: "corecast::access", client = %question.client, peer = %question.peer,
